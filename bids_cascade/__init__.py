@@ -1,0 +1,19 @@
+"""A BIDS App that finds multiple-sclerosis lesions with a cascade of two 3D CNNs."""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _installed_version
+from pathlib import Path
+
+
+def _read_version() -> str:
+    """Return the version: the file ``version`` of a source tree, else the installed one."""
+    version_file = Path(__file__).parent.parent / "version"
+    if version_file.is_file():
+        return version_file.read_text().strip()
+    try:
+        return _installed_version("bids_cascade")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+__version__ = _read_version()

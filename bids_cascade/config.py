@@ -1,0 +1,157 @@
+"""What is computed and how it is run, as frozen dataclasses made once in :mod:`bids_cascade.cli`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+SEQUENCES = ("T1w", "FLAIR", "T2w", "PDw")
+"""BIDS suffixes a model may use, in the order in which its channels are stacked."""
+
+SKULL_STRIP_MODES = ("auto", "skip", "force")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which participants, sessions and files of a dataset are asked for.
+
+    Attributes
+    ----------
+    participants, sessions : tuple of str
+        Labels without ``sub-`` or ``ses-``; empty means all.
+    filters : mapping of str to mapping
+        By sequence (a BIDS suffix, lower case accepted), the pybids entities that its image must have, as in
+        fMRIPrep's ``--bids-filter-file``; a value may be a string, a list, or None for "without this entity".
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One patch-wise 3D CNN: blocks of unpadded convolution, batch norm, ReLU and max-pool, then dense layers.
+
+    Attributes
+    ----------
+    n_channels : int
+        Number of sequences.
+    patch_size : int
+        Edge of the cubic patch in voxels; odd, so that a patch has a centre voxel.
+    features : tuple of int
+        Output channels of each block's convolution.
+    kernel_size : int
+        Edge of each convolution kernel in voxels.
+    pool_size : int
+        Edge and stride of each max-pool in voxels.
+    dense : tuple of int
+        Widths of the hidden dense layers.
+    dropout : float
+        Probability of dropping an input of each hidden dense layer.
+    """
+
+    n_channels: int
+    patch_size: int = 11
+    features: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    pool_size: int = 2
+    dense: tuple[int, ...] = (256,)
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """How the two stages hand over to each other and what becomes a lesion.
+
+    Attributes
+    ----------
+    sequences : tuple of str
+        BIDS suffixes in channel order.
+    candidate_sequence : str
+        The sequence whose z-score opens the search.
+    candidate_z : float
+        Voxels above this z-score of the candidate sequence are looked at.
+    hard_negative_probability : float
+        Stage-1 probability above which a voxel without lesion is a negative sample of stage 2.
+    gate_probability : float
+        Stage-1 probability above which stage 2 looks at a voxel.
+    threshold : float
+        Probability from which a voxel is lesion.
+    min_lesion_volume_mm3 : float
+        Connected components smaller than this are dropped.
+    voxel_size_mm : float
+        Edge of the model's isotropic voxels.
+    """
+
+    sequences: tuple[str, ...] = ("T1w", "FLAIR")
+    candidate_sequence: str = "FLAIR"
+    candidate_z: float = 0.5
+    hard_negative_probability: float = 0.5
+    gate_probability: float = 0.8
+    threshold: float = 0.5
+    min_lesion_volume_mm3: float = 10.0
+    voxel_size_mm: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a stage is trained.
+
+    Attributes
+    ----------
+    max_epochs, patience : int
+        An epoch passes once over the drawn samples; training stops after `patience` epochs without a lower
+        validation loss.
+    batch_size : int
+        Patches a step.
+    validation_fraction : float
+        Share of the subjects (never of the voxels) held out to decide when to stop; at least one of several
+        subjects, none of a single one.
+    max_samples_per_epoch : int or None
+        At most this many samples an epoch, drawn anew each time, half of them lesion; None passes over all.
+    seed : int
+        Seed of weights, drawing, augmentation and split.
+    """
+
+    max_epochs: int = 200
+    patience: int = 25
+    batch_size: int = 128
+    validation_fraction: float = 0.25
+    max_samples_per_epoch: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How the app runs; nothing in here changes what is computed.
+
+    Attributes
+    ----------
+    work_dir : Path
+        Intermediate results; a second run resumes from it.
+    n_procs : int
+        Processes at once.
+    omp_nthreads : int
+        Threads of one process.
+    mem_gb : float
+        Memory all processes may use together.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before this is made.
+    plugin_file : Path or None
+        YAML with ``plugin`` and ``plugin_args`` that replace the app's own nipype plugin.
+    """
+
+    work_dir: Path
+    n_procs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float = 4.0
+    device: str = "cpu"
+    plugin_file: Path | None = None
+    stop_on_first_crash: bool = False
+    write_graph: bool = False
+    resource_monitor: bool = False
+    clean_work_dir: bool = False

@@ -1,0 +1,61 @@
+"""Errors that carry the exit code of the BIDS Apps execution specification.
+
+Each is raised with one line that says what is wrong, in which file, what was expected and
+found, and what to do. Only :mod:`bids_cascade.cli` turns them into an exit.
+"""
+
+OK = 0
+
+
+class BidsCascadeError(Exception):
+    """Any failure this app reports by itself; exit code 1 (unspecified failure)."""
+
+    exit_code = 1
+
+
+class InvalidDatasetError(BidsCascadeError):
+    """The input folder is not a valid BIDS dataset."""
+
+    exit_code = 16
+
+
+class UnknownLevelError(BidsCascadeError):
+    """The analysis level does not exist."""
+
+    exit_code = 17
+
+
+class NothingSelectedError(BidsCascadeError):
+    """The participant, session and other filters select nothing."""
+
+    exit_code = 18
+
+
+class UsageError(BidsCascadeError):
+    """The command line can't be used as it is."""
+
+    exit_code = 64
+
+
+class BadDataError(BidsCascadeError):
+    """A file that is there has content that can't be used."""
+
+    exit_code = 65
+
+
+class MissingInputError(BidsCascadeError):
+    """A file that is needed is not there."""
+
+    exit_code = 66
+
+
+class OutputError(BidsCascadeError):
+    """An output can't be created."""
+
+    exit_code = 73
+
+
+class ReadWriteError(BidsCascadeError):
+    """Reading or writing broke off (disk full, file system gone)."""
+
+    exit_code = 74
