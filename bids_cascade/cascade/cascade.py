@@ -1,0 +1,188 @@
+"""The two stages and their hand-over: the only place that knows there are two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.inference import Engine, dense_probability
+from bids_cascade.cascade.network import PatchNetwork
+from bids_cascade.cascade.sampling import (
+    BoolVolume,
+    LabelledVisit,
+    SamplePool,
+    Samples,
+    candidates,
+    first_stage_samples,
+    second_stage_samples,
+    split_subjects,
+)
+from bids_cascade.cascade.training import Epoch, StageProgress, train_stage
+from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
+
+Volume = NDArray[np.float32]
+STAGES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A trained cascade.
+
+    Attributes
+    ----------
+    config : CascadeConfig
+    networks : pair of PatchNetwork
+        The one that misses nothing and the one that throws false positives out.
+    """
+
+    config: CascadeConfig
+    networks: tuple[PatchNetwork, PatchNetwork]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a cascade says of one scan, as (X, Y, Z) float32 probabilities in [0, 1].
+
+    Attributes
+    ----------
+    first : array
+        Of stage 1, at all candidates; 0 elsewhere.
+    final : array
+        Of stage 2, where stage 1 let it look; 0 elsewhere.
+    """
+
+    first: Volume
+    final: Volume
+
+
+@dataclass(frozen=True)
+class TrainedCascade:
+    """A cascade and how it came about: who was trained and validated on, and each stage's epochs."""
+
+    cascade: Cascade
+    training_subjects: tuple[str, ...]
+    validation_subjects: tuple[str, ...]
+    history: Mapping[int, Sequence[Epoch]] = field(default_factory=dict)
+
+
+def segment(
+    cascade: Cascade, channels: Volume, brain: BoolVolume, *, device: str = "cpu", engine: Engine | None = None
+) -> Segmentation:
+    """Run both stages on one scan.
+
+    Parameters
+    ----------
+    cascade : Cascade
+    channels : (C, X, Y, Z) float32 array
+        Normalised sequences in the model's order, on its grid.
+    brain : (X, Y, Z) bool array
+    device : str
+        A torch device.
+    engine : callable, optional
+        Evaluates a network at given voxels; dense inference on `device` if left out.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit the model or each other.
+    """
+    if len(channels) != len(cascade.config.sequences):
+        raise ValueError(
+            f"the model takes {len(cascade.config.sequences)} channels ({', '.join(cascade.config.sequences)}), "
+            f"found {len(channels)}"
+        )
+    evaluate = engine or _dense_on(device)
+    first = evaluate(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
+    final = evaluate(cascade.networks[1], channels, first > cascade.config.gate_probability)
+    return Segmentation(first, final)
+
+
+def _dense_on(device: str) -> Engine:
+    def evaluate(network: PatchNetwork, channels: Volume, voxels: BoolVolume) -> Volume:
+        return dense_probability(network, channels, voxels, device=device)
+
+    return evaluate
+
+
+def train_cascade(
+    visits: Sequence[LabelledVisit],
+    config: CascadeConfig,
+    network_config: NetworkConfig,
+    training_config: TrainingConfig,
+    *,
+    device: str = "cpu",
+    progress: Mapping[int, StageProgress] | None = None,
+    on_epoch: Callable[[int, StageProgress], None] = lambda stage, progress: None,
+) -> TrainedCascade:
+    """Train both stages: the second on what the first gets wrong.
+
+    Parameters
+    ----------
+    visits : sequence of LabelledVisit
+        Visits of one subject stay together; those without any lesion voxel teach nothing and are left out.
+    config, network_config, training_config
+        What is trained, and how.
+    device : str
+        A torch device.
+    progress : mapping of int to StageProgress, optional
+        By stage, where an earlier, interrupted call stopped.
+    on_epoch : callable
+        Called with the stage and its progress after each epoch.
+
+    Raises
+    ------
+    ValueError
+        When no visit has a lesion, or the shapes do not fit each other.
+    """
+    labelled = [visit for visit in visits if visit.lesion.any()]
+    if not labelled:
+        raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
+    if {len(visit.channels) for visit in labelled} != {network_config.n_channels} or network_config.n_channels != len(
+        config.sequences
+    ):
+        raise ValueError(f"expected {len(config.sequences)} channels ({', '.join(config.sequences)}) in every visit")
+    rng = np.random.default_rng(training_config.seed)
+    names = [visit.subject for visit in labelled]
+    train_on, validate_on = split_subjects(names, training_config.validation_fraction, rng)
+    networks: list[PatchNetwork] = []
+    history = {}
+    for stage in STAGES:
+        samples = [_samples(visit, networks, config, training_config, device) for visit in labelled]
+        pools = [
+            SamplePool([one for one in samples if one.visit.subject in chosen]) if chosen else None
+            for chosen in (train_on, validate_on)
+        ]
+        if pools[0] is None:
+            raise ValueError("there is no subject to train on")
+        network, done = train_stage(
+            network_config,
+            pools[0],
+            pools[1],
+            replace(training_config, seed=training_config.seed + stage),
+            device=device,
+            progress=(progress or {}).get(stage),
+            on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
+        )
+        networks.append(network)
+        history[stage] = tuple(done.history)
+    return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
+
+
+def _samples(
+    visit: LabelledVisit,
+    trained: Sequence[PatchNetwork],
+    config: CascadeConfig,
+    training_config: TrainingConfig,
+    device: str,
+) -> Samples:
+    """Draw a visit's samples for the stage behind those already trained."""
+    seed = [training_config.seed, len(trained), *visit.subject.encode()]
+    rng = np.random.default_rng(seed)
+    if not trained:
+        return first_stage_samples(visit, config, rng)
+    looked_at = candidates(visit.channels, visit.brain, config)
+    probability = dense_probability(trained[0], visit.channels, looked_at, device=device)
+    return second_stage_samples(visit, probability, config, rng)

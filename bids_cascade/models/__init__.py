@@ -1,0 +1,1 @@
+"""Model files: reading them, writing them, and the one that is packaged."""
