@@ -117,9 +117,7 @@ def _read_box(channels: Volume, box: tuple[slice, ...], before: int, after: int)
     stops = [edge.stop + after for edge in box]
     inside = tuple(slice(max(a, 0), max(b, 0)) for a, b in zip(starts, stops, strict=True))
     part = channels[(slice(None), *inside)]
-    margins = [
-        (max(-a, 0), max(b - size, 0)) for a, b, size in zip(starts, stops, channels.shape[1:], strict=True)
-    ]
+    margins = [(max(-a, 0), max(b - size, 0)) for a, b, size in zip(starts, stops, channels.shape[1:], strict=True)]
     return np.pad(part, [(0, 0), *margins]).astype(np.float32, copy=False)
 
 
@@ -160,8 +158,9 @@ def _gather_features(features: torch.Tensor, voxels: NDArray[np.intp], network: 
     """Return what a patch around each voxel would leave behind the last block, flattened: (N, F * size^3)."""
     dilation = network.config.pool_size ** len(network.config.features)
     corners = torch.from_numpy(voxels).to(features.device).T[:, :, None]
-    offsets = dilation * torch.tensor(
-        list(product(range(network.remaining_size), repeat=3)), device=features.device
-    ).T[:, None, :]
+    offsets = (
+        dilation
+        * torch.tensor(list(product(range(network.remaining_size), repeat=3)), device=features.device).T[:, None, :]
+    )
     x, y, z = corners + offsets
     return features[:, x, y, z].permute(1, 0, 2).flatten(1)

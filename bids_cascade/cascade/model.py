@@ -101,7 +101,7 @@ def from_bytes(content: bytes) -> Model:
         first, second = (NetworkConfig(**_tuples(one)) for one in header["networks"])
         networks = (_restore(first, tensors, 1), _restore(second, tensors, 2))
         return Model(Cascade(config, networks), header["name"], header["licence"], header["provenance"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the header and the weights do not make a model: {reason}") from error
 

@@ -56,7 +56,7 @@ def gather_patches(channels: NDArray[np.float32], centres: NDArray[np.integer], 
     if before.any() or after.any():
         channels = np.pad(channels, [(0, 0), *zip(before, after, strict=True)])
     starts = centres - half + before
-    windows = sliding_window_view(channels, (size, size, size), axis=(1, 2, 3))
+    windows = sliding_window_view(channels, (size, size, size), axis=(1, 2, 3))  # type: ignore[call-overload]
     patches = windows[:, starts[:, 0], starts[:, 1], starts[:, 2]]
     return np.ascontiguousarray(patches.swapaxes(0, 1), np.float32)
 

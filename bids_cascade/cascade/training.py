@@ -148,7 +148,9 @@ def train_stage(
 def _check_pools(training: SamplePool, validation: SamplePool | None) -> None:
     for pool, purpose in ((training, "train"), (validation, "validate")):
         if pool is not None and not (pool.is_lesion.any() and (~pool.is_lesion).any()):
-            raise ValueError(f"the samples to {purpose} on need lesion voxels and others, found {len(pool)} of one kind")
+            raise ValueError(
+                f"the samples to {purpose} on need lesion voxels and others, found {len(pool)} of one kind"
+            )
 
 
 def _is_finished(progress: StageProgress, has_validation: bool, config: TrainingConfig) -> bool:
