@@ -1,0 +1,273 @@
+"""Open and validate a raw BIDS dataset, reading no more of it than is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import bids
+from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+from bids_cascade.config import Selection
+from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
+
+logger = logging.getLogger(__name__)
+
+_LABEL = "[0-9a-zA-Z+]+"
+_INVALID_BIDS = 16
+_SHOWN = 5
+
+
+def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None = None) -> BIDSLayout:
+    """Index the anatomical images of the asked-for participants and sessions.
+
+    Nothing else is looked at: no derivatives, source data, code, other data types or metadata.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of a raw BIDS dataset.
+    selection : Selection
+        Participants and sessions to index; empty means all.
+    database_dir : Path, optional
+        Keeps the index for the next run, in a subfolder named after the dataset, the selection, the pybids version
+        and the modification times of the folders indexed, so that an index of a changed dataset is never used.
+
+    Returns
+    -------
+    BIDSLayout
+        Root is the resolved `bids_dir`.
+
+    Raises
+    ------
+    InvalidDatasetError
+        `bids_dir` is missing, isn't BIDS or isn't raw.
+    NothingSelectedError
+        An asked-for participant or session does not exist.
+    OutputError
+        The index can't be written to `database_dir`.
+    ReadWriteError
+        `bids_dir` can't be read.
+    """
+    description = read_description(bids_dir)
+    if description.get("DatasetType", "raw") == "derivative":
+        raise InvalidDatasetError(f"{bids_dir} is a derivative dataset; give the raw dataset it was made from")
+    root = bids_dir.resolve()
+    try:
+        participants = _choose_participants(root, selection)
+        _check_sessions(root, participants, selection)
+        if database_dir is None:
+            return index_anat(root, selection.participants, selection.sessions)
+        return _cached_index(root, participants, selection, database_dir)
+    except OSError as error:
+        raise ReadWriteError(f"can't read the dataset {bids_dir}: {error}") from error
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json``.
+
+    Raises
+    ------
+    InvalidDatasetError
+        `root` is no folder, or its description is missing or unreadable.
+    """
+    if not root.is_dir():
+        raise InvalidDatasetError(f"no such folder: {root}; give the root folder of a BIDS dataset")
+    path = root / "dataset_description.json"
+    if not path.is_file():
+        raise InvalidDatasetError(
+            f"{root} is not a BIDS dataset: it has no dataset_description.json; give the root folder of the dataset, "
+            'or write one there that says at least {"Name": "...", "BIDSVersion": "1.10.0"}'
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidDatasetError(f"{path} can't be read as JSON: {error}; correct the file") from error
+    if not isinstance(description, dict):
+        raise InvalidDatasetError(f"{path} holds a {type(description).__name__} instead of a JSON object")
+    return description
+
+
+def list_participants(root: Path) -> list[str]:
+    """Return the labels of all ``sub-`` folders in natural order (2 before 10), without ``sub-``."""
+    return _list_labels(root, "sub")
+
+
+def list_sessions(root: Path, participant: str) -> list[str]:
+    """Return the labels of a participant's ``ses-`` folders in natural order, without ``ses-``."""
+    return _list_labels(root / f"sub-{participant}", "ses")
+
+
+def natural_key(text: str | None) -> list[tuple[int, str]]:
+    """Return a sorting key under which 2 comes before 10 and nothing before something.
+
+    >>> sorted(["b10", "b2", None], key=natural_key)
+    [None, 'b2', 'b10']
+    """
+    if text is None:
+        return []
+    parts = re.findall(r"\d+|\D+", text)
+    return [(int(part), part) if part.isdecimal() else (sys.maxsize, part) for part in parts]
+
+
+def index_anat(
+    root: Path, participants: Sequence[str] = (), sessions: Sequence[str] = (), *, is_derivative: bool = False
+) -> BIDSLayout:
+    """Index the files in the ``anat`` folders of some participants and sessions; empty means all.
+
+    Parameters
+    ----------
+    root : Path
+        Root of a raw or derivative dataset.
+    participants, sessions : sequence of str
+        Labels; with `sessions`, folders of participants without sessions are left out.
+    is_derivative : bool
+        Read the entities of derivatives, such as ``label`` and ``desc``, too.
+    """
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[_all_but_anat(participants, sessions)])
+    return BIDSLayout(root, validate=False, is_derivative=is_derivative, indexer=indexer)
+
+
+def validate_dataset(bids_dir: Path) -> None:
+    """Check the dataset with bids-validator-deno, if that is installed; else say so.
+
+    The content of images is left to the steps that read them, so that one bad image does not stop the rest.
+
+    Raises
+    ------
+    InvalidDatasetError
+        The validator reports errors; the message shows the first few.
+    """
+    command = _find_validator()
+    if command is None:
+        logger.warning("bids-validator-deno is not installed: %s goes unvalidated", bids_dir)
+        return
+    arguments = [command, "--format", "json", "--ignoreWarnings", "--ignoreNiftiHeaders", str(bids_dir)]
+    try:
+        run = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        issues = json.loads(run.stdout)["issues"]["issues"] if run.returncode == _INVALID_BIDS else []
+    except (OSError, ValueError, LookupError) as error:
+        logger.warning("bids-validator-deno could not be run (%s): %s goes unvalidated", error, bids_dir)
+        return
+    if run.returncode not in (0, _INVALID_BIDS):
+        logger.warning("bids-validator-deno broke off (exit code %d): %s goes unvalidated", run.returncode, bids_dir)
+    errors = [_describe(issue) for issue in issues if issue.get("severity") == "error" and not _is_empty_image(issue)]
+    if errors:
+        raise InvalidDatasetError(
+            f"{bids_dir} is not valid BIDS: {_enumerate(errors, '; ')}; run `bids-validator-deno {bids_dir}` for all, "
+            "correct them, or give --skip-bids-validation"
+        )
+
+
+def _list_labels(folder: Path, prefix: str) -> list[str]:
+    """Return the labels of the folders in `folder` named ``<prefix>-<label>``."""
+    names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name.startswith(f"{prefix}-")]
+    valid = [name for name in names if re.fullmatch(f"{prefix}-{_LABEL}", name)]
+    for name in sorted(set(names) - set(valid)):
+        logger.warning("%s is ignored: a BIDS label is made of letters, digits and +", folder / name)
+    return sorted((name.removeprefix(f"{prefix}-") for name in valid), key=natural_key)
+
+
+def _choose_participants(root: Path, selection: Selection) -> list[str]:
+    """Return the asked-for participants, or all, after checking that they exist."""
+    existing = list_participants(root)
+    if not existing:
+        raise InvalidDatasetError(f"{root} has no participant: no folder named sub-<label>")
+    unknown = [label for label in dict.fromkeys(selection.participants) if label not in set(existing)]
+    if unknown:
+        raise NothingSelectedError(f"no participant {_enumerate(unknown)} in {root}; there is {_enumerate(existing)}")
+    return sorted(set(selection.participants), key=natural_key) or existing
+
+
+def _check_sessions(root: Path, participants: Sequence[str], selection: Selection) -> None:
+    """Raise NothingSelectedError for a session that none of the participants has."""
+    if not selection.sessions:
+        return
+    existing = {session for participant in participants for session in list_sessions(root, participant)}
+    unknown = [label for label in dict.fromkeys(selection.sessions) if label not in existing]
+    if unknown:
+        found = f"there is {_enumerate(sorted(existing, key=natural_key))}" if existing else "there are no sessions"
+        raise NothingSelectedError(f"no session {_enumerate(unknown)} of the participants asked for in {root}; {found}")
+
+
+def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern for the indexer to ignore: all but the way to ``anat`` folders and the files therein."""
+    participant = "|".join(map(re.escape, participants)) or _LABEL
+    session = "|".join(map(re.escape, sessions))
+    below = f"/ses-(?:{session})" if session else f"(?:/ses-{_LABEL})?"
+    files = rf"{below}/anat(?:/[^/]+)?"
+    return re.compile(rf"^/(?!sub-(?:{participant})(?:{below}|{files})?$)")
+
+
+def _cached_index(root: Path, participants: Sequence[str], selection: Selection, database_dir: Path) -> BIDSLayout:
+    """Load the index from its subfolder of `database_dir`, or make it and save it there."""
+    folder = database_dir / _database_key(root, participants, selection)
+    if (folder / "layout_index.sqlite").is_file():
+        logger.info("using the index of the dataset in %s", folder)
+        return BIDSLayout(root, validate=False, database_path=folder)
+    layout = index_anat(root, selection.participants, selection.sessions)
+    unfinished = database_dir / f".{folder.name}.{uuid.uuid4().hex}"
+    try:
+        layout.save(unfinished, replace_connection=False)
+        _rename_unless_there(unfinished, folder)
+    except OSError as error:
+        raise OutputError(f"can't write the index of the dataset to {database_dir}: {error}") from error
+    return layout
+
+
+def _rename_unless_there(unfinished: Path, folder: Path) -> None:
+    """Rename a folder, or drop it when another job was quicker."""
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not folder.is_dir():
+            raise
+
+
+def _database_key(root: Path, participants: Sequence[str], selection: Selection) -> str:
+    """Return a name that changes with the dataset, the selection and the pybids version.
+
+    A file that comes or goes changes the modification time of its folder; the content of files is not indexed.
+    """
+    digest = hashlib.sha256(repr((str(root), bids.__version__, participants, selection.sessions)).encode())
+    for participant in participants:
+        top = root / f"sub-{participant}"
+        sessions = [top / f"ses-{session}" for session in list_sessions(root, participant)]
+        for folder in [top, top / "anat", *sessions, *(session / "anat" for session in sessions)]:
+            modified = folder.stat().st_mtime_ns if folder.is_dir() else None
+            digest.update(repr((folder.relative_to(root).as_posix(), modified)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _find_validator() -> str | None:
+    """Return the path of bids-validator-deno: on PATH, or beside the running Python."""
+    beside = os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)))
+    return shutil.which("bids-validator-deno", path=beside)
+
+
+def _is_empty_image(issue: dict[str, Any]) -> bool:
+    """Return whether a validator's issue is an image of zero bytes, which its own visit will report."""
+    return issue.get("code") == "EMPTY_FILE" and str(issue.get("location", "")).endswith((".nii", ".nii.gz"))
+
+
+def _describe(issue: dict[str, Any]) -> str:
+    """Return one validator's issue in a few words."""
+    code = " ".join(str(issue[key]) for key in ("code", "subCode") if issue.get(key))
+    return f"{code} in {issue['location']}" if issue.get("location") else code
+
+
+def _enumerate(items: Sequence[str], separator: str = ", ") -> str:
+    """Return the first few items in one string, and how many more there are."""
+    more = len(items) - _SHOWN
+    return separator.join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,170 @@
+"""Opening and validating datasets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bids_cascade.config import Selection
+from bids_cascade.dataset import layout as module
+from bids_cascade.dataset.layout import list_participants, natural_key, open_dataset, validate_dataset
+from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError
+
+MakeRaw = Callable[..., Path]
+
+
+def relative_files(root: Path, selection: Selection | None = None, database_dir: Path | None = None) -> list[str]:
+    layout = open_dataset(root, selection or Selection(), database_dir)
+    return sorted(Path(file.path).relative_to(root).as_posix() for file in layout.get())
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDatasetError, match="no such folder"):
+        open_dataset(tmp_path / "nowhere", Selection())
+
+
+def test_folder_without_description(tmp_path: Path) -> None:
+    (tmp_path / "sub-01").mkdir()
+    with pytest.raises(InvalidDatasetError, match=r"no dataset_description\.json"):
+        open_dataset(tmp_path, Selection())
+
+
+@pytest.mark.parametrize("text", ['{"Name": ', "[1]", "\xff\xfe"])
+def test_unreadable_description(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset_description.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidDatasetError, match=r"dataset_description\.json"):
+        open_dataset(tmp_path, Selection())
+
+
+def test_derivative_dataset_is_refused(make_raw: MakeRaw) -> None:
+    description = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    root = make_raw("sub-01/anat/sub-01_T1w.nii.gz", files={"dataset_description.json": description})
+    with pytest.raises(InvalidDatasetError, match="derivative"):
+        open_dataset(root, Selection())
+
+
+def test_dataset_without_participants(make_raw: MakeRaw) -> None:
+    with pytest.raises(InvalidDatasetError, match="no participant"):
+        open_dataset(make_raw(), Selection())
+
+
+def test_only_anat_of_the_asked_for_is_indexed(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/func/sub-01_task-rest_bold.nii.gz",
+        "sub-011/anat/sub-011_T1w.nii.gz",
+        "sub-02/anat/sub-02_T1w.nii.gz",
+        "derivatives/x/sub-01/anat/sub-01_space-T1w_FLAIR.nii.gz",
+        "sourcedata/sub-01/anat/sub-01_T1w.nii.gz",
+        "code/sub-01/anat/sub-01_T1w.nii.gz",
+    )
+    assert relative_files(root, Selection(participants=("01",))) == ["sub-01/anat/sub-01_T1w.nii.gz"]
+    assert relative_files(root) == [f"sub-{x}/anat/sub-{x}_T1w.nii.gz" for x in ("01", "011", "02")]
+
+
+def test_sessions_asked_for(make_raw: MakeRaw) -> None:
+    names = [f"sub-01/ses-{x}/anat/sub-01_ses-{x}_T1w.nii.gz" for x in ("1", "10", "2")]
+    root = make_raw(*names, "sub-02/anat/sub-02_T1w.nii.gz")
+    assert relative_files(root, Selection(sessions=("1", "2"))) == [names[0], names[2]]
+
+
+def test_unknown_participants_are_named_with_some_that_exist(make_raw: MakeRaw) -> None:
+    root = make_raw(*(f"sub-{x:02}/anat/sub-{x:02}_T1w.nii.gz" for x in range(1, 9)))
+    with pytest.raises(NothingSelectedError, match=r"no participant 77, 99 .* 01, 02, 03, 04, 05 and 3 more"):
+        open_dataset(root, Selection(participants=("01", "77", "99")))
+
+
+def test_unknown_session(make_raw: MakeRaw) -> None:
+    root = make_raw("sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz")
+    with pytest.raises(NothingSelectedError, match=r"no session 2 .* there is 1"):
+        open_dataset(root, Selection(participants=("01",), sessions=("1", "2")))
+    open_dataset(root, Selection(sessions=("2",)))
+
+
+def test_odd_participant_folder_is_ignored(make_raw: MakeRaw, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_raw("sub-01/anat/sub-01_T1w.nii.gz", "sub-01_old/anat/sub-01_T1w.nii.gz")
+    assert relative_files(root) == ["sub-01/anat/sub-01_T1w.nii.gz"]
+    assert "sub-01_old is ignored" in caplog.text
+
+
+def test_participants_in_natural_order(make_raw: MakeRaw) -> None:
+    root = make_raw(*(f"sub-{x}/anat/sub-{x}_T1w.nii.gz" for x in ("p10", "p2", "3", "a")))
+    assert list_participants(root) == ["3", "a", "p2", "p10"]
+
+
+def test_natural_key_orders_equal_numbers_by_text() -> None:
+    assert sorted(["1", "01", "a1", None, "2"], key=natural_key) == [None, "01", "1", "2", "a1"]
+
+
+def test_database_is_used_again_but_never_when_stale(
+    make_raw: MakeRaw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, database = make_raw("sub-01/anat/sub-01_T1w.nii.gz"), tmp_path / "database"
+    first = relative_files(root, database_dir=database)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "index_anat", lambda *_: pytest.fail("indexed again"))
+        assert relative_files(root, database_dir=database) == first
+    (root / "sub-01/anat/sub-01_FLAIR.nii.gz").touch()
+    assert len(relative_files(root, database_dir=database)) == 2
+    (root / "sub-02/anat").mkdir(parents=True)
+    (root / "sub-02/anat/sub-02_T1w.nii.gz").touch()
+    assert len(relative_files(root, database_dir=database)) == 3
+    assert len(relative_files(root, Selection(participants=("02",)), database)) == 1
+
+
+def test_database_that_cannot_be_written(make_raw: MakeRaw, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="index"):
+        open_dataset(make_raw("sub-01/anat/sub-01_T1w.nii.gz"), Selection(), tmp_path / "file" / "database")
+
+
+def fake_validator(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str) -> None:
+    result = subprocess.CompletedProcess([], returncode, stdout, "")
+    monkeypatch.setattr(module, "_find_validator", lambda: "validator")
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: result)
+
+
+def test_missing_validator_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    validate_dataset(tmp_path)
+    assert "bids-validator-deno is not installed" in caplog.text
+
+
+@pytest.mark.parametrize(("returncode", "stdout"), [(1, ""), (16, "not JSON"), (16, "{}")])
+def test_broken_validator_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, returncode: int, stdout: str
+) -> None:
+    fake_validator(monkeypatch, returncode, stdout)
+    with caplog.at_level(logging.WARNING):
+        validate_dataset(tmp_path)
+    assert "unvalidated" in caplog.text
+
+
+def require_validator() -> None:
+    if module._find_validator() is None:
+        pytest.skip("bids-validator-deno is not installed")
+
+
+def test_real_validator_names_a_wrong_file(make_raw: MakeRaw) -> None:
+    require_validator()
+    root = make_raw(files={"sub-01/anat/sub-01_wrong.nii.gz": (1.0, 1.0, 1.0), "README": "x" * 200})
+    with pytest.raises(InvalidDatasetError, match=re.escape("NOT_INCLUDED in /sub-01/anat/sub-01_wrong.nii.gz")):
+        validate_dataset(root)
+
+
+def test_real_validator_leaves_bad_images_to_their_visit(make_raw: MakeRaw) -> None:
+    require_validator()
+    files = {"sub-01/anat/sub-01_T1w.nii.gz": (1.0, 1.0, 1.0), "README": "x" * 200}
+    root = make_raw("sub-02/anat/sub-02_T1w.nii.gz", files=files)
+    (root / "sub-03/anat").mkdir(parents=True)
+    (root / "sub-03/anat/sub-03_T1w.nii.gz").write_bytes(b"truncated")
+    validate_dataset(root)

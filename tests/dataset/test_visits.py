@@ -1,0 +1,188 @@
+"""Which visits and which images are found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_cascade.config import Selection
+from bids_cascade.dataset.layout import open_dataset
+from bids_cascade.dataset.visits import Visit, find_visits
+from bids_cascade.errors import NothingSelectedError, UsageError
+
+MakeRaw = Callable[..., Path]
+
+
+SEQUENCES = ("T1w", "FLAIR")
+
+
+def visits_of(root: Path, selection: Selection | None = None) -> list[Visit]:
+    selection = selection or Selection()
+    return find_visits(open_dataset(root, selection), SEQUENCES, selection)
+
+
+def names_of(visit: Visit) -> dict[str, str]:
+    return {sequence: choice.path.name for sequence, choice in visit.images.items()}
+
+
+def test_visits_with_and_without_sessions_complete_or_not(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-10/anat/sub-10_FLAIR.nii",
+        "sub-10/anat/sub-10_T1w.nii.gz",
+        "sub-2/ses-b/anat/sub-2_ses-b_FLAIR.nii.gz",
+        "sub-2/ses-a/anat/sub-2_ses-a_T2w.nii.gz",
+        "sub-2/anat/sub-2_T1w.nii.gz",
+        "sub-3/func/sub-3_task-rest_bold.nii.gz",
+    )
+    found = visits_of(root)
+    assert [visit.name for visit in found] == ["sub-2", "sub-2_ses-a", "sub-2_ses-b", "sub-10"]
+    assert [visit.missing for visit in found] == [("FLAIR",), ("T1w", "FLAIR"), ("T1w",), ()]
+    assert names_of(found[3]) == {"T1w": "sub-10_T1w.nii.gz", "FLAIR": "sub-10_FLAIR.nii"}
+    assert list(found[3].images) == ["T1w", "FLAIR"]
+    assert all(choice.path.is_absolute() for choice in found[3].images.values())
+
+
+@pytest.mark.parametrize(
+    ("participant", "session", "name", "slug"),
+    [
+        ("01", "1", "sub-01_ses-1", "sub_01_ses_1"),
+        ("A", None, "sub-A", "sub_A"),
+        ("a+b", "x", "sub-a+b_ses-x", "sub_a__b_ses_x"),
+    ],
+)
+def test_names(participant: str, session: str | None, name: str, slug: str) -> None:
+    visit = Visit(participant, session, {})
+    assert (visit.name, visit.slug) == (name, slug)
+
+
+def test_finest_resolution_wins_over_run_and_name(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        files={
+            "sub-1/anat/sub-1_run-1_T1w.nii.gz": (1.0, 1.0, 3.0),
+            "sub-1/anat/sub-1_run-2_T1w.nii.gz": (1.0, 1.0, 1.0),
+            "sub-1/anat/sub-1_acq-a_FLAIR.nii.gz": (0.5, 0.5, 4.0),
+            "sub-1/anat/sub-1_acq-b_FLAIR.nii.gz": (1.0, 1.0, 1.0),
+        }
+    )
+    (visit,) = visits_of(root)
+    assert names_of(visit) == {"T1w": "sub-1_run-2_T1w.nii.gz", "FLAIR": "sub-1_acq-b_FLAIR.nii.gz"}
+    assert visit.images["T1w"].reason == "finest resolution of 2: voxels of 1 mm^3"
+    assert [path.name for path in visit.images["T1w"].rejected] == ["sub-1_run-1_T1w.nii.gz"]
+
+
+def test_lowest_run_then_name_among_equals(make_raw: MakeRaw, caplog: pytest.LogCaptureFixture) -> None:
+    size = (1.0, 1.0, 1.0)
+    names = ["run-10_T1w", "run-9_T1w", "acq-b_run-01_FLAIR", "acq-a_run-01_FLAIR", "acq-c_run-02_FLAIR"]
+    root = make_raw(files={f"sub-1/anat/sub-1_{name}.nii.gz": size for name in names})
+    with caplog.at_level(logging.INFO):
+        (visit,) = visits_of(root)
+    assert names_of(visit) == {"T1w": "sub-1_run-9_T1w.nii.gz", "FLAIR": "sub-1_acq-a_run-01_FLAIR.nii.gz"}
+    assert visit.images["T1w"].reason.startswith("lowest run")
+    assert visit.images["FLAIR"].reason.startswith("first by name")
+    assert "sub-1: T1w is sub-1_run-9_T1w.nii.gz" in caplog.text
+
+
+def test_unreadable_or_4d_image_is_the_last_choice(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-1/anat/sub-1_run-1_T1w.nii.gz",
+        files={"sub-1/anat/sub-1_run-3_T1w.nii.gz": (1.0, 1.0, 6.0), "sub-1/anat/sub-1_FLAIR.nii": (1.0, 1.0, 1.0)},
+    )
+    image = nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.float32), np.diag((0.5, 0.5, 0.5, 1.0)))
+    image.to_filename(root / "sub-1/anat/sub-1_run-2_T1w.nii.gz")
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == "sub-1_run-3_T1w.nii.gz"
+
+
+def test_contrast_parts_and_chunks_are_never_taken(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-1/anat/sub-1_ce-gad_T1w.nii.gz",
+        "sub-1/anat/sub-1_part-mag_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_chunk-1_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_FLAIR.json",
+        "sub-1/anat/sub-1_desc-x_FLAIRmask.nii.gz",
+    )
+    (visit,) = visits_of(root)
+    assert visit.missing == SEQUENCES
+
+
+def test_filter_can_ask_for_contrast(make_raw: MakeRaw) -> None:
+    root = make_raw("sub-1/anat/sub-1_ce-gad_T1w.nii.gz", "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii")
+    for value in ("gad", ["gad"], "*"):
+        (visit,) = visits_of(root, Selection(filters={"t1w": {"ceagent": value}}))
+        assert names_of(visit) == {"T1w": "sub-1_ce-gad_T1w.nii.gz", "FLAIR": "sub-1_FLAIR.nii"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"acquisition": "b"}, "acq-b_run-02"),
+        ({"acquisition": None}, "run-01"),
+        ({"run": "02", "acquisition": "b"}, "acq-b_run-02"),
+        ({"run": 2}, "acq-b_run-02"),
+        ({"acquisition": ["b", "c"]}, "acq-b_run-02"),
+    ],
+)
+def test_filters(make_raw: MakeRaw, wanted: dict[str, object], expected: str) -> None:
+    size = (1.0, 1.0, 1.0)
+    names = ("run-01", "acq-b_run-02", "acq-c_run-03")
+    root = make_raw(files={f"sub-1/anat/sub-1_{name}_T1w.nii.gz": size for name in names})
+    (visit,) = visits_of(root, Selection(filters={"T1w": wanted}))
+    assert names_of(visit) == {"T1w": f"sub-1_{expected}_T1w.nii.gz"}
+
+
+def test_filtered_out_visits_are_not_reported_as_incomplete(make_raw: MakeRaw) -> None:
+    names = [f"sub-1/ses-{x}/anat/sub-1_ses-{x}_{suffix}.nii.gz" for x in "12" for suffix in ("T1w", "FLAIR", "T2w")]
+    filters = {"t1w": {"session": "1"}, "flair": {"session": "1"}, "bold": {"task": "rest"}}
+    assert [visit.name for visit in visits_of(make_raw(*names), Selection(filters=filters))] == ["sub-1_ses-1"]
+
+
+def test_filter_that_nothing_passes(make_raw: MakeRaw) -> None:
+    root = make_raw("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz")
+    with pytest.raises(NothingSelectedError, match=r"filter .*for FLAIR"):
+        visits_of(root, Selection(filters={"flair": {"acquisition": "none"}}))
+
+
+def test_filter_on_what_is_no_entity(make_raw: MakeRaw) -> None:
+    with pytest.raises(UsageError, match="names acq"):
+        visits_of(make_raw("sub-1/anat/sub-1_T1w.nii.gz"), Selection(filters={"t1w": {"acq": "x"}}))
+
+
+def test_no_image_at_all(make_raw: MakeRaw) -> None:
+    with pytest.raises(NothingSelectedError, match="no T1w or FLAIR image"):
+        visits_of(make_raw("sub-1/func/sub-1_task-rest_bold.nii.gz"))
+
+
+def test_participant_asked_for_is_listed_without_any_image(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-1/anat/sub-1_T1w.nii.gz",
+        "sub-2/func/sub-2_task-rest_bold.nii.gz",
+        "sub-3/ses-a/func/sub-3_ses-a_task-rest_bold.nii.gz",
+    )
+    found = visits_of(root, Selection(participants=("3", "2", "1")))
+    assert [visit.name for visit in found] == ["sub-1", "sub-2", "sub-3_ses-a"]
+    assert found[1].missing == found[2].missing == SEQUENCES
+
+
+def test_file_of_another_participant_or_session_is_ignored(make_raw: MakeRaw, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_raw(
+        "sub-1/anat/sub-1_T1w.nii.gz",
+        "sub-1/anat/sub-2_FLAIR.nii.gz",
+        "sub-3/ses-1/anat/sub-3_ses-2_FLAIR.nii.gz",
+    )
+    (visit,) = visits_of(root)
+    assert visit.missing == ("FLAIR",)
+    assert caplog.text.count("is ignored") == 2
+
+
+@pytest.mark.data
+def test_real_longitudinal_dataset(shared_data: Path) -> None:
+    found = visits_of(shared_data / "longitudinal")
+    complete = ["sub-01_ses-1", "sub-01_ses-2", "sub-03_ses-2", "sub-04_ses-1", "sub-19_ses-2"]
+    assert [visit.name for visit in found if not visit.missing] == complete
+    incomplete = {visit.name: visit.missing for visit in found if visit.missing}
+    assert incomplete == dict.fromkeys(("sub-03_ses-1", "sub-09_ses-2", "sub-19_ses-1"), ("T1w",))
