@@ -155,3 +155,70 @@ class RunConfig:
     write_graph: bool = False
     resource_monitor: bool = False
     clean_work_dir: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where from, where to, and which part.
+
+    Attributes
+    ----------
+    bids_dir, out_dir : Path
+        Roots of the raw and of the derivative dataset.
+    selection : Selection
+    database_dir : Path or None
+        Where pybids keeps its index.
+    validate : bool
+        Whether to run the BIDS validator on the input first.
+    """
+
+    bids_dir: Path
+    out_dir: Path
+    selection: Selection = field(default_factory=Selection)
+    database_dir: Path | None = None
+    validate: bool = True
+
+
+@dataclass(frozen=True)
+class ParticipantConfig:
+    """What the participant level computes.
+
+    Attributes
+    ----------
+    model : Path or None
+        Model file; None for the packaged one.
+    threshold, min_lesion_volume_mm3 : float or None
+        None for what the model says.
+    skull_strip : str
+        One of :data:`SKULL_STRIP_MODES`.
+    seed : int
+    """
+
+    model: Path | None = None
+    threshold: float | None = None
+    min_lesion_volume_mm3: float | None = None
+    skull_strip: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What the train level computes.
+
+    Attributes
+    ----------
+    labels : str
+        Path of the derivative dataset that holds the manual masks, or its name under ``derivatives``.
+    cascade : CascadeConfig
+    training : TrainingConfig
+    skull_strip : str
+        One of :data:`SKULL_STRIP_MODES`.
+    name : str
+        Name of the model.
+    """
+
+    labels: str
+    cascade: CascadeConfig = field(default_factory=CascadeConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    skull_strip: str = "auto"
+    name: str = "cascade"

@@ -1,0 +1,1 @@
+"""What a lesion mask means: connected components, volumes and agreement between masks."""

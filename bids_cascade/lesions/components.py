@@ -1,0 +1,111 @@
+"""Lesions as connected components of a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_TOUCHING = np.ones((3, 3, 3), bool)
+"""Voxels that share a face, an edge or a corner are one lesion (26-connected)."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One row of the lesion table.
+
+    Attributes
+    ----------
+    label : int
+        Its value in the label image.
+    volume_mm3 : float
+    centre_x_mm, centre_y_mm, centre_z_mm : float
+        Centre of its voxels in the image's world, RAS+.
+    mean_probability : float
+    """
+
+    label: int
+    volume_mm3: float
+    centre_x_mm: float
+    centre_y_mm: float
+    centre_z_mm: float
+    mean_probability: float
+
+
+def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Give the lesions of a mask numbers, from the largest to the smallest.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+
+    Returns
+    -------
+    labels : (X, Y, Z) int32 array
+        0 outside lesions; 1 is the largest. Of equal ones, the first in array order comes first.
+    n : int
+        Number of lesions.
+    """
+    found, n = ndimage.label(mask, _TOUCHING)
+    sizes = np.bincount(found.ravel(), minlength=n + 1)[1:]
+    rank = np.zeros(n + 1, np.int32)
+    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, n + 1)
+    return rank[found], int(n)
+
+
+def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
+    """Return the mask without its lesions below `min_volume_mm3`; one of exactly this volume stays."""
+    labels, n = label_lesions(mask)
+    volumes_mm3 = np.bincount(labels.ravel(), minlength=n + 1) * voxel_volume_mm3
+    # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not drop a lesion.
+    kept = volumes_mm3 >= min_volume_mm3 * (1 - 1e-6)
+    kept[0] = False
+    return np.asarray(kept[labels], bool)
+
+
+def lesion_mask(
+    probability: NDArray[np.floating], threshold: float, voxel_volume_mm3: float, min_volume_mm3: float
+) -> NDArray[np.bool_]:
+    """Return the voxels of at least `threshold` that form lesions of at least `min_volume_mm3`, as (X, Y, Z).
+
+    Raises
+    ------
+    ValueError
+        When the threshold is not above 0 and at most 1: at 0 all would be lesion.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}; expected 0 < threshold <= 1")
+    return remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
+
+
+def lesion_table(
+    labels: NDArray[np.integer], probability: NDArray[np.floating], affine: NDArray[np.floating]
+) -> list[Lesion]:
+    """Describe each lesion.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) integer array
+        From :func:`label_lesions`.
+    probability : (X, Y, Z) array
+    affine : (4, 4) array
+        Voxel to RAS+ mm.
+
+    Returns
+    -------
+    list of Lesion
+        In the order of their labels.
+    """
+    numbers = np.arange(1, labels.max(initial=0) + 1)
+    if not len(numbers):
+        return []
+    voxel_volume_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    counts = np.bincount(labels.ravel())[1:]
+    centres = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)) @ affine[:3, :3].T + affine[:3, 3]
+    means = ndimage.mean(probability, labels, numbers)
+    return [
+        Lesion(int(number), float(count * voxel_volume_mm3), *map(float, centre), float(mean))
+        for number, count, centre, mean in zip(numbers, counts, centres, means, strict=True)
+    ]

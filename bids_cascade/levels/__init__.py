@@ -1,0 +1,1 @@
+"""The analysis levels: a page each."""

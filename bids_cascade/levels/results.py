@@ -1,0 +1,61 @@
+"""What is said at the end: a row a visit, and one exit code for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bids_cascade.errors import OK, BidsCascadeError, MissingInputError
+
+
+@dataclass(frozen=True)
+class VisitResult:
+    """How one visit ended.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``sub-01_ses-1``.
+    exit_code : int
+        0 when all went well.
+    message : str
+        What went wrong, in a line.
+    n_lesions : int or None
+    volume_ml : float or None
+        On the grid of the T1w image.
+    seconds : float or None
+        Sum over its steps.
+    """
+
+    name: str
+    exit_code: int = OK
+    message: str = ""
+    n_lesions: int | None = None
+    volume_ml: float | None = None
+    seconds: float | None = None
+
+
+def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
+    """Return the row of a visit that lacks sequences."""
+    return VisitResult(name, MissingInputError.exit_code, f"not processed: no {' and no '.join(missing)} image")
+
+
+def exit_code_of(results: Iterable[VisitResult]) -> int:
+    """Return 0 when all went well, the failures' exit code when they agree, else 1."""
+    codes = {result.exit_code for result in results} - {OK}
+    return codes.pop() if len(codes) == 1 else BidsCascadeError.exit_code if codes else OK
+
+
+def format_table(results: Sequence[VisitResult]) -> str:
+    """Return the closing table as text, in the order given."""
+    width = max([len("visit"), *(len(result.name) for result in results)])
+    lines = [f"{'visit':<{width}}  lesions  volume (ml)  seconds"]
+    for result in results:
+        if result.exit_code == OK:
+            numbers = f"{result.n_lesions or 0:>7}  {result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
+        else:
+            numbers = f"{result.message}"
+        lines.append(f"{result.name:<{width}}  {numbers}")
+    failed = sum(result.exit_code != OK for result in results)
+    lines.append(f"{len(results) - failed} of {len(results)} visits done" + (f", {failed} not" if failed else ""))
+    return "\n".join(lines)

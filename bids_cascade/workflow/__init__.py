@@ -1,0 +1,1 @@
+"""The nipype workflow: thin interfaces over imaging and cascade, the graph, and how it is run."""

@@ -1,0 +1,280 @@
+"""nipype interfaces: each a shell around one function of imaging, lesions or cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from bids_cascade import __version__
+from bids_cascade.errors import BadDataError
+
+
+class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """What every step depends on: a new version of the app computes anew."""
+
+    version = traits.Str(__version__, usedefault=True, desc="version of the app")
+
+
+class Step(SimpleInterface):  # type: ignore[misc]
+    """An interface whose :meth:`step` returns its outputs by name."""
+
+    def _run_interface(self, runtime: Any) -> Any:
+        try:
+            self._results.update(self.step(Path(runtime.cwd)))
+        except ValueError as error:
+            raise BadDataError(str(error)) from error
+        return runtime
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """Do the work, writing files into `folder`."""
+        raise NotImplementedError
+
+
+class FindBrainInputSpec(StepInputSpec):
+    t1w = File(exists=True, mandatory=True, desc="T1-weighted image")
+    mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="how to find the brain")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads")
+
+
+class FindBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
+    mask = File(exists=True, desc="brain mask on the grid of the T1w image")
+    method = traits.Str(desc="deepbet or nonzero")
+
+
+class FindBrain(Step):
+    """Brain mask of a T1-weighted image."""
+
+    input_spec, output_spec = FindBrainInputSpec, FindBrainOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.brain.brain_mask`."""
+        from bids_cascade.imaging.brain import brain_mask
+        from bids_cascade.imaging.images import load_image, save_image
+
+        found = brain_mask(load_image(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
+        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii.gz", np.uint8)
+        return {"mask": str(folder / "mask.nii.gz"), "method": found.method}
+
+
+class RegisterInputSpec(StepInputSpec):
+    moving = File(exists=True, mandatory=True, desc="image to register")
+    t1w = File(exists=True, mandatory=True, desc="T1-weighted image to register it to")
+    mask = File(exists=True, mandatory=True, desc="brain mask of the T1w image")
+    seed = traits.Int(0, usedefault=True, desc="random seed")
+
+
+class RegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
+    transform = File(exists=True, desc="ITK text file that maps points of the T1w image to the moving image")
+    quality = traits.Float(desc="similarity within the brain")
+    looks_failed = traits.Bool(desc="whether the result should be looked at")
+
+
+class Register(Step):
+    """Rigid registration of another sequence to the T1-weighted image."""
+
+    input_spec, output_spec = RegisterInputSpec, RegisterOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.registration.register_rigid`."""
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.registration import looks_failed, register_rigid, write_itk_transform
+
+        images = [load_image(path) for path in (self.inputs.moving, self.inputs.t1w)]
+        found = register_rigid(*images, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
+        write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
+        return {
+            "transform": str(folder / "transform.txt"),
+            "quality": float(found.quality),
+            "looks_failed": bool(looks_failed(found.quality)),
+        }
+
+
+class CorrectBiasInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True, desc="image")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    transform = InputMultiObject(File(exists=True), desc="maps points of the T1w image to the image; none for itself")
+
+
+class CorrectBiasOutputSpec(TraitedSpec):  # type: ignore[misc]
+    corrected = File(exists=True, desc="image without its bias field, on its own grid")
+
+
+class CorrectBias(Step):
+    """N4 bias field correction inside the brain."""
+
+    input_spec, output_spec = CorrectBiasInputSpec, CorrectBiasOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.bias.correct_bias`."""
+        from bids_cascade.imaging.bias import correct_bias
+        from bids_cascade.imaging.grid import grid_of, resample
+        from bids_cascade.imaging.images import data_of, load_image, save_image
+
+        image, mask = load_image(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
+        to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
+        corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
+        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii.gz", np.float32)
+        return {"corrected": str(folder / "corrected.nii.gz")}
+
+
+class StackChannelsInputSpec(StepInputSpec):
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    channels = InputMultiObject(traits.Int, mandatory=True, desc="which image each channel is made of")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    voxel_size_mm = traits.Float(1.0, usedefault=True, desc="edge of the model's voxels")
+
+
+class StackChannelsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    channels = File(exists=True, desc="npy file, (C, X, Y, Z) float32")
+    brain = File(exists=True, desc="brain mask on the model's grid")
+
+
+class StackChannels(Step):
+    """Normalised sequences on the model's grid."""
+
+    input_spec, output_spec = StackChannelsInputSpec, StackChannelsOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.channels.stack_channels`."""
+        from bids_cascade.imaging.channels import stack_channels
+        from bids_cascade.imaging.images import save_image
+
+        images = [nib.Nifti1Image.from_filename(self.inputs.images[channel]) for channel in self.inputs.channels]
+        every_transform = _read_transforms(self.inputs.transforms)
+        transforms = [every_transform[channel] for channel in self.inputs.channels]
+        channels, brain = stack_channels(
+            images, transforms, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.voxel_size_mm
+        )
+        np.save(folder / "channels.npy", channels)
+        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii.gz", np.uint8)
+        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii.gz")}
+
+
+class SegmentInputSpec(StepInputSpec):
+    channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
+    model = File(exists=True, mandatory=True, desc="model file")
+    device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="tells nipype to count this node's GPU")
+    n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads")
+
+
+class SegmentOutputSpec(TraitedSpec):  # type: ignore[misc]
+    probability = File(exists=True, desc="final lesion probability on the model's grid")
+    first_probability = File(exists=True, desc="stage 1's lesion probability on the model's grid")
+
+
+class Segment(Step):
+    """The cascade."""
+
+    input_spec, output_spec = SegmentInputSpec, SegmentOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.cascade.cascade.segment`."""
+        import torch
+
+        from bids_cascade.cascade.cascade import segment
+        from bids_cascade.imaging.images import mask_of, save_image
+        from bids_cascade.models.store import load_model
+
+        torch.set_num_threads(self.inputs.n_threads)
+        brain = nib.Nifti1Image.from_filename(self.inputs.brain)
+        cascade = load_model(Path(self.inputs.model)).model.cascade
+        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), device=self.inputs.device)
+        outputs = {"probability": found.final, "first_probability": found.first}
+        for name, values in outputs.items():
+            save_image(values, brain.affine, folder / f"{name}.nii.gz", np.float32)
+        return {name: str(folder / f"{name}.nii.gz") for name in outputs}
+
+
+class MoveLabelInputSpec(StepInputSpec):
+    label = File(exists=True, mandatory=True, desc="manual lesion mask")
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="raw images, the T1w image first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
+
+
+class MoveLabelOutputSpec(TraitedSpec):  # type: ignore[misc]
+    lesion = File(exists=True, desc="lesion mask on the model's grid")
+
+
+class MoveLabel(Step):
+    """A manual lesion mask on the model's grid."""
+
+    input_spec, output_spec = MoveLabelInputSpec, MoveLabelOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.channels.label_on_grid`."""
+        from bids_cascade.imaging.channels import label_on_grid
+        from bids_cascade.imaging.grid import grid_of
+        from bids_cascade.imaging.images import same_grid, save_image
+
+        label = nib.Nifti1Image.from_filename(self.inputs.label)
+        for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
+            if same_grid(label, nib.Nifti1Image.from_filename(path)):
+                lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
+                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii.gz", np.uint8)
+                return {"lesion": str(folder / "lesion.nii.gz")}
+        names = " or ".join(Path(path).name for path in self.inputs.images)
+        raise BadDataError(
+            f"{self.inputs.label}: the mask, {label.shape}, is on the grid of no image of its visit; "
+            f"expected that of {names}"
+        )
+
+
+class WriteOutputsInputSpec(StepInputSpec):
+    plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
+    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+
+
+class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    stats = File(exists=True, desc="table of the visit's volumes, written last")
+
+
+class WriteOutputs(Step):
+    """The visit's files in the derivative dataset."""
+
+    input_spec, output_spec = WriteOutputsInputSpec, WriteOutputsOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.workflow.outputs.write_outputs`."""
+        from bids_cascade.workflow.outputs import VisitImages, write_outputs
+
+        images = VisitImages(
+            corrected=[nib.Nifti1Image.from_filename(path) for path in self.inputs.images],
+            transforms=_read_transforms(self.inputs.transforms),
+            qualities=[1.0, *_given(self.inputs.qualities)],
+            mask=nib.Nifti1Image.from_filename(self.inputs.mask),
+            mask_method=self.inputs.mask_method,
+            probability=nib.Nifti1Image.from_filename(self.inputs.probability),
+        )
+        return {"stats": str(write_outputs(self.inputs.plan, images))}
+
+
+def _given(values: Any) -> list[Any]:
+    return list(values) if isdefined(values) else []
+
+
+def _read_transforms(paths: Any) -> list[Any]:
+    """Return the matrices that map points of the T1w image to each image, itself first."""
+    from bids_cascade.imaging.registration import read_itk_transform
+
+    return [np.eye(4), *(read_itk_transform(Path(path)) for path in _given(paths))]

@@ -1,0 +1,234 @@
+"""What a visit leaves in the derivative dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bids_cascade import __version__
+from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.imaging.grid import Grid, grid_of, resample
+from bids_cascade.imaging.images import data_of, mask_of, save_image
+from bids_cascade.imaging.registration import write_itk_transform
+from bids_cascade.lesions.components import label_lesions, lesion_mask, lesion_table
+
+_LESION_COLUMNS = {
+    "index": {"Description": "Value of the lesion in the dseg image; 1 is the largest"},
+    "name": {"Description": "Name of the lesion"},
+    "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
+    "centre_x_mm": {"Description": "Centre of mass, left to right, in the world of the T1w image", "Units": "mm"},
+    "centre_y_mm": {"Description": "Centre of mass, posterior to anterior", "Units": "mm"},
+    "centre_z_mm": {"Description": "Centre of mass, inferior to superior", "Units": "mm"},
+    "mean_probability": {"Description": "Mean lesion probability over the lesion's voxels"},
+}
+_STATS_COLUMNS = {
+    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
+    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
+    "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
+}
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Whose outputs are written where, and what their sidecars say.
+
+    Attributes
+    ----------
+    visit : Visit
+        Its images are the ones used, the T1w image first.
+    bids_dir, out_dir : Path
+        Roots of the raw and of the derivative dataset.
+    model_name, model_sha256 : str
+    threshold : float
+        Probability from which a voxel is lesion.
+    min_lesion_volume_mm3 : float
+        Lesions smaller than this are dropped.
+    """
+
+    visit: Visit
+    bids_dir: Path
+    out_dir: Path
+    model_name: str
+    model_sha256: str
+    threshold: float
+    min_lesion_volume_mm3: float
+
+
+@dataclass(frozen=True, eq=False)
+class VisitImages:
+    """What the workflow has computed; lists go with the visit's images, the T1w image first.
+
+    Attributes
+    ----------
+    corrected : list of nibabel.Nifti1Image
+        Bias-corrected, each on its own grid.
+    transforms : list of (4, 4) ndarray
+        Map points of the T1w image's world to each image's world, in mm.
+    qualities : list of float
+        Similarity of each image with the T1w image after registration.
+    mask, probability : nibabel.Nifti1Image
+        Brain on the grid of the T1w image; lesion on the model's grid.
+    mask_method : str
+        ``deepbet`` or ``nonzero``.
+    """
+
+    corrected: list[nib.Nifti1Image]
+    transforms: list[NDArray[np.float64]]
+    qualities: list[float]
+    mask: nib.Nifti1Image
+    mask_method: str
+    probability: nib.Nifti1Image
+
+
+def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
+    """Write all of a visit's derivatives, each whole or not at all, the table of volumes last; return its path.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be written.
+    """
+    writer = _Writer(plan)
+    sequences = list(plan.visit.images)
+    t1w_grid = grid_of(images.corrected[0])
+    _write_preprocessed(writer, sequences, images, t1w_grid)
+    mask = mask_of(images.mask)
+    writer.image("mask", mask, t1w_grid, np.uint8, {**_brain_sidecar(images)}, desc="brain")
+    lesion = _write_lesions(writer, "T1w", images.probability, t1w_grid, None)
+    _write_lesion_table(writer, lesion, images.probability, t1w_grid)
+    volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
+    if "FLAIR" in sequences:
+        index = sequences.index("FLAIR")
+        grid, to_t1w = grid_of(images.corrected[index]), np.asarray(np.linalg.inv(images.transforms[index]), np.float64)
+        in_flair = _write_lesions(writer, "FLAIR", images.probability, grid, to_t1w)
+        volumes["FLAIR"] = in_flair.sum() * grid.voxel_volume_mm3 / 1000
+    row = {
+        "n_lesions": label_lesions(lesion)[1],
+        "lesion_volume_t1w_ml": volumes["T1w"],
+        "lesion_volume_flair_ml": volumes.get("FLAIR"),
+        "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
+    }
+    path = derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
+    write_tsv([row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, **_model_fields(plan)})
+    return path
+
+
+class _Writer:
+    """Writes images with their sidecars."""
+
+    def __init__(self, plan: OutputPlan) -> None:
+        self.plan = plan
+        self.raw = {sequence: bids_uri(choice.path, plan.bids_dir) for sequence, choice in plan.visit.images.items()}
+
+    def path(self, suffix: str, extension: str, **entities: str) -> Path:
+        return derivative_path(self.plan.out_dir, self.plan.visit, suffix, extension, **entities)
+
+    def uri(self, path: Path) -> str:
+        return bids_uri(path, self.plan.out_dir, "")
+
+    def image(
+        self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
+    ) -> Path:
+        """Write the sidecar, then the image: who sees an image finds its sidecar."""
+        path = self.path(suffix, ".nii.gz", **entities)
+        if "Sources" not in sidecar:
+            sidecar = {"Sources": [self.raw["T1w"]], **sidecar}
+        write_json({**sidecar, "GeneratedByVersion": __version__}, sidecar_path(path))
+        save_image(data, grid.affine, path, dtype)
+        return path
+
+    def spatial_reference(self, sequence: str) -> str:
+        """Return the image whose grid a ``space-`` entity names."""
+        if sequence == "T1w":
+            return self.uri(self.path("T1w", ".nii.gz", desc="preproc"))
+        return self.raw[sequence]
+
+
+def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImages, t1w_grid: Grid) -> None:
+    """Write every sequence on the grid of the T1w image, and the transforms that brought them there."""
+    for sequence, corrected, transform, quality in zip(
+        sequences, images.corrected, images.transforms, images.qualities, strict=True
+    ):
+        choice = writer.plan.visit.images[sequence]
+        sidecar: dict[str, Any] = {
+            "SkullStripped": images.mask_method == "nonzero",
+            "Sources": [writer.raw[sequence]],
+            "ImageChoice": choice.reason,
+            "BiasCorrection": "N4 inside the brain mask",
+        }
+        entities = {"desc": "preproc"}
+        if sequence != "T1w":
+            sidecar |= {
+                "SpatialReference": writer.spatial_reference("T1w"),
+                "Interpolation": "linear",
+                "RegistrationQuality": quality,
+            }
+            entities["space"] = "T1w"
+            path = writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_itk_transform(transform, path)
+        resampled = resample(corrected, t1w_grid, 1, transform)
+        writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
+
+
+def _brain_sidecar(images: VisitImages) -> dict[str, Any]:
+    return {"Type": "Brain", "Method": images.mask_method}
+
+
+def _write_lesions(
+    writer: _Writer, space: str, probability: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None
+) -> NDArray[np.bool_]:
+    """Write the probability and the mask on one grid; return the mask, (X, Y, Z) bool."""
+    plan = writer.plan
+    there = data_of(resample(probability, grid, 1, fixed_to_moving))
+    sources = list(writer.raw.values())
+    common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
+    path = writer.image("probseg", there, grid, np.float32, {"Sources": sources, **common}, space=space, label="L")
+    mask = lesion_mask(there, plan.threshold, grid.voxel_volume_mm3, plan.min_lesion_volume_mm3)
+    sidecar = {"Type": "Lesion", "Sources": [writer.uri(path)], **common}
+    writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
+    return mask
+
+
+def _write_lesion_table(writer: _Writer, lesion: NDArray[np.bool_], probability: nib.Nifti1Image, grid: Grid) -> None:
+    """Write each lesion as a value of a discrete segmentation, and a row of its table."""
+    labels, _ = label_lesions(lesion)
+    values = data_of(resample(probability, grid, 1))
+    rows = [
+        {"index": one.label, "name": f"lesion{one.label}", **asdict(one)}
+        for one in lesion_table(labels, values, grid.affine)
+    ]
+    mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
+    sidecar = {
+        "Sources": [writer.uri(mask)],
+        "SpatialReference": writer.spatial_reference("T1w"),
+        **_LESION_COLUMNS,
+        **_model_fields(writer.plan),
+    }
+    write_tsv(rows, list(_LESION_COLUMNS), writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
+
+
+def _model_fields(plan: OutputPlan) -> dict[str, Any]:
+    return {
+        "ModelName": plan.model_name,
+        "ModelSHA256": plan.model_sha256,
+        "Threshold": plan.threshold,
+        "MinLesionVolume": plan.min_lesion_volume_mm3,
+        "MinLesionVolumeUnits": "mm^3",
+    }
+
+
+def read_stats(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table that :func:`write_outputs` has written, as text by column."""
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    for row in rows:
+        yield dict(zip(header.split("\t"), row.split("\t"), strict=True))

@@ -1,0 +1,215 @@
+"""How graphs are run: nipype's settings, its plugin, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.config import RunConfig
+from bids_cascade.errors import UsageError
+
+os.environ.setdefault("NO_ET", "1")
+os.environ.setdefault("NIPYPE_NO_ET", "1")
+
+import nipype
+from nipype.pipeline.engine import Workflow
+from nipype.utils import profiler
+
+from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
+
+_LOGGER = logging.getLogger(__name__)
+
+STEP_NAMES = {
+    "brain": "finding the brain",
+    "bias": "bias correction",
+    "register": "registration",
+    "channels": "normalisation",
+    "cascade": "lesion segmentation",
+    "lesion": "moving the manual mask",
+    "outputs": "writing results",
+}
+
+
+@dataclass
+class VisitRun:
+    """How one visit went.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall time by step; a step taken from an earlier run counts next to nothing.
+    failure : Failure or None
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+class Progress:
+    """Says which visit is at which step and how many steps are left; nipype calls it from the parent process."""
+
+    def __init__(self, steps: Mapping[str, int], names: Mapping[str, str]) -> None:
+        self.left = sum(steps.values())
+        self.names = names
+        self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
+        self.steps_left = dict(steps)
+        self._started: dict[str, float] = {}
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take note of a node that starts, ends or fails."""
+        slug, step = _visit_and_step(node.fullname)
+        if not _is_step(step):
+            return
+        if status == "start":
+            self._started[node.fullname] = time.monotonic()
+            return
+        seconds = time.monotonic() - self._started.get(node.fullname, time.monotonic())
+        self.visits[slug].seconds[step] = seconds
+        if status == "end":
+            self.left -= 1
+            self.steps_left[slug] -= 1
+            if self.steps_left[slug] == 0:
+                del self.steps_left[slug]
+        else:
+            self.left -= self.steps_left.pop(slug, 0)
+        word = "done" if status == "end" else "FAILED"
+        _LOGGER.info(
+            "%s: %s %s in %.1f s; %d visits with %d steps left",
+            self.names.get(slug, slug),
+            _describe(step),
+            word,
+            seconds,
+            len(self.steps_left),
+            self.left,
+        )
+
+
+def run_graphs(
+    graphs: Sequence[Workflow], names: Mapping[str, str], run: RunConfig, log_dir: Path
+) -> dict[str, VisitRun]:
+    """Run the visits' graphs as one workflow.
+
+    Parameters
+    ----------
+    graphs : sequence of Workflow
+        One a visit, named by its slug.
+    names : mapping of str to str
+        Names of the visits by slug, to speak of them.
+    run : RunConfig
+    log_dir : Path
+        Existing folder for crash reports.
+
+    Returns
+    -------
+    dict of str to VisitRun
+        By slug.
+    """
+    _configure_nipype(run, log_dir)
+    whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
+    whole.add_nodes(list(graphs))
+    if run.write_graph:
+        whole.write_graph(str(log_dir / "graph.dot"), graph2use="colored", format="svg")
+    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
+    progress = Progress(steps, names)
+    plugin = _make_plugin(run, progress, _largest_need(whole))
+    try:
+        whole.run(plugin=plugin)
+    except (RuntimeError, OSError) as error:
+        if not getattr(plugin, "failures", None):
+            _LOGGER.debug("the workflow broke off", exc_info=True)
+            for slug in steps:
+                progress.visits[slug].failure = failure_of(f"{type(error).__name__}: {error}")
+    for name, failure in getattr(plugin, "failures", {}).items():
+        slug, _ = _visit_and_step(name)
+        progress.visits[slug].failure = progress.visits[slug].failure or failure
+    return dict(progress.visits)
+
+
+def step_folder(graph: Workflow, step: str, run: RunConfig) -> Path:
+    """Return the folder in which a step of a finished graph has left its files."""
+    return run.work_dir / "bids_cascade" / str(graph.name) / step
+
+
+def _visit_and_step(fullname: str) -> tuple[str, str]:
+    *_, slug, step = fullname.split(".")
+    return slug, step
+
+
+def _is_step(name: str) -> bool:
+    return name.split("_")[0] in STEP_NAMES
+
+
+def _describe(step: str) -> str:
+    kind, _, sequence = step.partition("_")
+    return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
+
+
+def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
+    nipype.config.update_config(
+        {
+            "execution": {
+                "hash_method": "content",
+                "crashdump_dir": str(log_dir),
+                "crashfile_format": "txt",
+                "check_version": "false",
+                "poll_sleep_duration": "0.2",
+                "stop_on_first_crash": str(run.stop_on_first_crash).lower(),
+                "remove_unnecessary_outputs": "false",
+                "create_report": "false",
+            },
+            "logging": {"log_directory": str(log_dir), "log_to_file": "false"},
+            "monitoring": {"enabled": str(run.resource_monitor).lower()},
+        }
+    )
+    if run.resource_monitor:
+        nipype.config.enable_resource_monitor()
+        logging.getLogger("callback").addHandler(logging.FileHandler(log_dir / "resource_monitor.log"))
+        logging.getLogger("callback").setLevel(logging.DEBUG)
+
+
+def _largest_need(graph: Workflow) -> float:
+    return max(graph.get_node(name).mem_gb for name in graph.list_node_names())
+
+
+def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> Any:
+    """Return the plugin to run with: the app's own, or the one that a file names."""
+
+    def callback(node: Any, status: str) -> None:
+        progress(node, status)
+        if run.resource_monitor:
+            profiler.log_nodes_cb(node, status)
+
+    if run.plugin_file is not None:
+        return _plugin_from_file(run.plugin_file, callback)
+    if run.mem_gb < largest_need_gb:
+        raise UsageError(f"a visit needs {largest_need_gb:g} GB of memory, {run.mem_gb:g} GB are given; raise --mem-gb")
+    return ResilientMultiProcPlugin(
+        {
+            "n_procs": run.n_procs,
+            "memory_gb": run.mem_gb,
+            "n_gpu_procs": 1,
+            "mp_context": "forkserver",
+            "status_callback": callback,
+        }
+    )
+
+
+def _plugin_from_file(path: Path, callback: Any) -> Any:
+    """Return the nipype plugin that a YAML file with `plugin` and `plugin_args` describes."""
+    import yaml
+    from nipype.pipeline import plugins
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        kind = getattr(plugins, f"{content['plugin']}Plugin")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: not a nipype plugin file ({error}); expected YAML with `plugin` and `plugin_args`"
+        ) from error
+    return kind(plugin_args={**(content.get("plugin_args") or {}), "status_callback": callback})

@@ -1,0 +1,158 @@
+"""The command line: what is asked for, what is refused, and with which exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_cascade import __version__, cli
+from bids_cascade.config import SEQUENCES
+
+
+def parse(*arguments: str):
+    return cli.build_parser().parse_args(["bids", "out", *arguments])
+
+
+def test_participants_with_and_without_prefix() -> None:
+    options = parse("participant", "--participant_label", "sub-01", "02", "--session-label", "ses-a", "b")
+    inputs = cli._make_inputs(options)
+    assert inputs.selection.participants == ("01", "02")
+    assert inputs.selection.sessions == ("a", "b")
+    assert inputs.validate
+    assert not cli._make_inputs(parse("participant", "--skip-bids-validation")).validate
+
+
+def test_train_options_and_channel_order() -> None:
+    config = cli._make_train(
+        parse("train", "--labels", "manual", "--sequences", "T2w", "FLAIR", "T1w", "--random-seed", "3")
+    )
+    assert config.cascade.sequences == ("T1w", "FLAIR", "T2w")
+    assert config.training.seed == 3
+    assert config.training.max_samples_per_epoch is None
+    assert tuple(sequence for sequence in SEQUENCES if sequence in config.cascade.sequences) == config.cascade.sequences
+
+
+def test_version(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"bids_cascade {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["in"], 64, "required: output_dir"),
+        (["{bids}", "{out}", "particpant"], 17, "no analysis level `particpant`; expected one of participant, train"),
+        (["{bids}", "{out}", "participant", "--treshold", "1"], 64, "unrecognized arguments: --treshold"),
+        (
+            ["{bids}", "{out}", "participant", "--threshold", "1.5"],
+            64,
+            "probability above 0 and at most 1, found `1.5`",
+        ),
+        (["{bids}", "{out}", "participant", "--threshold", "nan"], 64, "found `nan`"),
+        (["{bids}", "{out}", "participant", "--nprocs", "0"], 64, "whole number above 0, found `0`"),
+        (["{bids}", "{out}", "participant", "--mem-gb", "-1"], 64, "number above 0, found `-1`"),
+        (["{bids}", "{out}", "participant", "--min-lesion-volume-mm3", "x"], 64, "not negative, found `x`"),
+        (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
+        (["{bids}", "{out}", "train"], 64, "train needs --labels"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--sequences", "T1w"], 64, "--sequences needs FLAIR"),
+        (
+            ["{bids}", "{out}", "participant", "--bids-filter-file", "none.json"],
+            66,
+            "none.json: there is no such filter file",
+        ),
+        (
+            ["{bids}", "{out}", "participant", "--model", "none.safetensors"],
+            66,
+            "none.safetensors: there is no such model file",
+        ),
+        (["{bids}", "{out}", "participant", "--work-dir", "{bids}/work"], 64, "lies inside the input dataset"),
+        (["{bids}", "{out}", "participant", "--work-dir", "{file}/work"], 73, "can't write to the work folder"),
+        (["{bids}/none", "{out}", "participant"], 16, "none"),
+        (["{out}", "{out}/results", "participant"], 16, "dataset_description.json"),
+        (["{bids}", "{bids}", "participant"], 73, "is the input dataset or lies inside it"),
+        (["{bids}", "{out}", "participant", "--participant-label", "99"], 18, "99"),
+    ],
+)
+def test_each_error_is_one_line_with_its_exit_code(tmp_path: Path, capsys, arguments, code, message) -> None:
+    bids, out, file = tmp_path / "bids", tmp_path / "out", tmp_path / "file"
+    (bids / "sub-01" / "anat").mkdir(parents=True)
+    for suffix in ("T1w", "FLAIR"):
+        (bids / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz").touch()
+    (bids / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    out.mkdir()
+    file.touch()
+    work = [] if "--work-dir" in arguments else ["--work-dir", str(tmp_path / "work")]
+    filled = [argument.format(bids=bids, out=out, file=file) for argument in arguments]
+    assert cli.main([*filled, *(work if len(filled) > 2 else [])]) == code
+    said = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in said if line.startswith("bids_cascade: error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_cuda_that_is_not_there_is_refused(monkeypatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(cli.UsageError, match="torch finds 0 CUDA devices"):
+        cli._resolve_device("cuda:1")
+    assert cli._resolve_device("cpu") == "cpu"
+
+
+def test_cuda_that_is_there_is_taken(monkeypatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(cli, "_has_nvidia_driver", lambda: True)
+    assert cli._resolve_device("auto") == "cuda"
+    assert cli._resolve_device("cuda:1") == "cuda:1"
+    with pytest.raises(cli.UsageError, match="finds 2 CUDA"):
+        cli._resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"t1w": 3}'])
+def test_bad_filter_files(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "filter.json"
+    path.write_text(content)
+    with pytest.raises(cli.UsageError, match=r"filter\.json"):
+        cli._read_filters(path)
+
+
+def test_good_filter_file(tmp_path: Path) -> None:
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps({"flair": {"acquisition": "3D"}}))
+    assert cli._read_filters(path) == {"flair": {"acquisition": "3D"}}
+
+
+def test_slurm_and_affinity_limit_the_processors(monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert cli._allowed_processors() == 6
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert cli._allowed_processors() == 3
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
+    assert cli._allowed_processors() == 6
+
+
+def test_the_default_work_folder_is_found_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(cli.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    first, again, other = (
+        cli._make_work_dir(None, cli.Inputs(tmp_path / "in", tmp_path / out)) for out in ("a", "a", "b")
+    )
+    assert first == again
+    assert first != other
+    assert first.is_dir()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from bids_cascade import cli; cli.build_parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
+    done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
+    assert "{participant,train}" in done.stdout
