@@ -191,8 +191,8 @@ def _make_inputs(options: argparse.Namespace) -> Inputs:
         filters=_read_filters(options.bids_filter_file),
     )
     return Inputs(
-        bids_dir=options.bids_dir,
-        out_dir=options.output_dir,
+        bids_dir=options.bids_dir.absolute(),
+        out_dir=options.output_dir.absolute(),
         selection=selection,
         database_dir=options.bids_database_dir,
         validate=not options.skip_bids_validation,
@@ -361,9 +361,7 @@ def _set_up_logging(verbosity: int) -> None:
 
 
 def _quieten_libraries(work_dir: Path) -> None:
-    """Keep libraries from talking to the network, from writing into the home folder, and from chattering."""
+    """Keep libraries from talking to the network and from writing into the home folder."""
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("MPLCONFIGDIR", str(work_dir / "matplotlib"))
-    for name in ("nipype", "nipype.workflow", "nipype.interface", "nipype.utils"):
-        logging.getLogger(name).setLevel(logging.DEBUG if _LOGGER.level == logging.DEBUG else logging.ERROR)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
-from bids_cascade.dataset.derivatives import derivative_path, prepare_output
+from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.layout import open_dataset, validate_dataset
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import MissingInputError
@@ -30,6 +30,7 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
     prepare_output(inputs.out_dir, inputs.bids_dir)
     complete = [visit for visit in visits if not visit.missing]
     log_dir = write_record(inputs, {"participant": config, "run": run, "model_sha256": model.sha256}, visits)
+    plans = {visit.name: _plan(visit, inputs, config, model) for visit in complete}
     runs: dict[str, VisitRun] = {}
     if complete:
         how = Preprocessing(
@@ -39,10 +40,9 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
             seed=config.seed,
             omp_nthreads=run.omp_nthreads,
         )
-        plans = [_plan(visit, inputs, config, model) for visit in complete]
-        graphs = [segmentation_graph(plan.visit, how, model.path, run.device, plan) for plan in plans]
+        graphs = [segmentation_graph(visit, how, model.path, run.device, plans[visit.name]) for visit in complete]
         runs = run_graphs(graphs, {visit.slug: visit.name for visit in complete}, run, log_dir)
-    results = [_result(visit, runs.get(visit.slug), inputs.out_dir) for visit in visits]
+    results = [_result(visit, runs.get(visit.slug), plans.get(visit.name)) for visit in visits]
     print(format_table(results))
     if run.clean_work_dir and exit_code_of(result for result in results if not _is_missing(result)) == 0:
         shutil.rmtree(run.work_dir, ignore_errors=True)
@@ -89,17 +89,23 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
     )
 
 
-def _result(visit: Visit, done: VisitRun | None, out_dir: Path) -> VisitResult:
-    if visit.missing:
+def _result(visit: Visit, done: VisitRun | None, plan: OutputPlan | None) -> VisitResult:
+    if plan is None:
         return missing_result(visit.name, visit.missing)
-    stats = derivative_path(out_dir, visit, "stats", ".tsv", desc="lesions")
-    if done is None or done.failure or not stats.is_file():
-        message = done.failure.message if done and done.failure else "stopped before it was finished"
-        return VisitResult(visit.name, done.failure.exit_code if done and done.failure else 1, f"FAILED: {message}")
-    row = next(read_stats(stats))
-    volume_ml = float(row["lesion_volume_t1w_ml"])
+    failure = done.failure if done else None
+    stats = read_stats(plan)
+    if failure or done is None or stats is None:
+        message = failure.message if failure else "stopped before it was finished"
+        return VisitResult(visit.name, failure.exit_code if failure else 1, f"FAILED: {message}")
+    row, warnings = stats
+    for warning in warnings:
+        _LOGGER.warning("%s: %s", visit.name, warning)
     return VisitResult(
-        visit.name, n_lesions=int(row["n_lesions"]), volume_ml=volume_ml, seconds=sum(done.seconds.values())
+        visit.name,
+        message="; ".join(warnings),
+        n_lesions=int(row["n_lesions"]),
+        volume_ml=float(row["lesion_volume_t1w_ml"]),
+        seconds=sum(done.seconds.values()),
     )
 
 

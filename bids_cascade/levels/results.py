@@ -19,7 +19,7 @@ class VisitResult:
     exit_code : int
         0 when all went well.
     message : str
-        What went wrong, in a line.
+        What went wrong, or should be looked at, in a line.
     n_lesions : int or None
     volume_ml : float or None
         On the grid of the T1w image.
@@ -53,8 +53,9 @@ def format_table(results: Sequence[VisitResult]) -> str:
     for result in results:
         if result.exit_code == OK:
             numbers = f"{result.n_lesions or 0:>7}  {result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
+            numbers += f"  WARNING: {result.message}" if result.message else ""
         else:
-            numbers = f"{result.message}"
+            numbers = result.message
         lines.append(f"{result.name:<{width}}  {numbers}")
     failed = sum(result.exit_code != OK for result in results)
     lines.append(f"{len(results) - failed} of {len(results)} visits done" + (f", {failed} not" if failed else ""))

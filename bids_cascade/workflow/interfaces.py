@@ -78,7 +78,7 @@ class RegisterInputSpec(StepInputSpec):
 class RegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
     transform = File(exists=True, desc="ITK text file that maps points of the T1w image to the moving image")
     quality = traits.Float(desc="similarity within the brain")
-    looks_failed = traits.Bool(desc="whether the result should be looked at")
+    warnings = traits.List(traits.Str, desc="what should be looked at")
 
 
 class Register(Step):
@@ -89,15 +89,15 @@ class Register(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.registration.register_rigid`."""
         from bids_cascade.imaging.images import load_image
-        from bids_cascade.imaging.registration import looks_failed, register_rigid, write_itk_transform
+        from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
         images = [load_image(path) for path in (self.inputs.moving, self.inputs.t1w)]
         found = register_rigid(*images, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
         write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
         return {
             "transform": str(folder / "transform.txt"),
-            "quality": float(found.quality),
-            "looks_failed": bool(looks_failed(found.quality)),
+            "quality": found.quality,
+            "warnings": found.warnings(Path(self.inputs.moving).name),
         }
 
 
@@ -240,6 +240,7 @@ class WriteOutputsInputSpec(StepInputSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
+    warnings = InputMultiObject(traits.Str, desc="what should be looked at")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
@@ -262,6 +263,7 @@ class WriteOutputs(Step):
             corrected=[nib.Nifti1Image.from_filename(path) for path in self.inputs.images],
             transforms=_read_transforms(self.inputs.transforms),
             qualities=[1.0, *_given(self.inputs.qualities)],
+            warnings=_given(self.inputs.warnings),
             mask=nib.Nifti1Image.from_filename(self.inputs.mask),
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),

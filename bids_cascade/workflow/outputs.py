@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class VisitImages:
         Map points of the T1w image's world to each image's world, in mm.
     qualities : list of float
         Similarity of each image with the T1w image after registration.
+    warnings : list of str
+        What a human should look at.
     mask, probability : nibabel.Nifti1Image
         Brain on the grid of the T1w image; lesion on the model's grid.
     mask_method : str
@@ -83,6 +85,7 @@ class VisitImages:
     corrected: list[nib.Nifti1Image]
     transforms: list[NDArray[np.float64]]
     qualities: list[float]
+    warnings: list[str]
     mask: nib.Nifti1Image
     mask_method: str
     probability: nib.Nifti1Image
@@ -116,8 +119,10 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
-    path = derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
-    write_tsv([row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, **_model_fields(plan)})
+    path = _stats_path(plan)
+    write_tsv(
+        [row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(plan)}
+    )
     return path
 
 
@@ -227,8 +232,15 @@ def _model_fields(plan: OutputPlan) -> dict[str, Any]:
     }
 
 
-def read_stats(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table that :func:`write_outputs` has written, as text by column."""
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
-    for row in rows:
-        yield dict(zip(header.split("\t"), row.split("\t"), strict=True))
+def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
+    """Return a visit's volumes, as text by column, and its warnings; None where they have not been written."""
+    path = _stats_path(plan)
+    if not path.is_file():
+        return None
+    header, row = path.read_text(encoding="utf-8").splitlines()
+    sidecar = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+    return dict(zip(header.split("\t"), row.split("\t"), strict=True)), sidecar["Warnings"]
+
+
+def _stats_path(plan: OutputPlan) -> Path:
+    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")

@@ -167,6 +167,10 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
             "monitoring": {"enabled": str(run.resource_monitor).lower()},
         }
     )
+    # Crash reports go to files, the line that matters to the closing table; nipype's own words only help debugging.
+    level = logging.DEBUG if _LOGGER.isEnabledFor(logging.DEBUG) else logging.CRITICAL + 1
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(level)
     if run.resource_monitor:
         nipype.config.enable_resource_monitor()
         logging.getLogger("callback").addHandler(logging.FileHandler(log_dir / "resource_monitor.log"))

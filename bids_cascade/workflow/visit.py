@@ -65,7 +65,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (t1w, *others)}
     brain = _node(FindBrain(t1w=paths[t1w], mode=how.skull_strip), "brain", how.omp_nthreads)
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
-    qualities = _list_node("qualities", len(others))
+    qualities, warnings = _list_node("qualities", len(others)), _list_node("warnings", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
     channels.inputs.channels = [(t1w, *others).index(sequence) for sequence in how.sequences]
     for index, sequence in enumerate((t1w, *others)):
@@ -79,6 +79,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
             graph.connect(register, "transform", bias, "transform")
             graph.connect(register, "transform", transforms, f"in{index}")
             graph.connect(register, "quality", qualities, f"in{index}")
+            graph.connect(register, "warnings", warnings, f"in{index}")
     graph.connect(brain, "mask", channels, "mask")
     graph.connect(corrected, "out", channels, "images")
     if others:
@@ -100,8 +101,8 @@ def segmentation_graph(visit: Visit, how: Preprocessing, model: Path, device: st
     graph.connect(brain, "method", write, "mask_method")
     graph.connect(graph.get_node("corrected"), "out", write, "images")
     if len(needed_sequences(how.sequences)) > 1:
-        graph.connect(graph.get_node("transforms"), "out", write, "transforms")
-        graph.connect(graph.get_node("qualities"), "out", write, "qualities")
+        for name in ("transforms", "qualities", "warnings"):
+            graph.connect(graph.get_node(name), "out", write, name)
     return graph
 
 

@@ -111,4 +111,6 @@ def test_shapes_that_do_not_fit_are_named(engine) -> None:
 
 def test_a_tile_needs_a_voxel() -> None:
     with pytest.raises(ValueError, match="tile size is 0"):
-        dense_probability(random_network(NETWORKS["published"]), random_channels(2, (8, 8, 8)), np.ones((8, 8, 8), bool), tile_size=0)
+        dense_probability(
+            random_network(NETWORKS["published"]), random_channels(2, (8, 8, 8)), np.ones((8, 8, 8), bool), tile_size=0
+        )

@@ -1,0 +1,139 @@
+"""Which voxels of a T1-weighted image are brain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.errors import BadDataError
+from bids_cascade.imaging.grid import grid_of
+from bids_cascade.imaging.images import data_of
+
+BRAIN_VOLUME_LIMITS_ML = (500.0, 2500.0)
+
+_STRIPPED_BACKGROUND_SHARE = 0.3
+_STRIPPED_BORDER_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class BrainMask:
+    """A brain mask and where it comes from.
+
+    Attributes
+    ----------
+    mask : nibabel.Nifti1Image
+        uint8, 1 in the brain, on the image's own grid.
+    method : {'deepbet', 'nonzero'}
+        Brain extraction, or the non-zero voxels of an image that was already skull-stripped.
+    volume_ml : float
+        Volume of the mask.
+    """
+
+    mask: nib.Nifti1Image
+    method: Literal["deepbet", "nonzero"]
+    volume_ml: float
+
+
+def is_skull_stripped(image: nib.Nifti1Image) -> bool:
+    """Whether everything but a brain-sized blob was already set to one value.
+
+    True when the most frequent value fills at least 30 % of the image, the rest has the volume of a brain
+    (500-2500 ml in its largest part) and fills less than 5 % of the image's outer faces. A raw head, even defaced
+    and with a background of zeros, is larger or cut off at the neck.
+    """
+    data = data_of(image)
+    values, counts = np.unique(data, return_counts=True)
+    if counts.max() < _STRIPPED_BACKGROUND_SHARE * data.size:
+        return False
+    foreground = data != values[counts.argmax()]
+    faces = [face for axis in range(3) for face in (foreground.take(0, axis), foreground.take(-1, axis))]
+    if sum(face.sum() for face in faces) > _STRIPPED_BORDER_SHARE * sum(face.size for face in faces):
+        return False
+    low, high = BRAIN_VOLUME_LIMITS_ML
+    return bool(low <= _volume_ml(_solid(foreground), image) <= high)
+
+
+def brain_mask(t1w: nib.Nifti1Image, mode: Literal["auto", "skip", "force"] = "auto", n_threads: int = 1) -> BrainMask:
+    """Find the brain in a T1-weighted image.
+
+    Parameters
+    ----------
+    t1w : nibabel.Nifti1Image
+        (X, Y, Z), any orientation.
+    mode : {'auto', 'skip', 'force'}
+        Extract the brain with deepbet [1]_ unless the image is already stripped; take the non-zero voxels; extract
+        in any case.
+    n_threads : int
+        Threads of the network; the mask does not depend on it.
+
+    Returns
+    -------
+    BrainMask
+        One connected region without holes, on the grid of `t1w`.
+
+    Raises
+    ------
+    BadDataError
+        If the brain's volume is outside 500-2500 ml.
+
+    References
+    ----------
+    .. [1] Fisch L. et al., deepbet: Fast brain extraction of T1-weighted MRI using convolutional neural networks,
+       Computers in Biology and Medicine 179 (2024) 108845.
+    """
+    skip = mode == "skip" or (mode == "auto" and is_skull_stripped(t1w))
+    found = _nonzero(t1w) if skip else _extract(t1w, n_threads)
+    voxels = _solid(found) if found.any() else found
+    volume_ml = _volume_ml(voxels, t1w)
+    low, high = BRAIN_VOLUME_LIMITS_ML
+    if not low <= volume_ml <= high:
+        advice = "use --skull-strip force" if skip else "check that it is a T1w image of a whole brain"
+        raise BadDataError(
+            f"{t1w.get_filename() or 'T1w image'}: the brain mask has {volume_ml:.0f} ml; "
+            f"expected {low:.0f} to {high:.0f} ml, so {advice}."
+        )
+    mask = nib.Nifti1Image(voxels.astype(np.uint8), t1w.affine)
+    mask.header.set_xyzt_units("mm")
+    return BrainMask(mask, "nonzero" if skip else "deepbet", volume_ml)
+
+
+def _nonzero(image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    return data_of(image) != 0
+
+
+def _extract(t1w: nib.Nifti1Image, n_threads: int) -> NDArray[np.bool_]:
+    import torch
+    from deepbet.bet import BrainExtraction
+
+    canonical = nib.as_closest_canonical(t1w)
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        extraction: Any = BrainExtraction(no_gpu=True)
+        found = extraction.run_model(data_of(canonical).copy()) > 0.5
+    except (AssertionError, ValueError, RuntimeError) as error:
+        # deepbet asserts, or fails on an empty array, when it sees no brain at all.
+        name = t1w.get_filename() or "T1w image"
+        raise BadDataError(f"{name}: deepbet finds no brain ({error}); check that it is a T1w image.") from error
+    finally:
+        torch.set_num_threads(threads_before)
+    back = ornt_transform(io_orientation(canonical.affine), io_orientation(t1w.affine))
+    return np.asarray(apply_orientation(found, back), dtype=bool)
+
+
+def _solid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Largest 6-connected component, its holes filled; `voxels` is not empty."""
+    labels, _ = ndimage.label(voxels)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()), dtype=bool)
+
+
+def _volume_ml(voxels: NDArray[np.bool_], image: nib.Nifti1Image) -> float:
+    return float(np.count_nonzero(voxels) * grid_of(image).voxel_volume_mm3 / 1000)

@@ -1,0 +1,69 @@
+"""What the networks see: every sequence normalised on the model's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.intensity import zscore
+from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
+from bids_cascade.imaging.images import data_of, mask_of
+
+
+def stack_channels(
+    images: Sequence[nib.Nifti1Image],
+    transforms: Sequence[NDArray[np.float64] | None],
+    mask: nib.Nifti1Image,
+    voxel_size_mm: float,
+) -> tuple[NDArray[np.float32], nib.Nifti1Image]:
+    """Bring the sequences onto the model's grid and standardise them there.
+
+    Parameters
+    ----------
+    images : sequence of nibabel.Nifti1Image
+        (X, Y, Z) each, on their own grids, in channel order.
+    transforms : sequence of (4, 4) ndarray or None
+        For each image, maps points of the mask's world to its world, in mm; None where they share one.
+    mask : nibabel.Nifti1Image
+        Brain mask, which the model's grid is put around.
+    voxel_size_mm : float
+        Edge of the grid's voxels.
+
+    Returns
+    -------
+    channels : (C, X, Y, Z) float32 ndarray
+        Standardised over the brain; 0 outside it.
+    brain : nibabel.Nifti1Image
+        uint8, the voxels that are brain in every image's field of view, on the model's grid.
+
+    Raises
+    ------
+    ValueError
+        If no brain voxel lies in every field of view, or an image is constant over the brain.
+    """
+    grid = model_grid(mask, mask, voxel_size_mm)
+    brain = data_of(resample(_as_float(mask), grid, 1)) >= 0.5
+    for image, transform in zip(images, transforms, strict=True):
+        brain &= _covered(image, grid, transform)
+    resampled = [resample(image, grid, 1, transform) for image, transform in zip(images, transforms, strict=True)]
+    channels = np.stack([zscore(data_of(image), brain) for image in resampled])
+    return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine)
+
+
+def label_on_grid(label: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None) -> nib.Nifti1Image:
+    """Bring a manual mask onto the model's grid by nearest neighbour, in one step, as uint8 0 and 1."""
+    binary = nib.Nifti1Image(mask_of(label).astype(np.uint8), label.affine)
+    return resample(binary, grid, 0, fixed_to_moving)
+
+
+def _as_float(mask: nib.Nifti1Image) -> nib.Nifti1Image:
+    return nib.Nifti1Image(mask_of(mask).astype(np.float32), mask.affine)
+
+
+def _covered(image: nib.Nifti1Image, grid: Grid, transform: NDArray[np.float64] | None) -> NDArray[np.bool_]:
+    """Which points of the grid lie in the image's field of view, as (X, Y, Z)."""
+    own = grid_of(image)
+    return mask_of(resample(nib.Nifti1Image(np.ones(own.shape, np.uint8), own.affine), grid, 0, transform))

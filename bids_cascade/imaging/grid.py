@@ -1,0 +1,177 @@
+"""Grids of voxels in world space, and images resampled onto them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.processing import resample_from_to
+from numpy.typing import NDArray
+
+from bids_cascade.imaging.images import mask_of
+
+_INTEGER_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxels in world space.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (X, Y, Z).
+    affine : (4, 4) ndarray of float64
+        Voxel to RAS+ mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel in mm^3."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+
+def grid_of(image: nib.Nifti1Image) -> Grid:
+    """Return the grid of a 3D image."""
+    x, y, z = image.shape
+    return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
+
+
+def model_grid(
+    reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float = 1.0, margin_mm: float = 10.0
+) -> Grid:
+    """Isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
+
+    Voxel centres lie whole multiples of `voxel_size_mm` from the reference's first voxel, so that a reference which
+    already has this voxel size needs no interpolation.
+
+    Parameters
+    ----------
+    reference, mask : nibabel.Nifti1Image
+        On the same grid; the mask has a voxel that is not 0.
+    voxel_size_mm : float
+        Edge of the new voxels.
+    margin_mm : float
+        Distance kept between the mask and the grid's edge.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(mask_of(mask).astype(np.uint8), reference.affine))
+    inside = np.argwhere(canonical.dataobj)
+    if not len(inside):
+        raise ValueError("the mask is empty, so there is no grid around it")
+    sizes_mm = voxel_sizes(canonical.affine)
+    start = np.floor(((inside.min(axis=0) - 0.5) * sizes_mm - margin_mm) / voxel_size_mm)
+    stop = np.ceil(((inside.max(axis=0) + 0.5) * sizes_mm + margin_mm) / voxel_size_mm)
+    # The nearest rotation, so that the voxels are cubes even when the reference is sheared.
+    u, _, v = np.linalg.svd(canonical.affine[:3, :3] / sizes_mm)
+    affine = np.eye(4)
+    affine[:3, :3] = u @ v * voxel_size_mm
+    affine[:3, 3] = canonical.affine[:3, 3] + affine[:3, :3] @ start
+    x, y, z = (stop - start + 1).astype(int).tolist()
+    return Grid((x, y, z), affine)
+
+
+def resample(
+    image: nib.Nifti1Image, grid: Grid, order: int, fixed_to_moving: NDArray[np.float64] | None = None
+) -> nib.Nifti1Image:
+    """Bring an image onto a grid by nearest neighbour or linear interpolation.
+
+    A point up to half a voxel beyond the image's outermost voxel centres takes the nearest value, any other outside
+    the image is 0. Voxels that fall onto voxels are copied.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image
+        (X, Y, Z).
+    grid : Grid
+        Where to.
+    order : {0, 1}
+        Nearest neighbour or linear.
+    fixed_to_moving : (4, 4) ndarray, optional
+        Maps points of the grid's world to the image's world, in mm; identity by default.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        On `grid`, of the image's data type.
+
+    Raises
+    ------
+    ValueError
+        If `order` is neither 0 nor 1.
+    """
+    if order not in (0, 1):
+        raise ValueError(f"order must be 0 or 1, not {order}")
+    affine = image.affine if fixed_to_moving is None else np.linalg.inv(fixed_to_moving) @ image.affine
+    to_voxels = np.linalg.inv(affine) @ grid.affine
+    data = np.asarray(image.dataobj)
+    if _maps_voxel_onto_voxel(to_voxels, grid.shape):
+        return _image(_copy(data, to_voxels, grid.shape), grid)
+    moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
+    resampled = resample_from_to(moved, (grid.shape, grid.affine), order=order, mode="nearest")
+    return _image(np.where(_inside(to_voxels, grid.shape, data.shape), resampled.dataobj, 0).astype(data.dtype), grid)
+
+
+def fraction_inside(
+    image: nib.Nifti1Image, mask: nib.Nifti1Image, fixed_to_moving: NDArray[np.float64] | None = None
+) -> float:
+    """Fraction of a mask's voxels that lie inside an image's field of view (0 for an empty mask)."""
+    voxels = mask_of(mask)
+    if not voxels.any():
+        return 0.0
+    transform = np.eye(4) if fixed_to_moving is None else fixed_to_moving
+    to_voxels = np.linalg.inv(image.affine) @ transform @ mask.affine
+    return float(_inside(to_voxels, voxels.shape, image.shape)[voxels].mean())
+
+
+def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(data, grid.affine, dtype=data.dtype)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which grid points, mapped by `to_voxels`, lie within the outer faces of an image's voxels."""
+    i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
+    inside = np.ones(shape, dtype=bool)
+    for row, size in zip(to_voxels, image_shape, strict=False):
+        position = row[0] * i + row[1] * j + row[2] * k + row[3]
+        inside &= (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
+    return inside
+
+
+def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    """Whether axes only swap and flip, by whole voxels, with less than 0.01 voxel of drift over the grid."""
+    linear = to_voxels[:3, :3]
+    rounded = np.rint(linear)
+    if not np.all(np.abs(rounded).sum(axis=0) == 1) or not np.all(np.abs(rounded).sum(axis=1) == 1):
+        return False
+    drift = np.abs(linear - rounded) @ np.asarray(shape)
+    shift = np.abs(to_voxels[:3, 3] - np.rint(to_voxels[:3, 3]))
+    return bool(np.max(drift + shift) < _INTEGER_TOLERANCE)
+
+
+def _copy(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Copy, crop and pad with 0; `to_voxels` maps voxels onto voxels."""
+    signs = np.rint(to_voxels[:3, :3]).astype(int)
+    offset = np.rint(to_voxels[:3, 3]).astype(int)
+    source_axes = np.abs(signs).argmax(axis=0).tolist()
+    target, source = [], []
+    for axis, source_axis in enumerate(source_axes):
+        index = offset[source_axis] + signs[source_axis, axis] * np.arange(shape[axis])
+        inside = (index >= 0) & (index < data.shape[source_axis])
+        target.append(np.flatnonzero(inside))
+        source.append(index[inside])
+    result = np.zeros(shape, dtype=data.dtype)
+    result[np.ix_(*target)] = data.transpose(source_axes)[np.ix_(*source)]
+    return result

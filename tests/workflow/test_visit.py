@@ -1,0 +1,121 @@
+"""Graphs are built, expanded and wired, without being run."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nipype.pipeline.engine.utils import generate_expanded_graph
+
+from bids_cascade.dataset.visits import ImageChoice, Visit
+from bids_cascade.workflow.outputs import OutputPlan
+from bids_cascade.workflow.visit import Preprocessing, labelled_graph, needed_sequences, segmentation_graph
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Visit:
+    images = {}
+    for suffix in ("T1w", "FLAIR", "T2w"):
+        path = tmp_path / f"sub-01_{suffix}.nii.gz"
+        nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)).to_filename(path)
+        images[suffix] = ImageChoice(path, "the only one")
+    return Visit("01", None, images)
+
+
+@pytest.fixture
+def plan(visit: Visit, tmp_path: Path) -> OutputPlan:
+    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10)
+
+
+def edges(graph) -> set[tuple[str, str, str, str]]:
+    flat = generate_expanded_graph(graph._create_flat_graph())
+    return {
+        (source.name, output, target.name, field)
+        for source, target, data in flat.edges(data=True)
+        for output, field in data["connect"]
+    }
+
+
+def test_needed_sequences() -> None:
+    assert needed_sequences(("T1w", "FLAIR")) == ("T1w", "FLAIR")
+    assert needed_sequences(("FLAIR",)) == ("T1w", "FLAIR")
+    assert needed_sequences(("FLAIR", "T2w", "T1w")) == ("T1w", "FLAIR", "T2w")
+
+
+def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
+    model = visit.images["T1w"].path
+    how = Preprocessing(("T1w", "FLAIR"), seed=5, skull_strip="force", omp_nthreads=2)
+    graph = segmentation_graph(visit, how, model, "cpu", plan)
+    assert graph.name == visit.slug
+    assert {
+        ("brain", "mask", "bias_T1w", "mask"),
+        ("brain", "mask", "bias_FLAIR", "mask"),
+        ("brain", "mask", "register_FLAIR", "mask"),
+        ("register_FLAIR", "transform", "bias_FLAIR", "transform"),
+        ("bias_T1w", "corrected", "corrected", "in1"),
+        ("bias_FLAIR", "corrected", "corrected", "in2"),
+        ("register_FLAIR", "transform", "transforms", "in1"),
+        ("corrected", "out", "channels", "images"),
+        ("transforms", "out", "channels", "transforms"),
+        ("channels", "channels", "cascade", "channels"),
+        ("channels", "brain", "cascade", "brain"),
+        ("cascade", "probability", "outputs", "probability"),
+        ("qualities", "out", "outputs", "qualities"),
+    } <= edges(graph)
+    assert "register_T1w" not in graph.list_node_names()
+    assert not any("T2w" in name for name in graph.list_node_names())
+    assert graph.get_node("brain").inputs.mode == "force"
+    assert graph.get_node("brain").n_procs == graph.get_node("cascade").n_procs == 2
+    assert graph.get_node("register_FLAIR").inputs.seed == 5
+    assert not graph.get_node("cascade").is_gpu_node()
+
+
+def test_the_cascade_is_a_gpu_node_where_there_is_one(visit: Visit, plan: OutputPlan) -> None:
+    model = visit.images["T1w"].path
+    graph = segmentation_graph(visit, Preprocessing(("T1w", "FLAIR")), model, "cuda:1", plan)
+    gpu_nodes = [name for name in graph.list_node_names() if graph.get_node(name).is_gpu_node()]
+    assert gpu_nodes == ["cascade"]
+    assert graph.get_node("cascade").inputs.device == "cuda:1"
+
+
+def test_channels_follow_the_models_order(visit: Visit, plan: OutputPlan) -> None:
+    model = visit.images["T1w"].path
+    for sequences in (("T1w", "FLAIR", "T2w"), ("T2w", "FLAIR"), ("FLAIR",)):
+        graph = segmentation_graph(visit, Preprocessing(sequences), model, "cpu", plan)
+        needed = needed_sequences(sequences)
+        assert [needed[index] for index in graph.get_node("channels").inputs.channels] == list(sequences)
+
+
+def test_a_t1w_model_needs_no_registration(visit: Visit, plan: OutputPlan) -> None:
+    graph = segmentation_graph(visit, Preprocessing(("T1w",)), visit.images["T1w"].path, "cpu", plan)
+    assert not any("register" in name for name in graph.list_node_names())
+
+
+def test_labelled_graph(visit: Visit) -> None:
+    graph = labelled_graph(visit, Preprocessing(("T1w", "FLAIR")), visit.images["T2w"].path)
+    assert {
+        ("channels", "brain", "lesion", "brain"),
+        ("transforms", "out", "lesion", "transforms"),
+    } <= edges(graph)
+    assert not {"cascade", "outputs"} & set(graph.list_node_names())
+
+
+def test_threads_and_device_do_not_change_the_hash(visit: Visit, plan: OutputPlan) -> None:
+    model = visit.images["T1w"].path
+    hashes = set()
+    for threads, device in ((1, "cpu"), (2, "cuda")):
+        graph = segmentation_graph(visit, Preprocessing(("T1w",), omp_nthreads=threads), model, device, plan)
+        hashes.add(tuple(graph.get_node(name).interface.inputs.get_hashval()[1] for name in ("brain", "cascade")))
+    assert len(hashes) == 1
+
+
+def test_version_model_and_options_change_the_hash(visit: Visit, plan: OutputPlan) -> None:
+    def hash_of(**inputs: object) -> str:
+        graph = segmentation_graph(visit, Preprocessing(("T1w",)), visit.images["T1w"].path, "cpu", plan)
+        node = graph.get_node("cascade")
+        node.inputs.trait_set(**inputs)
+        return node.interface.inputs.get_hashval(hash_method="content")[1]
+
+    other_model = visit.images["T2w"].path.with_name("other.nii.gz")
+    other_model.write_bytes(b"other")
+    assert len({hash_of(), hash_of(version="other"), hash_of(model=str(other_model))}) == 3
