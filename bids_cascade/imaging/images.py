@@ -80,7 +80,7 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
 def _voxel_sizes_as_stored(path: Path, image: Any) -> NDArray[np.float64]:
     # nibabel replaces zero and negative sizes while loading, so the header is read again without its repairs.
     header_path = image.file_map.get("header", image.file_map["image"]).filename or path
-    with nib.openers.ImageOpener(header_path) as stream:
+    with nib.openers.ImageOpener(str(header_path)) as stream:
         header = type(image.header).from_fileobj(stream, check=False)
     return np.asarray(header["pixdim"][1:4], dtype=np.float64)
 

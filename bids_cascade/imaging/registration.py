@@ -77,7 +77,8 @@ def register_rigid(
     """Find the rigid transform between two images of one head.
 
     ANTs maximises Mattes mutual information [1]_ in the brain and 4 mm around it, on a grid of 2 mm, in
-    three levels, with one thread. It starts from the headers or from matching centres of intensity, whichever agrees better.
+    three levels, with one thread. It starts from the headers or from matching centres of intensity, whichever agrees
+    better.
 
     Parameters
     ----------
@@ -187,9 +188,7 @@ def _centre_of_intensity_mm(image: nib.Nifti1Image) -> NDArray[np.float64]:
     return np.asarray(apply_affine(image.affine, ndimage.center_of_mass(head - head.min())), dtype=np.float64)
 
 
-def _register(
-    moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float64], seed: int
-) -> NDArray[np.float64]:
+def _register(moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     ants = load_ants()
     from ants.internal import get_pointer_string
 

@@ -1,16 +1,15 @@
-"""Lesions as connected components: labels, volumes, thresholds and a table."""
+"""Lesions as connected components of a mask."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_TOUCHING_AT_A_CORNER = np.ones((3, 3, 3), dtype=bool)
+_TOUCHING = np.ones((3, 3, 3), bool)
+"""Voxels that share a face, an edge or a corner are one lesion (26-connected)."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,11 @@ class Lesion:
     Attributes
     ----------
     label : int
-        As in the label image; 1 is the largest lesion.
+        Its value in the label image.
     volume_mm3 : float
-        Number of voxels times the volume of one.
     centre_x_mm, centre_y_mm, centre_z_mm : float
-        Mean position of the voxels in world space (RAS+).
+        Centre of its voxels in the image's world, RAS+.
     mean_probability : float
-        Mean over the voxels.
     """
 
     label: int
@@ -37,116 +34,78 @@ class Lesion:
     mean_probability: float
 
 
-def label_lesions(mask: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
-    """Number the 26-connected components of a mask, the largest first.
+def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Give the lesions of a mask numbers, from the largest to the smallest.
 
     Parameters
     ----------
-    mask : ndarray
-        (X, Y, Z); not 0 is lesion.
+    mask : (X, Y, Z) bool array
 
     Returns
     -------
-    labels : ndarray of int32
-        (X, Y, Z), 0 outside lesions. Of equally large ones, the first in array order has the lower number.
-    n_lesions : int
-        The highest number.
+    labels : (X, Y, Z) int32 array
+        0 outside lesions; 1 is the largest. Of equal ones, the first in array order comes first.
+    n : int
+        Number of lesions.
     """
-    found, n_lesions = ndimage.label(np.asarray(mask) != 0, structure=_TOUCHING_AT_A_CORNER, output=np.int32)
-    sizes = np.bincount(found.ravel(), minlength=n_lesions + 1)[1:]
-    first_voxel = _first_voxel_of_each(found, n_lesions)
-    number = np.zeros(n_lesions + 1, dtype=np.int32)
-    number[np.lexsort((first_voxel, -sizes)) + 1] = np.arange(1, n_lesions + 1)
-    return number[found], n_lesions
+    found, n = ndimage.label(mask, _TOUCHING)
+    sizes = np.bincount(found.ravel(), minlength=n + 1)[1:]
+    rank = np.zeros(n + 1, np.int32)
+    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, n + 1)
+    return rank[found], int(n)
 
 
-def _first_voxel_of_each(labels: NDArray[np.int32], n_labels: int) -> NDArray[np.int64]:
-    positions = np.flatnonzero(labels)
-    _, first = np.unique(labels.ravel()[positions], return_index=True)
-    return np.asarray(positions[first], dtype=np.int64) if n_labels else np.zeros(0, dtype=np.int64)
-
-
-def remove_small_lesions(mask: NDArray[Any], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
-    """Drop the 26-connected components whose volume is less than `min_volume_mm3`.
-
-    Parameters
-    ----------
-    mask : ndarray
-        (X, Y, Z); not 0 is lesion.
-    voxel_volume_mm3 : float
-        Volume of a voxel.
-    min_volume_mm3 : float
-        Smallest volume that stays.
-
-    Returns
-    -------
-    ndarray of bool
-        (X, Y, Z).
-    """
-    labels, n_lesions = label_lesions(mask)
-    volumes_mm3 = np.bincount(labels.ravel(), minlength=n_lesions + 1) * voxel_volume_mm3
-    # Rounding must not decide about a lesion of exactly the smallest volume.
-    keep = volumes_mm3 >= min_volume_mm3 * (1 - 1e-6)
-    keep[0] = False
-    return np.asarray(keep[labels], dtype=bool)
+def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
+    """Return the mask without its lesions below `min_volume_mm3`; one of exactly this volume stays."""
+    labels, n = label_lesions(mask)
+    volumes_mm3 = np.bincount(labels.ravel(), minlength=n + 1) * voxel_volume_mm3
+    # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not drop a lesion.
+    kept = volumes_mm3 >= min_volume_mm3 * (1 - 1e-6)
+    kept[0] = False
+    return np.asarray(kept[labels], bool)
 
 
 def lesion_mask(
-    probability: NDArray[Any], threshold: float, voxel_volume_mm3: float, min_volume_mm3: float
+    probability: NDArray[np.floating], threshold: float, voxel_volume_mm3: float, min_volume_mm3: float
 ) -> NDArray[np.bool_]:
-    """Voxels of at least the threshold's probability, without small components.
+    """Return the voxels of at least `threshold` that form lesions of at least `min_volume_mm3`, as (X, Y, Z).
 
-    Parameters
-    ----------
-    probability : ndarray
-        (X, Y, Z), 0 to 1.
-    threshold : float
-        Lowest probability of a lesion voxel.
-    voxel_volume_mm3, min_volume_mm3 : float
-        See :func:`remove_small_lesions`.
-
-    Returns
-    -------
-    ndarray of bool
-        (X, Y, Z).
+    Raises
+    ------
+    ValueError
+        When the threshold is not above 0 and at most 1: at 0 all would be lesion.
     """
-    return remove_small_lesions(np.asarray(probability) >= threshold, voxel_volume_mm3, min_volume_mm3)
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}; expected 0 < threshold <= 1")
+    return remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
 
 
-def lesion_table(labels: NDArray[Any], probability: NDArray[Any], affine: NDArray[np.float64]) -> list[Lesion]:
+def lesion_table(
+    labels: NDArray[np.integer], probability: NDArray[np.floating], affine: NDArray[np.floating]
+) -> list[Lesion]:
     """Describe each lesion.
 
     Parameters
     ----------
-    labels : ndarray of int
-        (X, Y, Z), as :func:`label_lesions` numbers them.
-    probability : ndarray
-        (X, Y, Z), 0 to 1.
-    affine : (4, 4) ndarray
+    labels : (X, Y, Z) integer array
+        From :func:`label_lesions`.
+    probability : (X, Y, Z) array
+    affine : (4, 4) array
         Voxel to RAS+ mm.
 
     Returns
     -------
     list of Lesion
-        By label.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+        In the order of their labels.
     """
-    if labels.shape != probability.shape:
-        raise ValueError(f"labels are {labels.shape}, probability is {probability.shape}; expected equal shapes")
-    voxels = np.argwhere(labels)
-    if not len(voxels):
+    numbers = np.arange(1, labels.max(initial=0) + 1)
+    if not len(numbers):
         return []
-    number, row_of = np.unique(labels[tuple(voxels.T)], return_inverse=True)
-    n_voxels = np.bincount(row_of)
-    positions_mm = apply_affine(affine, voxels)
-    centres_mm = np.stack([np.bincount(row_of, weights=axis) for axis in positions_mm.T], axis=1) / n_voxels[:, None]
-    means = np.bincount(row_of, weights=probability[tuple(voxels.T)]) / n_voxels
-    volume_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
+    voxel_volume_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    counts = np.bincount(labels.ravel())[1:]
+    centres = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)) @ affine[:3, :3].T + affine[:3, 3]
+    means = ndimage.mean(probability, labels, numbers)
     return [
-        Lesion(int(label), float(n * volume_mm3), float(x), float(y), float(z), float(mean))
-        for label, n, (x, y, z), mean in zip(number, n_voxels, centres_mm, means, strict=True)
+        Lesion(int(number), float(count * voxel_volume_mm3), float(x), float(y), float(z), float(mean))
+        for number, count, (x, y, z), mean in zip(numbers, counts, centres, means, strict=True)
     ]

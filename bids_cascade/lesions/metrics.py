@@ -1,8 +1,8 @@
-"""How well a lesion mask agrees with a reference."""
+"""How well a lesion mask agrees with a reference mask on the same grid."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,89 +11,56 @@ from bids_cascade.lesions.components import label_lesions
 
 
 class LesionWise(NamedTuple):
-    """Agreement counted in lesions, not in voxels; each from 0 to 1.
-
-    Attributes
-    ----------
-    sensitivity : float
-        Share of the reference's lesions that were found.
-    precision : float
-        Share of the predicted lesions that are true.
-    f1 : float
-        Harmonic mean of the two, 0 when both are 0.
-    """
+    """Agreement counted in lesions."""
 
     sensitivity: float
     precision: float
     f1: float
 
 
-def dice(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Dice similarity coefficient, 2 |A and B| / (|A| + |B|).
-
-    Parameters
-    ----------
-    a, b : ndarray
-        Equal shapes; not 0 is lesion.
-
-    Returns
-    -------
-    float
-        0 to 1; 1 when both are empty, 0 when only one is.
+def dice(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient, 2 |A & B| / (|A| + |B|) (Dice 1945); 1 when both masks are empty.
 
     Raises
     ------
     ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    .. [1] Dice L. R., Measures of the amount of ecologic association between species, Ecology 26 (1945) 297-302.
+        When the shapes differ.
     """
-    in_a, in_b = _masks(a, b)
-    total = np.count_nonzero(in_a) + np.count_nonzero(in_b)
-    return 2 * np.count_nonzero(in_a & in_b) / total if total else 1.0
+    _check_shapes(reference, predicted)
+    total = int(reference.sum()) + int(predicted.sum())
+    return 2 * int((reference & predicted).sum()) / total if total else 1.0
 
 
-def lesion_wise(reference: NDArray[Any], predicted: NDArray[Any]) -> LesionWise:
-    """Compare the 26-connected components of two masks.
+def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> LesionWise:
+    """Return sensitivity, precision and F1 counted in 26-connected lesions.
 
-    A reference lesion is found, and a predicted one is true, when it shares at least one voxel with the other mask.
-    A share of no lesions at all is 1 when the other mask is empty as well, else 0: so two empty masks agree fully,
-    and one empty mask against a filled one gives 0 throughout.
+    A reference lesion is found, and a predicted one is right, when they share at least one voxel with the other mask.
+    Sensitivity is 1 without reference lesions (there was none to miss), precision is 1 without predicted ones (none is
+    wrong); F1 is their harmonic mean, 0 where both are 0.
 
     Parameters
     ----------
-    reference, predicted : ndarray
-        (X, Y, Z), equal shapes; not 0 is lesion.
-
-    Returns
-    -------
-    LesionWise
-        Sensitivity, precision, F1.
+    reference, predicted : (X, Y, Z) bool array
 
     Raises
     ------
     ValueError
-        If the shapes differ.
+        When the shapes differ.
     """
-    in_reference, in_predicted = _masks(reference, predicted)
-    if not in_reference.any() and not in_predicted.any():
-        return LesionWise(1.0, 1.0, 1.0)
-    sensitivity = _share_touching(in_reference, in_predicted)
-    precision = _share_touching(in_predicted, in_reference)
-    both = sensitivity + precision
-    return LesionWise(sensitivity, precision, 2 * sensitivity * precision / both if both else 0.0)
+    _check_shapes(reference, predicted)
+    sensitivity = _share_touched(reference, predicted)
+    precision = _share_touched(predicted, reference)
+    total = sensitivity + precision
+    return LesionWise(sensitivity, precision, 2 * sensitivity * precision / total if total else 0.0)
 
 
-def _masks(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    if a.shape != b.shape:
-        raise ValueError(f"masks of shapes {a.shape} and {b.shape} can't be compared; expected equal shapes")
-    return a != 0, b != 0
+def _share_touched(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Return the share of the lesions of `mask` that have a voxel in `other`; 1 without lesions."""
+    labels, n = label_lesions(mask)
+    touched = np.unique(labels[mask & other])
+    return len(touched) / n if n else 1.0
 
 
-def _share_touching(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Share of the components of `mask` that overlap `other`; 0 when there are none."""
-    labels, n_lesions = label_lesions(mask)
-    touching = np.unique(labels[mask & other])
-    return len(touching) / n_lesions if n_lesions else 0.0
+def _check_shapes(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> None:
+    if reference.shape != predicted.shape:
+        raise ValueError(f"the reference mask has shape {reference.shape}, the predicted one {predicted.shape}")

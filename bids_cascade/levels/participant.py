@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output

@@ -20,8 +20,6 @@ from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import label_lesions, lesion_mask, lesion_table
 
 _LESION_COLUMNS = {
-    "index": {"Description": "Value of the lesion in the dseg image; 1 is the largest"},
-    "name": {"Description": "Name of the lesion"},
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
     "centre_x_mm": {"Description": "Centre of mass, left to right, in the world of the T1w image", "Units": "mm"},
     "centre_y_mm": {"Description": "Centre of mass, posterior to anterior", "Units": "mm"},
@@ -104,7 +102,13 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     t1w_grid = grid_of(images.corrected[0])
     _write_preprocessed(writer, sequences, images, t1w_grid)
     mask = mask_of(images.mask)
-    writer.image("mask", mask, t1w_grid, np.uint8, {**_brain_sidecar(images)}, desc="brain")
+    brain_sidecar = {
+        "Description": "Brain mask",
+        "Type": "Brain",
+        "Method": images.mask_method,
+        "SpatialReference": writer.spatial_reference("T1w"),
+    }
+    writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
     lesion = _write_lesions(writer, "T1w", images.probability, t1w_grid, None)
     _write_lesion_table(writer, lesion, images.probability, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
@@ -120,9 +124,7 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
     path = _stats_path(plan)
-    write_tsv(
-        [row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(plan)}
-    )
+    write_tsv([row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(plan)})
     return path
 
 
@@ -164,6 +166,7 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
     ):
         choice = writer.plan.visit.images[sequence]
         sidecar: dict[str, Any] = {
+            "Description": f"{sequence} image without its bias field",
             "SkullStripped": images.mask_method == "nonzero",
             "Sources": [writer.raw[sequence]],
             "ImageChoice": choice.reason,
@@ -184,10 +187,6 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
 
 
-def _brain_sidecar(images: VisitImages) -> dict[str, Any]:
-    return {"Type": "Brain", "Method": images.mask_method}
-
-
 def _write_lesions(
     writer: _Writer, space: str, probability: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None
 ) -> NDArray[np.bool_]:
@@ -196,9 +195,17 @@ def _write_lesions(
     there = data_of(resample(probability, grid, 1, fixed_to_moving))
     sources = list(writer.raw.values())
     common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
-    path = writer.image("probseg", there, grid, np.float32, {"Sources": sources, **common}, space=space, label="L")
+    path = writer.image(
+        "probseg",
+        there,
+        grid,
+        np.float32,
+        {"Description": "Probability of lesion", "Sources": sources, **common},
+        space=space,
+        label="L",
+    )
     mask = lesion_mask(there, plan.threshold, grid.voxel_volume_mm3, plan.min_lesion_volume_mm3)
-    sidecar = {"Type": "Lesion", "Sources": [writer.uri(path)], **common}
+    sidecar = {"Description": "Lesion mask", "Type": "Lesion", "Sources": [writer.uri(path)], **common}
     writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
     return mask
 
@@ -213,12 +220,14 @@ def _write_lesion_table(writer: _Writer, lesion: NDArray[np.bool_], probability:
     ]
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {
+        "Description": "Lesions, numbered from the largest",
         "Sources": [writer.uri(mask)],
         "SpatialReference": writer.spatial_reference("T1w"),
         **_LESION_COLUMNS,
         **_model_fields(writer.plan),
     }
-    write_tsv(rows, list(_LESION_COLUMNS), writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    # The columns index and name are BIDS's own; describing them anew would make the validator warn.
+    write_tsv(rows, ["index", "name", *_LESION_COLUMNS], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
 
 

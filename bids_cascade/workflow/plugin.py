@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from logging import getLogger
 from multiprocessing import get_context
 from threading import Lock
 from typing import Any
@@ -46,6 +47,8 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self.pool: ProcessPoolExecutor
         self.failures: dict[str, Failure] = {}
         self._lock = Lock()
+        self.pool.shutdown()
+        self.pool = self._new_pool(self.processors)
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -63,7 +66,10 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _new_pool(self, n_workers: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            n_workers, get_context(self.plugin_args.get("mp_context")), process_initializer, (self._cwd,)
+            n_workers,
+            get_context(self.plugin_args.get("mp_context")),
+            _start_worker,
+            (self._cwd, getLogger("nipype.workflow").level),
         )
 
     def _retry_if_killed(self, node: Any, run: Any, taskid: int, future: Future[Any]) -> None:
@@ -88,6 +94,13 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         text = traceback if isinstance(traceback, str) else "".join(traceback)
         self.failures[node.fullname] = failure_of(text)
         return super()._report_crash(node, result)
+
+
+def _start_worker(folder: str, log_level: int) -> None:
+    """Set up a worker process, as nipype does, and let it say no more than its parent."""
+    process_initializer(folder)
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        getLogger(name).setLevel(log_level)
 
 
 def failure_of(traceback: str) -> Failure:

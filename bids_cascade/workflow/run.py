@@ -69,7 +69,8 @@ class Progress:
         if status == "start":
             self._started[node.fullname] = time.monotonic()
             return
-        seconds = time.monotonic() - self._started.get(node.fullname, time.monotonic())
+        now = time.monotonic()
+        seconds = now - self._started.get(node.fullname, now)
         self.visits[slug].seconds[step] = seconds
         if status == "end":
             self.left -= 1

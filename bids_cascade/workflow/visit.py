@@ -94,6 +94,7 @@ def segmentation_graph(visit: Visit, how: Preprocessing, model: Path, device: st
     on_gpu = device != "cpu"
     segment = _node(Segment(model=str(model.absolute()), device=device, use_gpu=on_gpu), "cascade", how.omp_nthreads)
     write = _node(WriteOutputs(plan=plan), "outputs")
+    write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
     graph.connect(segment, "probability", write, "probability")

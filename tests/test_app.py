@@ -1,0 +1,268 @@
+"""The whole app through its command line: a raw dataset in, derivatives, a table and an exit code out."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_cascade.cli import main
+from bids_cascade.dataset.layout import _find_validator
+from bids_cascade.models.store import PACKAGED_MODEL, load_model
+
+EXPECTED = [
+    "_desc-brain_mask.json",
+    "_desc-brain_mask.nii.gz",
+    "_desc-lesions_stats.json",
+    "_desc-lesions_stats.tsv",
+    "_desc-preproc_T1w.json",
+    "_desc-preproc_T1w.nii.gz",
+    "_from-FLAIR_to-T1w_mode-image_xfm.txt",
+    "_space-FLAIR_label-L_mask.json",
+    "_space-FLAIR_label-L_mask.nii.gz",
+    "_space-FLAIR_label-L_probseg.json",
+    "_space-FLAIR_label-L_probseg.nii.gz",
+    "_space-T1w_desc-preproc_FLAIR.json",
+    "_space-T1w_desc-preproc_FLAIR.nii.gz",
+    "_space-T1w_label-L_mask.json",
+    "_space-T1w_label-L_mask.nii.gz",
+    "_space-T1w_label-L_probseg.json",
+    "_space-T1w_label-L_probseg.nii.gz",
+    "_space-T1w_seg-lesions_dseg.json",
+    "_space-T1w_seg-lesions_dseg.nii.gz",
+    "_space-T1w_seg-lesions_dseg.tsv",
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the phantom participant 01 among others that can't be processed."""
+    folder = tmp_path_factory.mktemp("app") / "dataset"
+    shutil.copytree(phantom_dataset, folder)
+    whole = {suffix: folder / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz" for suffix in ("T1w", "FLAIR")}
+    for label in ("cut", "nan", "lacking", "apart"):
+        anat = folder / f"sub-{label}" / "anat"
+        anat.mkdir(parents=True)
+        for suffix, path in whole.items():
+            shutil.copy(path, anat / f"sub-{label}_{suffix}.nii.gz")
+    cut = folder / "sub-cut" / "anat" / "sub-cut_T1w.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:100_000])
+    (folder / "sub-lacking" / "anat" / "sub-lacking_FLAIR.nii.gz").unlink()
+    t1w = nib.Nifti1Image.from_filename(whole["T1w"])
+    holed = np.asarray(t1w.dataobj, np.float32).copy()
+    holed[10, 10, 10] = np.nan
+    nib.Nifti1Image(holed, t1w.affine).to_filename(folder / "sub-nan" / "anat" / "sub-nan_T1w.nii.gz")
+    flair = nib.Nifti1Image.from_filename(whole["FLAIR"])
+    far = flair.affine.copy()
+    far[:3, 3] += 1000
+    nib.Nifti1Image(np.asarray(flair.dataobj), far).to_filename(
+        folder / "sub-apart" / "anat" / "sub-apart_FLAIR.nii.gz"
+    )
+    with (folder / "participants.tsv").open("a") as table:
+        table.writelines(f"sub-{label}\tn/a\n" for label in ("cut", "nan", "lacking", "apart"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int, str]:
+    """Run the participant level once: the output folder, the work folder, the exit code and what was printed."""
+    folder = tmp_path_factory.mktemp("participant")
+    out, work = folder / "out", folder / "work"
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    said = StringIO()
+    with redirect_stdout(said):
+        code = main([str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"])
+    return out, work, code, said.getvalue()
+
+
+def anat(out: Path) -> Path:
+    return out / "sub-01" / "anat"
+
+
+def test_the_good_visit_is_done_and_the_others_are_named(done) -> None:
+    _, _, code, said = done
+    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith("sub-")}
+    assert code == 1, "different failures have no exit code in common"
+    assert set(rows) == {"sub-01", "sub-cut", "sub-nan", "sub-lacking", "sub-apart"}
+    assert "FAILED" not in rows["sub-01"]
+    assert "sub-cut_T1w.nii.gz" in rows["sub-cut"]
+    assert "NaN or infinite" in rows["sub-nan"]
+    assert "no FLAIR image" in rows["sub-lacking"]
+    assert "does not overlap" in rows["sub-apart"]
+    assert "1 of 5 visits done, 4 not" in said
+
+
+def test_outputs_are_complete_and_only_of_the_good_visit(done) -> None:
+    out, *_ = done
+    assert sorted(path.name.removeprefix("sub-01") for path in anat(out).iterdir()) == EXPECTED
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".bidsignore",
+        "dataset_description.json",
+        "logs",
+        "sub-01",
+    ]
+    assert list(out.glob("logs/*/options.json"))
+    assert list(out.glob("logs/*/crash-*.txt"))
+
+
+def test_outputs_are_valid_bids(done) -> None:
+    validator = _find_validator()
+    if validator is None:
+        pytest.skip("needs bids-validator-deno")
+    out, *_ = done
+    found = subprocess.run([validator, str(out), "--json"], capture_output=True, text=True, check=False)
+    issues = json.loads(found.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
+    out, *_ = done
+
+    def image(suffix: str) -> nib.Nifti1Image:
+        return nib.Nifti1Image.from_filename(anat(out) / f"sub-01_{suffix}.nii.gz")
+
+    for space in ("T1w", "FLAIR"):
+        raw = nib.Nifti1Image.from_filename(dataset / "sub-01" / "anat" / f"sub-01_{space}.nii.gz")
+        for kind in ("mask", "probseg"):
+            there = image(f"space-{space}_label-L_{kind}")
+            assert there.shape == raw.shape
+            np.testing.assert_allclose(there.affine, raw.affine, atol=1e-4)
+    mask, labels = image("space-T1w_label-L_mask"), image("space-T1w_seg-lesions_dseg")
+    lesion = np.asarray(mask.dataobj) > 0
+    np.testing.assert_array_equal(lesion, np.asarray(labels.dataobj) > 0)
+    probability = np.asarray(image("space-T1w_label-L_probseg").dataobj)
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    config = load_model(PACKAGED_MODEL).model.cascade.config
+    assert (probability[lesion] >= config.threshold).all()
+    voxel_mm3 = abs(np.linalg.det(mask.affine[:3, :3]))
+    header, *rows = (anat(out) / "sub-01_space-T1w_seg-lesions_dseg.tsv").read_text().splitlines()
+    volumes = [float(row.split("\t")[header.split("\t").index("volume_mm3")]) for row in rows]
+    assert volumes == sorted(volumes, reverse=True)
+    assert sum(volumes) == pytest.approx(lesion.sum() * voxel_mm3, rel=1e-4)
+    header, row = (anat(out) / "sub-01_desc-lesions_stats.tsv").read_text().splitlines()
+    stats = dict(zip(header.split("\t"), map(float, row.split("\t")), strict=True))
+    assert stats["n_lesions"] == len(volumes) == np.asarray(labels.dataobj).max()
+    assert stats["lesion_volume_t1w_ml"] == pytest.approx(sum(volumes) / 1000, rel=1e-4)
+    brain = np.asarray(image("desc-brain_mask").dataobj) > 0
+    assert stats["brain_volume_ml"] == pytest.approx(brain.sum() * voxel_mm3 / 1000, rel=1e-4)
+    assert brain[lesion].mean() > 0.99
+
+
+def test_most_known_lesions_are_found(done, dataset: Path) -> None:
+    from bids_cascade.demo import score_participant
+
+    out, *_ = done
+    score = score_participant(dataset, out, "01")
+    assert score.n_found >= score.n_known / 2
+    assert score.dice > 0.4
+
+
+def test_sidecars_say_where_it_comes_from(done) -> None:
+    out, *_ = done
+    sidecar = json.loads((anat(out) / "sub-01_space-FLAIR_label-L_mask.json").read_text())
+    model = load_model(PACKAGED_MODEL)
+    assert sidecar["Type"] == "Lesion"
+    assert sidecar["ModelSHA256"] == model.sha256
+    assert sidecar["Threshold"] == model.model.cascade.config.threshold
+    assert sidecar["SpatialReference"] == "bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"
+    probability = json.loads((anat(out) / "sub-01_space-FLAIR_label-L_probseg.json").read_text())
+    assert probability["Sources"] == [f"bids:raw:sub-01/anat/sub-01_{suffix}.nii.gz" for suffix in ("T1w", "FLAIR")]
+
+
+def test_the_registration_is_the_known_one(done) -> None:
+    from bids_cascade.imaging.registration import read_itk_transform
+    from bids_cascade.phantom import make_phantom
+
+    out, *_ = done
+    found = read_itk_transform(anat(out) / "sub-01_from-FLAIR_to-T1w_mode-image_xfm.txt")
+    known = make_phantom(1, t1w_voxel_mm=(1.2, 1.2, 1.2), flair_voxel_mm=(1.2, 1.2, 3.6)).t1w_to_flair
+    corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-80, 60) for z in (-40, 60)]).T
+    assert np.linalg.norm(((found - known) @ corners)[:3], axis=0).max() < 1.5
+
+
+def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, caplog) -> None:
+    out, work, *_ = done
+    before = {path: path.read_bytes() for path in anat(out).iterdir()}
+    shutil.rmtree(out)
+    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    with caplog.at_level("INFO", logger="bids_cascade"):
+        assert main([*arguments, "--participant-label", "sub-01"]) == 0
+    slow = [record.args for record in caplog.records if record.args and record.args[1] != "writing results"]
+    assert len(slow) >= 6
+    assert all(seconds < 0.5 for _, step, _, seconds, *_ in slow), "nothing but the writing is done again"
+    assert {path: path.read_bytes() for path in anat(out).iterdir()} == before
+
+
+def test_a_fresh_run_gives_equal_masks(done, dataset: Path, tmp_path: Path) -> None:
+    out, *_ = done
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    assert main([*arguments, "--skip-bids-validation", "--participant-label", "01"]) == 0
+    for path in anat(out).glob("*.nii.gz"):
+        assert path.read_bytes() == (anat(tmp_path / "out") / path.name).read_bytes(), path.name
+
+
+def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, done, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "trained"
+    few = ["--max-epochs", "2", "--max-samples-per-epoch", "512", "--model-name", "tiny"]
+    selected = ["--participant-label", "01", "-w", str(tmp_path / "work"), "--skip-bids-validation"]
+    assert main([str(dataset), str(out), "train", "--labels", "truth", *few, *selected]) == 0
+    assert sorted(path.name for path in (out / "models").iterdir()) == [
+        "tiny.md",
+        "tiny.safetensors",
+        "tiny_curves.json",
+        "tiny_curves.png",
+        "tiny_curves.tsv",
+    ]
+    stored = load_model(out / "models" / "tiny.safetensors")
+    assert stored.model.provenance["training_subjects"] == ["01"]
+    assert stored.sha256 in (out / "models" / "tiny.md").read_text()
+    assert len((out / "models" / "tiny_curves.tsv").read_text().splitlines()) == 1 + 2 * 2
+    first = stored.path.read_bytes()
+    assert main([str(dataset), str(out), "train", "--labels", "truth", *few, *selected]) == 0
+    assert stored.path.read_bytes() == first
+    again = ["participant", "--model", str(stored.path), *selected]
+    assert main([str(dataset), str(tmp_path / "out"), *again]) == 0
+    sidecar = json.loads((anat(tmp_path / "out") / "sub-01_space-T1w_label-L_mask.json").read_text())
+    assert sidecar["ModelName"] == "tiny"
+
+
+def test_train_without_masks(dataset: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "none").mkdir()
+    arguments = [str(dataset), str(tmp_path / "out"), "train", "-w", str(tmp_path / "work"), "--skip-bids-validation"]
+    assert main([*arguments, "--labels", str(tmp_path / "none")]) == 66
+    assert main([*arguments, "--labels", "nowhere"]) == 66
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_bad_data(dataset: Path, tmp_path: Path, capsys) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(PACKAGED_MODEL.read_bytes()[:-100])
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    assert main([*arguments, "--model", str(damaged)]) == 65
+    assert "damaged.safetensors: not a usable model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> None:
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    assert main([*arguments, "--skip-bids-validation", "--participant-label", "lacking"]) == 66
+    assert "none of the 1 selected visits has a FLAIR image" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_real_visit(shared_data: Path, tmp_path: Path, capsys) -> None:
+    arguments = [str(shared_data / "longitudinal"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    assert main([*arguments, "--participant-label", "01", "--session-label", "1"]) == 0
+    folder = tmp_path / "out" / "sub-01" / "ses-1" / "anat"
+    header, row = (folder / "sub-01_ses-1_desc-lesions_stats.tsv").read_text().splitlines()
+    stats = dict(zip(header.split("\t"), map(float, row.split("\t")), strict=True))
+    assert 1100 < stats["brain_volume_ml"] < 1600
+    assert 1 < stats["lesion_volume_flair_ml"] < 100
+    assert "WARNING" not in capsys.readouterr().out
