@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "bids_cascade"
 
 RANKS = {
+    "__main__": 6,
     "demo": 6,
     "cli": 5,
     "levels": 4,

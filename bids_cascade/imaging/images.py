@@ -7,6 +7,7 @@ import logging
 import os
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -77,7 +78,7 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
-def _voxel_sizes_as_stored(path: Path, image: Any) -> NDArray[np.float64]:
+def _voxel_sizes_as_stored(path: Path, image: nib.Nifti1Pair) -> NDArray[np.float64]:
     # nibabel replaces zero and negative sizes while loading, so the header is read again without its repairs.
     header_path = image.file_map.get("header", image.file_map["image"]).filename or path
     with nib.openers.ImageOpener(str(header_path)) as stream:
@@ -100,7 +101,7 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
         raise BadDataError(f"{path} has {found} voxels; expected a 3D image, so extract one volume or exclude it.")
 
 
-def _check_affine(path: Path, image: Any, shape: tuple[int, ...]) -> None:
+def _check_affine(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...]) -> None:
     affine = image.affine
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise BadDataError(f"{path} has an affine that can't be inverted; correct its sform or qform.")
@@ -195,7 +196,7 @@ def mask_of(image: nib.Nifti1Image) -> NDArray[np.bool_]:
     return np.asarray(image.dataobj) != 0
 
 
-def load_ants() -> Any:
+def load_ants() -> ModuleType:
     """Import ANTsPy with one ITK thread, because sums over several threads differ from run to run."""
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     import ants

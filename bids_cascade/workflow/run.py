@@ -55,7 +55,6 @@ class Progress:
     """Says which visit is at which step and how many steps are left; nipype calls it from the parent process."""
 
     def __init__(self, steps: Mapping[str, int], names: Mapping[str, str]) -> None:
-        self.left = sum(steps.values())
         self.names = names
         self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
         self.steps_left = dict(steps)
@@ -72,13 +71,7 @@ class Progress:
         now = time.monotonic()
         seconds = now - self._started.get(node.fullname, now)
         self.visits[slug].seconds[step] = seconds
-        if status == "end":
-            self.left -= 1
-            self.steps_left[slug] -= 1
-            if self.steps_left[slug] == 0:
-                del self.steps_left[slug]
-        else:
-            self.left -= self.steps_left.pop(slug, 0)
+        self._count(slug, failed=status != "end")
         word = "done" if status == "end" else "FAILED"
         _LOGGER.info(
             "%s: %s %s in %.1f s; %d visits with %d steps left",
@@ -87,8 +80,14 @@ class Progress:
             word,
             seconds,
             len(self.steps_left),
-            self.left,
+            sum(self.steps_left.values()),
         )
+
+    def _count(self, slug: str, failed: bool) -> None:
+        """Count one step less, or, where it failed, all that can't follow; steps beside a failed one count no more."""
+        left = self.steps_left.pop(slug, 0)
+        if not failed and left > 1:
+            self.steps_left[slug] = left - 1
 
 
 def run_graphs(
