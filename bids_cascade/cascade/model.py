@@ -41,8 +41,9 @@ class Model:
 
 def pack(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> bytes:
     """Return tensors and a JSON header as the bytes of one safetensors file; equal input gives equal bytes."""
-    contiguous = {name: tensors[name].contiguous() for name in sorted(tensors)}
-    return save(contiguous, metadata={KEY: json.dumps(header, sort_keys=True)})
+    # Copies, because safetensors refuses tensors that share memory, as the best and the latest weights may.
+    copies = {name: tensors[name].contiguous().clone() for name in sorted(tensors)}
+    return save(copies, metadata={KEY: json.dumps(header, sort_keys=True)})
 
 
 def unpack(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

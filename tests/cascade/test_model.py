@@ -34,6 +34,13 @@ def test_equal_models_give_equal_bytes(model) -> None:
     assert to_bytes(model) == to_bytes(from_bytes(to_bytes(model)))
 
 
+def test_tensors_that_share_memory_are_packed_too() -> None:
+    shared = torch.arange(3.0)
+    tensors, header = unpack(pack({"a": shared, "b": shared}, {"n": 1}))
+    assert torch.equal(tensors["a"], tensors["b"])
+    assert header == {"n": 1}
+
+
 def test_the_header_is_plain_json(model) -> None:
     content = to_bytes(model)
     size = int.from_bytes(content[:8], "little")
