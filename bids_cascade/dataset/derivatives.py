@@ -6,9 +6,7 @@ import json
 import logging
 import math
 import os
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from bids_cascade import __version__
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import InvalidDatasetError, OutputError, ReadWriteError
+from bids_cascade.whole_file import write_whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -98,45 +97,16 @@ def bids_uri(path: Path, root: Path, dataset: str = "raw") -> str:
     raise ValueError(f"{path} is not inside the dataset {root}")
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a hidden temporary name beside `path`; on leaving without an error, rename it to `path`.
-
-    Folders are made as needed. After an error neither name is left changed.
-
-    Raises
-    ------
-    OutputError
-        The folder can't be made.
-    ReadWriteError
-        Writing or renaming failed.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"can't create the folder {path.parent}: {error.strerror}") from error
-    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ReadWriteError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
 def write_json(obj: Mapping[str, Any], path: Path) -> None:
     """Write a JSON file, whole or not at all; paths become strings, numpy values plain ones, NaN and infinity null.
 
     Raises
     ------
     OutputError, ReadWriteError
-        See :func:`written_whole`.
+        See :func:`bids_cascade.whole_file.write_whole_file`.
     """
     text = json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole_file(text.encode(), path)
 
 
 def write_tsv(
@@ -161,11 +131,10 @@ def write_tsv(
     Raises
     ------
     OutputError, ReadWriteError
-        See :func:`written_whole`.
+        See :func:`bids_cascade.whole_file.write_whole_file`.
     """
     lines = ["\t".join(columns), *("\t".join(_cell(row.get(column)) for column in columns) for row in rows)]
-    with written_whole(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole_file(("\n".join(lines) + "\n").encode(), path)
     if descriptions is not None:
         write_json(descriptions, sidecar_path(path))
 
@@ -260,8 +229,7 @@ def _write_if_changed(path: Path, text: str) -> None:
     """Write a text file whole unless it already holds that text."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole_file(text.encode(), path)
 
 
 def _plain(value: object) -> object:

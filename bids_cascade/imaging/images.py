@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from bids_cascade.errors import BadDataError, MissingInputError
-from bids_cascade.imaging.whole_file import write_whole_file
+from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
     from ants.core.ants_image import ANTsImage

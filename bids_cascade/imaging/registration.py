@@ -16,7 +16,7 @@ from scipy import ndimage
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.grid import fraction_inside, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, load_ants, mask_of, same_grid, to_ants
-from bids_cascade.imaging.whole_file import write_whole_file
+from bids_cascade.whole_file import write_whole_file
 
 FAILED_BELOW = 0.1
 COVERED_FROM = 0.95

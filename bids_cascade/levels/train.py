@@ -24,7 +24,6 @@ from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.images import mask_of
-from bids_cascade.imaging.whole_file import write_whole_file
 from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.metrics import dice, lesion_wise
 from bids_cascade.levels.participant import find_complete_and_incomplete
@@ -33,6 +32,7 @@ from bids_cascade.levels.results import VisitResult, exit_code_of, format_table,
 from bids_cascade.models.store import load_checkpoint, save_checkpoint, save_model
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
+from bids_cascade.whole_file import write_whole_file
 from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bids_cascade.cascade.model import Model, from_bytes, pack, to_bytes, unpack
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError
-from bids_cascade.imaging.whole_file import write_whole_file
+from bids_cascade.whole_file import write_whole_file
 
 PACKAGED_MODEL = Path(__file__).parent / "default.safetensors"
 """The model that is used when none is named."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_cascade.cascade.training import Epoch
-from bids_cascade.imaging.whole_file import write_whole_file
+from bids_cascade.whole_file import write_whole_file
 
 
 def draw_curves(history: Mapping[int, Sequence[Epoch]], path: Path) -> None:

@@ -91,8 +91,8 @@ class Register(Step):
         from bids_cascade.imaging.images import load_image
         from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
-        images = [load_image(path) for path in (self.inputs.moving, self.inputs.t1w)]
-        found = register_rigid(*images, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
+        moving, t1w = load_image(self.inputs.moving), load_image(self.inputs.t1w)
+        found = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
         write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
         return {
             "transform": str(folder / "transform.txt"),

@@ -180,9 +180,7 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
                 "RegistrationQuality": quality,
             }
             entities["space"] = "T1w"
-            path = writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_itk_transform(transform, path)
+            write_itk_transform(transform, writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image"))
         resampled = resample(corrected, t1w_grid, 1, transform)
         writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
 

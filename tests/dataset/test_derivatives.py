@@ -22,10 +22,9 @@ from bids_cascade.dataset.derivatives import (
     sidecar_path,
     write_json,
     write_tsv,
-    written_whole,
 )
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OutputError, ReadWriteError
+from bids_cascade.errors import OutputError
 
 VISITS = [Visit("01", None, {}), Visit("01", "1", {})]
 
@@ -108,41 +107,6 @@ def test_bids_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "raw")
     monkeypatch.chdir(tmp_path)
     assert bids_uri(file, Path("link")) == bids_uri(Path("raw") / file.relative_to(tmp_path / "raw"), tmp_path / "raw")
-
-
-def test_written_whole_leaves_the_old_file_after_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.json"
-    write_json({"old": True}, path)
-
-    def write_half() -> None:
-        with written_whole(path) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        write_half()
-    assert json.loads(path.read_text()) == {"old": True}
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
-    (tmp_path / "usual").touch()
-    write_json({}, tmp_path / "file.json")
-    assert (tmp_path / "file.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-def test_errors_of_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="can't create the folder"):
-        write_json({}, tmp_path / "file" / "x.json")
-
-    def disk_full(*_: object) -> None:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(os, "replace", disk_full)
-    with pytest.raises(ReadWriteError, match=r"x\.json: No space left"):
-        write_json({}, tmp_path / "x.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_of_paths_arrays_and_nan(tmp_path: Path) -> None:

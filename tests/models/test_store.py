@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.model import Model
+from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.training import Epoch, StageProgress
+from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.errors import BadDataError, MissingInputError, OutputError
+from bids_cascade.models.store import PACKAGED_MODEL, load_checkpoint, load_model, save_checkpoint, save_model
+
+TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(Cascade(CascadeConfig(), (build_network(TINY, 0), build_network(TINY, 1))), "tiny")
+
+
+def test_round_trip(model: Model, tmp_path: Path) -> None:
+    saved = save_model(model, tmp_path / "models" / "tiny.safetensors")
+    loaded = load_model(saved.path)
+    assert loaded.sha256 == saved.sha256
+    assert len(loaded.sha256) == 64
+    assert loaded.model.name == "tiny"
+
+
+def test_the_packaged_model_is_whole_and_small() -> None:
+    packaged = load_model()
+    config = packaged.model.cascade.config
+    assert config.sequences == ("T1w", "FLAIR")
+    assert 0 < config.threshold < 1
+    assert packaged.model.provenance["training_subjects"]
+    assert PACKAGED_MODEL.stat().st_size < 20e6
+    assert packaged.sha256 in PACKAGED_MODEL.with_suffix(".md").read_text()
+
+
+def test_bad_model_files(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"none\.safetensors: there is no such model file"):
+        load_model(tmp_path / "none.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(save_model(model, tmp_path / "whole.safetensors").path.read_bytes()[:-1])
+    foreign = tmp_path / "scan.nii.gz"
+    foreign.write_bytes(b"\x1f\x8b" + bytes(100))
+    for path in (cut, foreign):
+        with pytest.raises(BadDataError, match=f"{path.name}: not a usable model: not a whole safetensors file"):
+            load_model(path)
+
+
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "stage1.safetensors"
+    weights = {"a": torch.arange(3.0)}
+    progress = StageProgress([Epoch(1, 10, 0.5, 0.4, 0.3)], weights, weights, {"0.step": torch.tensor(2.0)}, True)
+    assert load_checkpoint(path, "mine") is None
+    save_checkpoint(progress, "mine", path)
+    back = load_checkpoint(path, "mine")
+    assert back is not None
+    assert back.history == progress.history
+    assert back.finished
+    assert torch.equal(back.best["a"], weights["a"])
+    assert back.optimiser == {"0.step": torch.tensor(2.0)}
+    assert load_checkpoint(path, "another training") is None
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stage1.safetensors"
+    path.write_bytes(b"nothing")
+    with pytest.raises(OutputError, match=r"stage1\.safetensors: damaged checkpoint .* delete it"):
+        load_checkpoint(path, "mine")
