@@ -178,8 +178,6 @@ def test_save_image_rounds_and_takes_bool(tmp_path):
 
 
 def test_save_image_leaves_nothing_when_it_fails(tmp_path):
-    with pytest.raises(ReadWriteError, match="nowhere"):
-        save_image(values(), PLAIN, tmp_path / "nowhere" / "a.nii.gz", np.int16)
     (tmp_path / "a.nii.gz").mkdir()
     with pytest.raises(ReadWriteError, match=r"a\.nii\.gz"):
         save_image(values(), PLAIN, tmp_path / "a.nii.gz", np.int16)
