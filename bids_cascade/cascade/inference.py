@@ -130,7 +130,7 @@ class _DenseNetwork:
         self.before = config.patch_size // 2
         self.after = network.receptive_field - 1 - self.before
         self.pool_size = config.pool_size
-        self.convolutions = [_fold_norm(block) for block in network.blocks if isinstance(block, Block)]
+        self.convolutions = [block.folded() for block in network.blocks if isinstance(block, Block)]
         self.dense = [(layer.weight, layer.bias) for layer in network.dense if isinstance(layer, nn.Linear)]
         steps = config.pool_size ** len(config.features) * np.arange(network.remaining_size)
         self.offsets = np.array(list(product(steps, repeat=3)))
@@ -159,16 +159,6 @@ class _DenseNetwork:
         x, y, z = (voxels[None] + self.offsets[:, None]).transpose(2, 0, 1)
         flat = torch.from_numpy(np.ravel_multi_index((x, y, z), tuple(features.shape[1:])).ravel())
         return features.flatten(1).index_select(1, flat.to(features.device)).view(-1, len(voxels))
-
-
-def _fold_norm(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weight and bias of one convolution that does what the block's convolution and norm do."""
-    norm = block.norm
-    if norm.running_mean is None or norm.running_var is None or block.convolution.bias is None:
-        raise ValueError("expected a convolution with a bias and a batch norm with running statistics")
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    weight = block.convolution.weight * scale[:, None, None, None, None]
-    return weight, (block.convolution.bias - norm.running_mean) * scale + norm.bias
 
 
 def _max_pool(x: torch.Tensor, size: int, dilation: int) -> torch.Tensor:

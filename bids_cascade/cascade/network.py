@@ -26,6 +26,16 @@ class Block(nn.Module):
         x = self.norm(self.convolution(x))
         return nn.functional.max_pool3d(x, self.pool_size).relu()
 
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
+        norm, bias = self.norm, self.convolution.bias
+        if norm.running_mean is None or norm.running_var is None or bias is None:
+            raise ValueError("expected a convolution with a bias and a batch norm with running statistics")
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return self.convolution.weight * scale[:, None, None, None, None], (
+            bias - norm.running_mean
+        ) * scale + norm.bias
+
 
 class PatchNetwork(nn.Module):
     """Says how likely the centre voxel of a patch is a lesion (Valverde et al. 2017, fig. 2).
