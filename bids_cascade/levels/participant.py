@@ -12,7 +12,7 @@ from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.layout import open_dataset, validate_dataset
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import MissingInputError
-from bids_cascade.levels.record import write_record
+from bids_cascade.levels.record import write_record, write_steps
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
@@ -41,6 +41,7 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
         )
         graphs = [segmentation_graph(visit, how, model.path, run.device, plans[visit.name]) for visit in complete]
         runs = run_graphs(graphs, {visit.slug: visit.name for visit in complete}, run, log_dir)
+        write_steps({visit.name: runs[visit.slug] for visit in complete if visit.slug in runs}, log_dir)
     results = [_result(visit, runs.get(visit.slug), plans.get(visit.name)) for visit in visits]
     print(format_table(results))
     if run.clean_work_dir and exit_code_of(result for result in results if not _is_missing(result)) == 0:
@@ -104,7 +105,7 @@ def _result(visit: Visit, done: VisitRun | None, plan: OutputPlan | None) -> Vis
         message="; ".join(warnings),
         n_lesions=int(row["n_lesions"]),
         volume_ml=float(row["lesion_volume_t1w_ml"]),
-        seconds=sum(done.seconds.values()),
+        seconds=done.seconds,
     )
 
 

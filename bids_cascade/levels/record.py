@@ -14,8 +14,9 @@ from typing import Any
 
 from bids_cascade import __version__
 from bids_cascade.config import Inputs
-from bids_cascade.dataset.derivatives import write_json
+from bids_cascade.dataset.derivatives import write_json, write_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.workflow.run import VisitRun
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
 
@@ -40,6 +41,14 @@ def write_record(inputs: Inputs, options: Mapping[str, Any], visits: Sequence[Vi
     }
     write_json(record, folder / "options.json")
     return folder
+
+
+def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
+    """Write when each step of each visit started, and how long it took, as a table into the log folder."""
+    rows = [
+        {"visit": visit, "step": step, **asdict(one)} for visit, run in runs.items() for step, one in run.steps.items()
+    ]
+    write_tsv(rows, ["visit", "step", "start_s", "seconds"], folder / "steps.tsv")
 
 
 def versions() -> dict[str, str]:

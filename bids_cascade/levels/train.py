@@ -211,5 +211,5 @@ def _result(visit: Visit, done: VisitRun | None, prepared: Sequence[_Prepared]) 
         visit.name,
         n_lesions=label_lesions(lesion)[1],
         volume_ml=float(lesion.sum()) / 1000,
-        seconds=sum(done.seconds.values()),
+        seconds=done.seconds,
     )

@@ -36,19 +36,32 @@ STEP_NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class StepRun:
+    """When a step started, in seconds since the workflow did, and how long it took."""
+
+    start_s: float
+    seconds: float
+
+
 @dataclass
 class VisitRun:
     """How one visit went.
 
     Attributes
     ----------
-    seconds : dict of str to float
-        Wall time by step; a step taken from an earlier run counts next to nothing.
+    steps : dict of str to StepRun
+        By name; a step taken from an earlier run takes next to nothing.
     failure : Failure or None
     """
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, StepRun] = field(default_factory=dict)
     failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Sum over the steps."""
+        return sum(step.seconds for step in self.steps.values())
 
 
 class Progress:
@@ -58,6 +71,7 @@ class Progress:
         self.names = names
         self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
         self.steps_left = dict(steps)
+        self._began = time.monotonic()
         self._started: dict[str, float] = {}
 
     def __call__(self, node: Any, status: str) -> None:
@@ -69,8 +83,8 @@ class Progress:
             self._started[node.fullname] = time.monotonic()
             return
         now = time.monotonic()
-        seconds = now - self._started.get(node.fullname, now)
-        self.visits[slug].seconds[step] = seconds
+        start = self._started.get(node.fullname, now)
+        self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
         self._count(slug, failed=status != "end")
         word = "done" if status == "end" else "FAILED"
         _LOGGER.info(
@@ -78,7 +92,7 @@ class Progress:
             self.names.get(slug, slug),
             _describe(step),
             word,
-            seconds,
+            now - start,
             len(self.steps_left),
             sum(self.steps_left.values()),
         )

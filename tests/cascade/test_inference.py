@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bids_cascade.cascade import inference
 from bids_cascade.cascade.inference import dense_probability, patchwise_probability
 from bids_cascade.cascade.network import PatchNetwork, build_network, receptive_field
 from bids_cascade.config import NetworkConfig
@@ -55,6 +56,42 @@ def test_dense_does_not_depend_on_the_tile_size(tile_size: int) -> None:
     voxels = np.random.default_rng(2).random(channels.shape[1:]) > 0.7
     found = dense_probability(network, channels, voxels, tile_size=tile_size)
     np.testing.assert_allclose(found, dense_probability(network, channels, voxels, tile_size=10), atol=1e-6)
+
+
+@pytest.mark.parametrize("fits", [1, 6, 11])
+def test_a_tile_that_does_not_fit_into_memory_is_split(monkeypatch, fits: int) -> None:
+    network, channels = random_network(NETWORKS["published"]), random_channels(2, (14, 15, 16))
+    everywhere = np.ones(channels.shape[1:], bool)
+    expected = dense_probability(network, channels, everywhere)
+    whole = inference._DenseNetwork.probability
+    sizes = []
+
+    def on_a_small_gpu(self, tile, voxels):
+        sizes.append(max(tile.shape[1:]) - 9)
+        if sizes[-1] > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, tile, voxels)
+
+    monkeypatch.setattr(inference._DenseNetwork, "probability", on_a_small_gpu)
+    np.testing.assert_allclose(dense_probability(network, channels, everywhere), expected, atol=1e-6)
+    assert max(sizes) > fits
+    monkeypatch.setattr(
+        inference._DenseNetwork, "probability", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError)
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        dense_probability(network, channels, everywhere)
+
+
+def test_the_tile_follows_the_free_memory_of_a_gpu(monkeypatch) -> None:
+    network = random_network(NETWORKS["published"])
+    assert inference._fitting_tile_size(network, "cpu") == inference.TILE_SIZE
+    sizes = []
+    for gigabytes in (0.001, 0.5, 4, 80):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=gigabytes: (int(free * 1e9), 0))
+        sizes.append(inference._fitting_tile_size(network, "cuda"))
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 1
+    assert sizes[-1] == inference._LARGEST_TILE
 
 
 def test_only_the_asked_voxels_are_evaluated() -> None:

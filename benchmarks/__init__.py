@@ -1,0 +1,1 @@
+"""How fast the app is, as ratios taken side by side in one run."""
