@@ -103,8 +103,10 @@ def dense_probability(
     waiting = list(_tiles(voxels, tile_size))
     while waiting:
         box = waiting.pop()
-        tile = torch.from_numpy(_read_box(channels, box, dense.before, dense.after))
         inside = voxels[box]
+        if not inside.any():
+            continue
+        tile = torch.from_numpy(_read_box(channels, box, dense.before, dense.after))
         try:
             found = dense.probability(tile.to(device, dtype), np.argwhere(inside))
         except torch.OutOfMemoryError:
@@ -122,8 +124,8 @@ def _fitting_tile_size(network: PatchNetwork, device: str) -> int:
         return TILE_SIZE
     free, _ = torch.cuda.mem_get_info(device)
     features = max(network.config.n_channels, *network.config.features, *network.config.dense)
-    fitting = round((free / 2 / (_BYTES_PER_FEATURE * features)) ** (1 / 3)) - network.receptive_field
-    return min(max(fitting, 1), _LARGEST_TILE)
+    edge = int((free / 2 / (_BYTES_PER_FEATURE * features)) ** (1 / 3))
+    return min(max(edge - network.receptive_field, 1), _LARGEST_TILE)
 
 
 def _halves(box: Box) -> list[Box]:
