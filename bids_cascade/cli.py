@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         _set_up_logging(options.verbose)
+        signal.signal(signal.SIGTERM, _stop)
         if options.analysis_level not in LEVELS:
             raise UnknownLevelError(
                 f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
@@ -63,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         _LOGGER.debug("where it came from", exc_info=True)
         return BidsCascadeError.exit_code
+
+
+def _stop(signal_number: int, _: object) -> NoReturn:
+    """End as Ctrl-C does when the system or a batch scheduler asks to."""
+    raise KeyboardInterrupt
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -121,7 +128,7 @@ def _add_segmentation(group: Any) -> None:
         help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any case",
     )
     group.add_argument(
-        "--random-seed", type=int, default=0, metavar="N", help="seed of all that is random (default: 0)"
+        "--random-seed", type=_seed, default=0, metavar="N", help="seed of all that is random (default: 0)"
     )
 
 
@@ -336,6 +343,12 @@ def _positive(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_number(text, lambda value: value >= 1 and value == int(value), "a whole number above 0"))
+
+
+def _seed(text: str) -> int:
+    return int(
+        _number(text, lambda value: 0 <= value < 2**31 and value == int(value), "a whole number from 0 to 2^31-1")
+    )
 
 
 def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:

@@ -96,6 +96,30 @@ class CascadeConfig:
     min_lesion_volume_mm3: float = 10.0
     voxel_size_mm: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises
+        ------
+        ValueError
+            When a sequence is unknown or comes twice, the candidate sequence is none of them, or a number is out of
+            range.
+        """
+        if (
+            not self.sequences
+            or not set(self.sequences) <= set(SEQUENCES)
+            or len(set(self.sequences)) != len(self.sequences)
+        ):
+            raise ValueError(f"the sequences are {self.sequences}; expected some of {SEQUENCES}, each once")
+        if self.candidate_sequence not in self.sequences:
+            raise ValueError(f"the candidate sequence {self.candidate_sequence} is none of {self.sequences}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"the threshold is {self.threshold}; expected 0 < threshold <= 1")
+        if not (0 <= self.gate_probability < 1 and 0 <= self.hard_negative_probability < 1):
+            raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
+        if not (self.voxel_size_mm > 0 and self.min_lesion_volume_mm3 >= 0):
+            raise ValueError("the voxel size must be above 0 and the smallest lesion volume not negative")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:

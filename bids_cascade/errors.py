@@ -59,3 +59,9 @@ class ReadWriteError(BidsCascadeError):
     """Reading or writing broke off (disk full, file system gone)."""
 
     exit_code = 74
+
+
+class TemporaryError(BidsCascadeError):
+    """Something stands in the way that may be gone later; the same command may then succeed."""
+
+    exit_code = 75

@@ -1,5 +1,6 @@
 """The whole app through its command line: a raw dataset in, derivatives, a table and an exit code out."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -209,9 +210,10 @@ def test_a_fresh_run_gives_equal_masks(done, dataset: Path, tmp_path: Path) -> N
 
 
 def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, done, tmp_path: Path, capsys) -> None:
+    _, work, *_ = done
     out = tmp_path / "trained"
     few = ["--max-epochs", "2", "--max-samples-per-epoch", "512", "--model-name", "tiny"]
-    selected = ["--participant-label", "01", "-w", str(tmp_path / "work"), "--skip-bids-validation"]
+    selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
     assert main([str(dataset), str(out), "train", "--labels", "truth", *few, *selected]) == 0
     assert sorted(path.name for path in (out / "models").iterdir()) == [
         "tiny.md",
@@ -253,7 +255,48 @@ def test_a_damaged_model_is_bad_data(dataset: Path, tmp_path: Path, capsys) -> N
 def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> None:
     arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--skip-bids-validation", "--participant-label", "lacking"]) == 66
-    assert "none of the 1 selected visits has a FLAIR image" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "none of the 1 selected visits has a FLAIR image" in said.err
+    assert "sub-lacking  not processed: no FLAIR image" in said.out
+
+
+def test_foreign_plugins_tell_failures_apart(dataset: Path, tmp_path: Path, capsys) -> None:
+    plugin = tmp_path / "plugin.yml"
+    plugin.write_text("plugin: MultiProc\nplugin_args: {n_procs: 2, mp_context: forkserver}\n")
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments += ["--skip-bids-validation", "--use-plugin", str(plugin)]
+    assert main([*arguments, "--participant-label", "cut", "nan"]) == 65
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "sub-cut_T1w.nii.gz" in rows["sub-cut"]
+    assert "sub-nan_T1w.nii.gz has 1 voxels that are NaN" in rows["sub-nan"]
+
+
+def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Path, capsys) -> None:
+    linked, work = tmp_path / "dataset", tmp_path / "work"
+    (linked / "sub-01" / "anat").mkdir(parents=True)
+    shutil.copy(dataset / "dataset_description.json", linked)
+    for suffix in ("T1w", "FLAIR"):
+        (linked / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz").symlink_to(tmp_path / "annexed")
+    arguments = ["participant", "-w", str(work), "--skip-bids-validation"]
+    assert main([str(linked), str(tmp_path / "out"), *arguments]) == 66
+    assert "sub-01_T1w.nii.gz is not there; for a link, fetch its target" in capsys.readouterr().out
+    (work / "locks").mkdir(parents=True, exist_ok=True)
+    with (work / "locks" / "sub_01").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert main([str(dataset), str(tmp_path / "out2"), *arguments, "--participant-label", "01"]) == 75
+    assert "another run works on this visit" in capsys.readouterr().out
+
+
+def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -> None:
+    _, finished, *_ = done
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    (work / "mine.txt").touch()
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), "--skip-bids-validation"]
+    assert main([*arguments, "--participant-label", "01", "--clean-workdir"]) == 0
+    assert (work / "mine.txt").exists()
+    assert not (work / "bids_cascade" / "sub_01").exists()
+    assert anat(tmp_path / "out").is_dir()
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--work-dir", "{file}/work"], 73, "can't write to the work folder"),
         (["{bids}/none", "{out}", "participant"], 16, "none"),
         (["{out}", "{out}/results", "participant"], 16, "dataset_description.json"),
-        (["{bids}", "{bids}", "participant"], 73, "is the input dataset or lies inside it"),
+        (["{bids}", "{bids}", "participant"], 73, "is the input dataset, or lies inside or around it"),
         (["{bids}", "{out}", "participant", "--participant-label", "99"], 18, "99"),
     ],
 )

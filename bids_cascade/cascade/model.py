@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from bids_cascade.config import CascadeConfig, NetworkConfig
 
 FORMAT = "bids_cascade model 1"
 KEY = "bids_cascade"
+DIGEST = "weights_sha256"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def pack(tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> byte
     """Return tensors and a JSON header as the bytes of one safetensors file; equal input gives equal bytes."""
     # Copies, because safetensors refuses tensors that share memory, as the best and the latest weights may.
     copies = {name: tensors[name].contiguous().clone() for name in sorted(tensors)}
-    return save(copies, metadata={KEY: json.dumps(header, sort_keys=True)})
+    # All under one key, because safetensors writes several in no fixed order.
+    return save(copies, metadata={KEY: json.dumps({**header, DIGEST: _digest(copies)}, sort_keys=True)})
 
 
 def unpack(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -52,17 +55,28 @@ def unpack(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises
     ------
     ValueError
-        When the bytes are no safetensors file, are cut off, or have no header of this app.
+        When the bytes are no safetensors file, are cut off or damaged, or have no header of this app.
     """
     try:
         tensors = load(content)
         size = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + size])["__metadata__"][KEY]
-        return tensors, cast(dict[str, Any], json.loads(header))
+        header = cast(dict[str, Any], json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY]))
+        digest = header.pop(DIGEST)
     except SafetensorError as error:
         raise ValueError(f"not a whole safetensors file ({error})") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"a safetensors file without the header `{KEY}`, so not made by this app") from error
+    if digest != _digest(tensors):
+        raise ValueError("the weights are not those that were written: the file is damaged")
+    return tensors, header
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of the values of all tensors in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def to_bytes(model: Model) -> bytes:
@@ -102,7 +116,7 @@ def from_bytes(content: bytes) -> Model:
         first, second = (NetworkConfig(**_tuples(one)) for one in header["networks"])
         networks = (_restore(first, tensors, 1), _restore(second, tensors, 2))
         return Model(Cascade(config, networks), header["name"], header["licence"], header["provenance"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the header and the weights do not make a model: {reason}") from error
 

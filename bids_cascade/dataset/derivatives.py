@@ -155,12 +155,13 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     ------
     OutputError
         `out_dir` can't be written to, holds another tool's derivatives, or is the raw dataset or a folder in it
-        other than ``derivatives/<name>``.
+        other than ``derivatives/<name>``, or holds the raw dataset.
     """
     out, raw = out_dir.resolve(), bids_dir.resolve()
-    if out.is_relative_to(raw) and raw / "derivatives" not in out.parents:
+    inside = out.is_relative_to(raw) and raw / "derivatives" not in out.parents
+    if inside or raw.is_relative_to(out):
         raise OutputError(
-            f"the output folder {out_dir} is the input dataset or lies inside it; "
+            f"the output folder {out_dir} is the input dataset, or lies inside or around it; "
             f"choose another, such as {bids_dir / 'derivatives' / GENERATOR}"
         )
     if out.exists() and not out.is_dir():

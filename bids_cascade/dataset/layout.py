@@ -161,7 +161,7 @@ def validate_dataset(bids_dir: Path) -> None:
         return
     if run.returncode not in (0, _INVALID_BIDS):
         logger.warning("bids-validator-deno broke off (exit code %d): %s goes unvalidated", run.returncode, bids_dir)
-    errors = [_describe(issue) for issue in issues if issue.get("severity") == "error" and not _is_empty_image(issue)]
+    errors = [_describe(issue) for issue in issues if issue.get("severity") == "error" and not _is_broken_image(issue)]
     if errors:
         raise InvalidDatasetError(
             f"{bids_dir} is not valid BIDS: {_enumerate(errors, '; ')}; run `bids-validator-deno {bids_dir}` for all, "
@@ -256,9 +256,11 @@ def _find_validator() -> str | None:
     return shutil.which("bids-validator-deno", path=beside)
 
 
-def _is_empty_image(issue: dict[str, Any]) -> bool:
-    """Return whether a validator's issue is an image of zero bytes, which its own visit will report."""
-    return issue.get("code") == "EMPTY_FILE" and str(issue.get("location", "")).endswith((".nii", ".nii.gz"))
+def _is_broken_image(issue: dict[str, Any]) -> bool:
+    """Return whether a validator's issue is an image without bytes or target, which its own visit will report."""
+    return issue.get("code") in ("EMPTY_FILE", "SYMLINK_BROKEN") and str(issue.get("location", "")).endswith(
+        (".nii", ".nii.gz")
+    )
 
 
 def _describe(issue: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
-from bids_cascade.errors import BadDataError, MissingInputError
+from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
         raw = nib.load(path, mmap=False)
         if not isinstance(raw, nib.Nifti1Pair):
             raise ImageFileError(f"a {type(raw).__name__}, not a NIfTI image")
+        if raw.get_data_dtype().kind not in "iufb":
+            raise ImageFileError(f"its voxels are {raw.get_data_dtype()}, not plain numbers")
         data = raw.get_fdata(dtype=np.float32, caching="unchanged")
         _check_voxel_sizes(path, _voxel_sizes_as_stored(path, raw))
     except _UNREADABLE as error:
@@ -76,6 +78,25 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     image.header.set_xyzt_units("mm")
     image.set_filename(str(path))
     return image
+
+
+def check_readable(path: str | Path) -> None:
+    """Refuse a file that is not there or that may not be read, before any work is spent on it.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file, as where a link's target has not been fetched.
+    ReadWriteError
+        If it can't be opened.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path} is not there; for a link, fetch its target first (datalad get)") from error
+    except OSError as error:
+        raise ReadWriteError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _voxel_sizes_as_stored(path: Path, image: nib.Nifti1Pair) -> NDArray[np.float64]:
@@ -130,7 +151,9 @@ def _check_values(path: Path, data: NDArray[np.float32]) -> None:
     if n_bad:
         raise BadDataError(f"{path} has {n_bad} voxels that are NaN or infinite; expected none. Replace them.")
     if data.min() == data.max():
-        raise BadDataError(f"{path} has the value {data.flat[0]:g} everywhere; expected an image.")
+        raise BadDataError(
+            f"{path} has the value {data.flat[0]:g} everywhere; expected an image: convert it again, or leave it out."
+        )
 
 
 def save_image(data: NDArray[Any], affine: NDArray[np.float64], path: str | Path, dtype: DTypeLike) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output
-from bids_cascade.dataset.layout import open_dataset, validate_dataset
-from bids_cascade.dataset.visits import Visit, find_visits
-from bids_cascade.errors import MissingInputError
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import OK
+from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.record import write_record, write_steps
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result
+from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
-from bids_cascade.workflow.run import VisitRun, run_graphs
+from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
 from bids_cascade.workflow.visit import Preprocessing, needed_sequences, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,53 +25,41 @@ _LOGGER = logging.getLogger(__name__)
 def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -> int:
     """Segment every selected visit that has the sequences the model needs; return the exit code."""
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_complete_and_incomplete(inputs, model.model.cascade.config.sequences)
+    visits = find_selected(inputs, model.model.cascade.config.sequences)
     prepare_output(inputs.out_dir, inputs.bids_dir)
-    complete = [visit for visit in visits if not visit.missing]
-    log_dir = write_record(inputs, {"participant": config, "run": run, "model_sha256": model.sha256}, visits)
-    plans = {visit.name: _plan(visit, inputs, config, model) for visit in complete}
-    runs: dict[str, VisitRun] = {}
-    if complete:
-        how = Preprocessing(
-            sequences=model.model.cascade.config.sequences,
-            voxel_size_mm=model.model.cascade.config.voxel_size_mm,
-            skull_strip=config.skull_strip,
-            seed=config.seed,
-            omp_nthreads=run.omp_nthreads,
-        )
-        graphs = [segmentation_graph(visit, how, model.path, run.device, plans[visit.name]) for visit in complete]
-        runs = run_graphs(graphs, {visit.slug: visit.name for visit in complete}, run, log_dir)
-        write_steps({visit.name: runs[visit.slug] for visit in complete if visit.slug in runs}, log_dir)
-    results = [_result(visit, runs.get(visit.slug), plans.get(visit.name)) for visit in visits]
+    options = {"participant": config, "run": run, "model_sha256": model.sha256}
+    log_dir = write_record(inputs, options, visits)
+    with claimed(visits, run.work_dir) as (ready, refused):
+        done = _segment(ready, inputs, config, run, model, log_dir)
+        results = [refused.get(visit.name) or done[visit.name] for visit in visits]
+        if run.clean_work_dir:
+            clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
     print(format_table(results))
-    if run.clean_work_dir and exit_code_of(result for result in results if not _is_missing(result)) == 0:
-        shutil.rmtree(run.work_dir, ignore_errors=True)
     return exit_code_of(results)
 
 
-def find_complete_and_incomplete(inputs: Inputs, sequences: Sequence[str]) -> list[Visit]:
-    """Find the visits and say which lack something.
-
-    Raises
-    ------
-    MissingInputError
-        When no visit at all has one of the sequences.
-    """
-    layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
-    if inputs.validate:
-        validate_dataset(inputs.bids_dir)
-    needed = needed_sequences(sequences)
-    visits = find_visits(layout, needed, inputs.selection)
-    absent = [sequence for sequence in needed if all(sequence in visit.missing for visit in visits)]
-    if absent:
-        raise MissingInputError(
-            f"{inputs.bids_dir}: none of the {len(visits)} selected visits has a {' or a '.join(absent)} image; "
-            f"the model takes {', '.join(needed)}; name another with --model, or train one for the sequences there are"
-        )
-    for visit in visits:
-        if visit.missing:
-            _LOGGER.warning("%s: no %s image; not processed", visit.name, " and no ".join(visit.missing))
-    return visits
+def _segment(
+    visits: Sequence[Visit],
+    inputs: Inputs,
+    config: ParticipantConfig,
+    run: RunConfig,
+    model: StoredModel,
+    log_dir: Path,
+) -> dict[str, VisitResult]:
+    """Run the workflow on the visits; return how each ended."""
+    cascade = model.model.cascade.config
+    how = Preprocessing(
+        sequences=cascade.sequences,
+        voxel_size_mm=cascade.voxel_size_mm,
+        skull_strip=config.skull_strip,
+        seed=config.seed,
+        omp_nthreads=run.omp_nthreads,
+    )
+    plans = [_plan(visit, inputs, config, model) for visit in visits]
+    graphs = [segmentation_graph(plan.visit, how, model.path, run.device, plan) for plan in plans]
+    runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
+    write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
+    return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
 
 
 def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
@@ -89,25 +77,18 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
     )
 
 
-def _result(visit: Visit, done: VisitRun | None, plan: OutputPlan | None) -> VisitResult:
-    if plan is None:
-        return missing_result(visit.name, visit.missing)
-    failure = done.failure if done else None
-    stats = read_stats(plan)
-    if failure or done is None or stats is None:
-        message = failure.message if failure else "stopped before it was finished"
-        return VisitResult(visit.name, failure.exit_code if failure else 1, f"FAILED: {message}")
+def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
+    name = plan.visit.name
+    stats = read_stats(plan) if done.finished else None
+    if stats is None:
+        return unfinished_result(name, done)
     row, warnings = stats
     for warning in warnings:
-        _LOGGER.warning("%s: %s", visit.name, warning)
+        _LOGGER.warning("%s: %s", name, warning)
     return VisitResult(
-        visit.name,
+        name,
         message="; ".join(warnings),
         n_lesions=int(row["n_lesions"]),
         volume_ml=float(row["lesion_volume_t1w_ml"]),
         seconds=done.seconds,
     )
-
-
-def _is_missing(result: VisitResult) -> bool:
-    return result.exit_code == MissingInputError.exit_code

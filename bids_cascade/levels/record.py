@@ -25,7 +25,6 @@ def write_record(inputs: Inputs, options: Mapping[str, Any], visits: Sequence[Vi
     """Write the exact options and versions of this run into a log folder of its own; return the folder."""
     now = datetime.now(UTC)
     folder = inputs.out_dir / "logs" / f"{now:%Y%m%dT%H%M%S}_{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
     record = {
         "started": now.isoformat(timespec="seconds"),
         "command": sys.argv,

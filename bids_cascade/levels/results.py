@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bids_cascade.errors import OK, BidsCascadeError, MissingInputError
+from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
+from bids_cascade.workflow.run import VisitRun
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,20 @@ def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
     return VisitResult(name, MissingInputError.exit_code, f"not processed: no {' and no '.join(missing)} image")
 
 
+def unfinished_result(name: str, run: VisitRun) -> VisitResult:
+    """Return the row of a visit whose workflow failed or was stopped before its end."""
+    if run.failure:
+        return VisitResult(name, run.failure.exit_code, f"FAILED: {run.failure.message}")
+    return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
+
+
 def exit_code_of(results: Iterable[VisitResult]) -> int:
-    """Return 0 when all went well, the failures' exit code when they agree, else 1."""
+    """Return 0 when all went well, the failures' exit code when they agree, else 1.
+
+    What could be done by the same command later only counts where nothing else is wrong.
+    """
     codes = {result.exit_code for result in results} - {OK}
+    codes = codes - {TemporaryError.exit_code} or codes
     return codes.pop() if len(codes) == 1 else BidsCascadeError.exit_code if codes else OK
 
 

@@ -22,13 +22,13 @@ from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import BadDataError, MissingInputError
+from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.images import mask_of
-from bids_cascade.lesions.components import lesion_mask
+from bids_cascade.lesions.components import label_lesions, lesion_mask
 from bids_cascade.lesions.metrics import dice, lesion_wise
-from bids_cascade.levels.participant import find_complete_and_incomplete
+from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.record import versions, write_record
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result
+from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import load_checkpoint, save_checkpoint, save_model
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
@@ -58,21 +58,18 @@ class _Prepared:
 
 def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
     """Train a cascade on every selected visit that has a manual mask; return the exit code."""
-    visits = find_complete_and_incomplete(inputs, config.cascade.sequences)
+    visits = find_selected(inputs, config.cascade.sequences)
     labels = find_labels(config.labels, inputs.bids_dir, visits)
     labelled = [visit for visit in visits if visit.name in labels]
-    complete = [visit for visit in labelled if not visit.missing]
-    if not complete:
-        raise MissingInputError(f"no visit in {inputs.bids_dir} has both a manual mask and all of the sequences")
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "run": run}, labelled)
-    runs, prepared = _prepare(complete, labels, config, run, log_dir)
-    results = [_result(visit, runs.get(visit.slug), prepared) for visit in labelled]
-    print(format_table(results))
-    if not prepared:
-        return exit_code_of(results)
-    trained = _train(prepared, config, run)
-    _write_model(trained, prepared, inputs, config, run.device)
+    with claimed(labelled, run.work_dir) as (ready, refused):
+        runs, prepared = _prepare(ready, labels, config, run, log_dir)
+        done = {visit.name: _result(visit, runs[visit.slug], prepared, config) for visit in ready}
+        results = [refused.get(visit.name) or done[visit.name] for visit in labelled]
+        print(format_table(results))
+        if prepared:
+            _write_model(_train(prepared, config, run), prepared, inputs, config, run.device)
     return exit_code_of(results)
 
 
@@ -91,7 +88,7 @@ def _prepare(
     runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
     prepared = []
     for visit, graph in zip(visits, graphs, strict=True):
-        if runs[visit.slug].failure:
+        if not runs[visit.slug].finished:
             continue
         channels, lesion = (step_folder(graph, step, run) for step in ("channels", "lesion"))
         data = LabelledVisit(
@@ -196,20 +193,9 @@ def _figures(cascade: Cascade, one: _Prepared, device: str) -> dict[str, Any]:
     }
 
 
-def _result(visit: Visit, done: VisitRun | None, prepared: Sequence[_Prepared]) -> VisitResult:
-    if visit.missing:
-        return missing_result(visit.name, visit.missing)
-    if done is None or done.failure:
-        failure = done.failure if done else None
-        return VisitResult(
-            visit.name, failure.exit_code if failure else 1, f"FAILED: {failure.message if failure else ''}"
-        )
-    lesion = next(one.data.lesion for one in prepared if one.name == visit.name)
-    from bids_cascade.lesions.components import label_lesions
-
-    return VisitResult(
-        visit.name,
-        n_lesions=label_lesions(lesion)[1],
-        volume_ml=float(lesion.sum()) / 1000,
-        seconds=done.seconds,
-    )
+def _result(visit: Visit, done: VisitRun, prepared: Sequence[_Prepared], config: TrainConfig) -> VisitResult:
+    lesion = next((one.data.lesion for one in prepared if one.name == visit.name), None)
+    if lesion is None:
+        return unfinished_result(visit.name, done)
+    volume_ml = float(lesion.sum()) * config.cascade.voxel_size_mm**3 / 1000
+    return VisitResult(visit.name, n_lesions=label_lesions(lesion)[1], volume_ml=volume_ml, seconds=done.seconds)

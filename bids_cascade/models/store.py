@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bids_cascade.cascade.model import Model, from_bytes, pack, to_bytes, unpack
 from bids_cascade.cascade.training import StageProgress
-from bids_cascade.errors import BadDataError, MissingInputError, OutputError
+from bids_cascade.errors import BadDataError, MissingInputError, OutputError, ReadWriteError
 from bids_cascade.whole_file import write_whole_file
 
 PACKAGED_MODEL = Path(__file__).parent / "default.safetensors"
@@ -31,12 +31,17 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
     ------
     MissingInputError
         When there is no such file.
+    ReadWriteError
+        When it can't be read.
     BadDataError
         When it is no model, is cut off, or is damaged.
     """
     if not path.is_file():
         raise MissingInputError(f"{path}: there is no such model file; name one that `train` has written")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReadWriteError(f"{path}: the model file can't be read: {error.strerror}") from error
     try:
         model = from_bytes(content)
     except ValueError as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from bids_cascade import __version__
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import OutputError
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
@@ -90,15 +94,37 @@ class VisitImages:
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
-    """Write all of a visit's derivatives, each whole or not at all, the table of volumes last; return its path.
+    """Write all of a visit's derivatives, or none; return the path of the table of volumes, which appears last.
 
     Raises
     ------
     OutputError, ReadWriteError
         When a file can't be written.
     """
-    writer = _Writer(plan)
-    sequences = list(plan.visit.images)
+    staging = plan.out_dir / f".{plan.visit.name}.{uuid.uuid4().hex}"
+    try:
+        _write_all(_Writer(plan, staging), images)
+        _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return _stats_path(plan)
+
+
+def _move_all(staging: Path, out_dir: Path, last: str) -> None:
+    """Move all files to the same places in another folder of the same file system, the one named `last` last."""
+    files = sorted((path for path in staging.rglob("*") if path.is_file()), key=lambda path: (path.name == last, path))
+    for path in files:
+        target = out_dir / path.relative_to(staging)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+        except OSError as error:
+            raise OutputError(f"can't create {target}: {error.strerror}") from error
+
+
+def _write_all(writer: _Writer, images: VisitImages) -> None:
+    """Write all of a visit's derivatives where the writer writes."""
+    sequences = list(writer.plan.visit.images)
     t1w_grid = grid_of(images.corrected[0])
     _write_preprocessed(writer, sequences, images, t1w_grid)
     mask = mask_of(images.mask)
@@ -109,13 +135,14 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
         "SpatialReference": writer.spatial_reference("T1w"),
     }
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
-    lesion = _write_lesions(writer, "T1w", images.probability, t1w_grid, None)
-    _write_lesion_table(writer, lesion, images.probability, t1w_grid)
+    probability = data_of(resample(images.probability, t1w_grid, 1))
+    lesion = _write_lesions(writer, "T1w", probability, t1w_grid)
+    _write_lesion_table(writer, lesion, probability, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
     if "FLAIR" in sequences:
         index = sequences.index("FLAIR")
         grid, to_t1w = grid_of(images.corrected[index]), np.asarray(np.linalg.inv(images.transforms[index]), np.float64)
-        in_flair = _write_lesions(writer, "FLAIR", images.probability, grid, to_t1w)
+        in_flair = _write_lesions(writer, "FLAIR", data_of(resample(images.probability, grid, 1, to_t1w)), grid)
         volumes["FLAIR"] = in_flair.sum() * grid.voxel_volume_mm3 / 1000
     row = {
         "n_lesions": label_lesions(lesion)[1],
@@ -123,23 +150,22 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
-    path = _stats_path(plan)
-    write_tsv([row], list(_STATS_COLUMNS), path, {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(plan)})
-    return path
+    descriptions = {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(writer.plan)}
+    write_tsv([row], list(_STATS_COLUMNS), writer.path("stats", ".tsv", desc="lesions"), descriptions)
 
 
 class _Writer:
-    """Writes images with their sidecars."""
+    """Writes images with their sidecars into a folder that stands for the root of the derivative dataset."""
 
-    def __init__(self, plan: OutputPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: OutputPlan, root: Path) -> None:
+        self.plan, self.root = plan, root
         self.raw = {sequence: bids_uri(choice.path, plan.bids_dir) for sequence, choice in plan.visit.images.items()}
 
     def path(self, suffix: str, extension: str, **entities: str) -> Path:
-        return derivative_path(self.plan.out_dir, self.plan.visit, suffix, extension, **entities)
+        return derivative_path(self.root, self.plan.visit, suffix, extension, **entities)
 
     def uri(self, path: Path) -> str:
-        return bids_uri(path, self.plan.out_dir, "")
+        return bids_uri(path, self.root, "")
 
     def image(
         self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
@@ -185,36 +211,27 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
 
 
-def _write_lesions(
-    writer: _Writer, space: str, probability: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None
-) -> NDArray[np.bool_]:
-    """Write the probability and the mask on one grid; return the mask, (X, Y, Z) bool."""
+def _write_lesions(writer: _Writer, space: str, probability: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
+    """Write the probability, (X, Y, Z) on one grid, and its mask; return the mask, (X, Y, Z) bool."""
     plan = writer.plan
-    there = data_of(resample(probability, grid, 1, fixed_to_moving))
     sources = list(writer.raw.values())
     common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
-    path = writer.image(
-        "probseg",
-        there,
-        grid,
-        np.float32,
-        {"Description": "Probability of lesion", "Sources": sources, **common},
-        space=space,
-        label="L",
-    )
-    mask = lesion_mask(there, plan.threshold, grid.voxel_volume_mm3, plan.min_lesion_volume_mm3)
+    sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
+    path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
+    mask = lesion_mask(probability, plan.threshold, grid.voxel_volume_mm3, plan.min_lesion_volume_mm3)
     sidecar = {"Description": "Lesion mask", "Type": "Lesion", "Sources": [writer.uri(path)], **common}
     writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
     return mask
 
 
-def _write_lesion_table(writer: _Writer, lesion: NDArray[np.bool_], probability: nib.Nifti1Image, grid: Grid) -> None:
+def _write_lesion_table(
+    writer: _Writer, lesion: NDArray[np.bool_], probability: NDArray[np.float32], grid: Grid
+) -> None:
     """Write each lesion as a value of a discrete segmentation, and a row of its table."""
     labels, _ = label_lesions(lesion)
-    values = data_of(resample(probability, grid, 1))
     rows = [
         {"index": one.label, "name": f"lesion{one.label}", **asdict(one)}
-        for one in lesion_table(labels, values, grid.affine)
+        for one in lesion_table(labels, probability, grid.affine)
     ]
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from threading import Lock
 from typing import Any
 
+from nipype import config
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_cascade import errors
@@ -69,7 +70,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             n_workers,
             get_context(self.plugin_args.get("mp_context")),
             _start_worker,
-            (self._cwd, getLogger("nipype.workflow").level),
+            (self._cwd, getLogger("nipype.workflow").level, self.plugin_args.get("resource_monitor", False)),
         )
 
     def _retry_if_killed(self, node: Any, run: Any, taskid: int, future: Future[Any]) -> None:
@@ -96,9 +97,11 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         return super()._report_crash(node, result)
 
 
-def _start_worker(folder: str, log_level: int) -> None:
-    """Set up a worker process, as nipype does, and let it say no more than its parent."""
+def _start_worker(folder: str, log_level: int, resource_monitor: bool) -> None:
+    """Set up a worker process, as nipype does, and let it say and measure what its parent does."""
     process_initializer(folder)
+    if resource_monitor:
+        config.enable_resource_monitor()
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         getLogger(name).setLevel(log_level)
 

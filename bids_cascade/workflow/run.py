@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bids_cascade.config import RunConfig
+from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import UsageError
 
 os.environ.setdefault("NO_ET", "1")
@@ -53,10 +56,13 @@ class VisitRun:
     steps : dict of str to StepRun
         By name; a step taken from an earlier run takes next to nothing.
     failure : Failure or None
+    finished : bool
+        Whether all of its steps are done.
     """
 
     steps: dict[str, StepRun] = field(default_factory=dict)
     failure: Failure | None = None
+    finished: bool = False
 
     @property
     def seconds(self) -> float:
@@ -102,6 +108,8 @@ class Progress:
         left = self.steps_left.pop(slug, 0)
         if not failed and left > 1:
             self.steps_left[slug] = left - 1
+        if not failed and left == 1:
+            self.visits[slug].finished = True
 
 
 def run_graphs(
@@ -124,25 +132,65 @@ def run_graphs(
     dict of str to VisitRun
         By slug.
     """
+    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
+    progress = Progress(steps, names)
+    if not graphs:
+        return {}
     _configure_nipype(run, log_dir)
     whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
     whole.add_nodes(list(graphs))
     if run.write_graph:
-        whole.write_graph(str(log_dir / "graph.dot"), graph2use="colored", format="svg")
-    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
-    progress = Progress(steps, names)
+        _write_graph(whole, log_dir)
     plugin = _make_plugin(run, progress, _largest_need(whole))
     try:
         whole.run(plugin=plugin)
-    except (RuntimeError, OSError) as error:
-        if not getattr(plugin, "failures", None):
-            _LOGGER.debug("the workflow broke off", exc_info=True)
-            for slug in steps:
+    except Exception as error:  # a plugin raises what it likes; each visit's own failure is told apart below
+        _LOGGER.debug("the workflow did not end well", exc_info=True)
+        failures = getattr(plugin, "failures", None) or _read_crash_reports(log_dir)
+        for name, failure in failures.items():
+            slug, _ = _visit_and_step(name)
+            progress.visits[slug].failure = progress.visits[slug].failure or failure
+        if not failures:
+            for slug in progress.steps_left:
                 progress.visits[slug].failure = failure_of(f"{type(error).__name__}: {error}")
-    for name, failure in getattr(plugin, "failures", {}).items():
-        slug, _ = _visit_and_step(name)
-        progress.visits[slug].failure = progress.visits[slug].failure or failure
-    return dict(progress.visits)
+    else:
+        for slug in steps:
+            progress.visits[slug].finished = True
+    return {slug: progress.visits[slug] for slug in steps}
+
+
+def _write_graph(graph: Workflow, folder: Path) -> None:
+    try:
+        graph.write_graph(str(folder / "graph.dot"), graph2use="colored", format="svg")
+    except OSError as error:
+        _LOGGER.warning("%s: the graph is written but not drawn: %s; install graphviz", folder / "graph.dot", error)
+
+
+def _read_crash_reports(folder: Path) -> dict[str, Failure]:
+    """Return by a node's full name why it failed, from nipype's own crash reports."""
+    failures = {}
+    for path in sorted(folder.glob("crash-*.txt")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        name = text.partition("\n")[0].removeprefix("Node:").strip()
+        failures[name] = failure_of(text)
+    return failures
+
+
+def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
+    """Delete what the visits have left in the work folder, and the folder if nothing else is in it."""
+    for visit in visits:
+        shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
+        (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
+    for name in (
+        "bids_cascade/d3.js",
+        "bids_cascade/graph.json",
+        "bids_cascade/graph1.json",
+        "bids_cascade/index.html",
+    ):
+        (work_dir / name).unlink(missing_ok=True)
+    for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir / "matplotlib", work_dir):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def step_folder(graph: Workflow, step: str, run: RunConfig) -> Path:
@@ -188,6 +236,7 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
     if run.resource_monitor:
         nipype.config.enable_resource_monitor()
         logging.getLogger("callback").addHandler(logging.FileHandler(log_dir / "resource_monitor.log"))
+        logging.getLogger("callback").propagate = False
         logging.getLogger("callback").setLevel(logging.DEBUG)
 
 
@@ -212,6 +261,7 @@ def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> 
             "n_procs": run.n_procs,
             "memory_gb": run.mem_gb,
             "n_gpu_procs": 1,
+            "resource_monitor": run.resource_monitor,
             "mp_context": "forkserver",
             "status_callback": callback,
         }

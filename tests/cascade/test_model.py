@@ -57,6 +57,7 @@ def test_what_is_no_model_is_refused(model) -> None:
     wide = {**header, "networks": [{**header["networks"][0], "features": [7]}] * 2}
     cases = {
         "not a whole safetensors file": [b"", b"hello", whole[:1000], whole[:-1], whole + b"x"],
+        "not those that were written": [whole[:-1000] + bytes(a ^ 1 for a in whole[-1000:])],
         "not made by this app": [save({"a": torch.zeros(1)}), save({"a": torch.zeros(1)}, {KEY: "{"})],
         f"expected the format `{FORMAT}`, found `other 9`": [pack(tensors, {**header, "format": "other 9"})],
         "do not make a model": [
@@ -64,6 +65,8 @@ def test_what_is_no_model_is_refused(model) -> None:
             pack(tensors, wide),
             pack(tensors, {"format": FORMAT}),
             pack(tensors, {**header, "cascade": {"nonsense": 1}}),
+            pack(tensors, {**header, "cascade": 3}),
+            pack(tensors, {**header, "cascade": {**header["cascade"], "threshold": 7}}),
             pack(tensors, {**header, "networks": header["networks"][:1]}),
         ],
     }

@@ -1,4 +1,6 @@
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result
+from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result, unfinished_result
+from bids_cascade.workflow.plugin import Failure
+from bids_cascade.workflow.run import VisitRun
 
 DONE = VisitResult("sub-01_ses-1", n_lesions=12, volume_ml=3.456, seconds=61.24)
 BAD = VisitResult("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")
@@ -10,6 +12,13 @@ def test_exit_codes() -> None:
     assert exit_code_of([DONE, BAD]) == 65
     assert exit_code_of([DONE, LACKING]) == 66
     assert exit_code_of([BAD, LACKING]) == 1
+
+
+def test_what_was_stopped_does_not_hide_what_failed() -> None:
+    stopped = unfinished_result("sub-04", VisitRun())
+    assert exit_code_of([DONE, stopped]) == 75
+    assert exit_code_of([BAD, stopped]) == 65
+    assert unfinished_result("sub-02", VisitRun(failure=Failure("no", 65))) == VisitResult("sub-02", 65, "FAILED: no")
 
 
 def test_table_names_what_is_done_and_what_is_not() -> None:

@@ -1,0 +1,88 @@
+"""Which visits can be worked on: they have all images, these can be read, and no other run works on them."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bids_cascade.config import Inputs
+from bids_cascade.dataset.layout import list_participants, open_dataset, validate_dataset
+from bids_cascade.dataset.visits import Visit, find_visits
+from bids_cascade.errors import BidsCascadeError, TemporaryError
+from bids_cascade.imaging.images import check_readable
+from bids_cascade.levels.results import VisitResult, missing_result
+from bids_cascade.workflow.visit import needed_sequences
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def find_selected(inputs: Inputs, sequences: Sequence[str]) -> list[Visit]:
+    """Find the selected visits, complete or not, and say what is missing."""
+    layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
+    if inputs.validate:
+        validate_dataset(inputs.bids_dir)
+    needed = needed_sequences(sequences)
+    visits = find_visits(layout, needed, inputs.selection)
+    for visit in visits:
+        if visit.missing:
+            _LOGGER.warning("%s: no %s image; not processed", visit.name, " and no ".join(visit.missing))
+    if not (inputs.selection.participants or inputs.selection.sessions or inputs.selection.filters):
+        silent = [name for name in list_participants(inputs.bids_dir) if name not in {v.participant for v in visits}]
+        for name in silent:
+            _LOGGER.warning("sub-%s: no anatomical image at all; not processed", name)
+    for sequence in needed:
+        if all(sequence in visit.missing for visit in visits):
+            _LOGGER.error(
+                "%s: none of the %d selected visits has a %s image; the model takes %s; name another with --model, or "
+                "train one for the sequences there are",
+                *(inputs.bids_dir, len(visits), sequence, ", ".join(needed)),
+            )
+    return visits
+
+
+@contextmanager
+def claimed(visits: Sequence[Visit], work_dir: Path) -> Iterator[tuple[list[Visit], dict[str, VisitResult]]]:
+    """Give the visits that can be worked on, and by name the results of those that can't; no other run gets the former.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+    work_dir : Path
+        Existing work folder; two runs may share it, but not a visit in it.
+    """
+    ready: list[Visit] = []
+    refused: dict[str, VisitResult] = {}
+    with ExitStack() as locks:
+        for visit in visits:
+            if visit.missing:
+                refused[visit.name] = missing_result(visit.name, visit.missing)
+                continue
+            try:
+                for choice in visit.images.values():
+                    check_readable(choice.path)
+                locks.enter_context(_locked(visit, work_dir))
+            except BidsCascadeError as error:
+                refused[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
+            else:
+                ready.append(visit)
+        yield ready, refused
+
+
+@contextmanager
+def _locked(visit: Visit, work_dir: Path) -> Iterator[None]:
+    """Hold a visit's lock in the work folder; the system lets go of it when this process ends, however it ends."""
+    folder = work_dir / "locks"
+    folder.mkdir(exist_ok=True)
+    with (folder / visit.slug).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TemporaryError(
+                f"another run works on this visit in {work_dir}; wait for it, or choose another folder with -w"
+            ) from error
+        except OSError:
+            _LOGGER.debug("%s: the file system knows no locks", folder, exc_info=True)
+        yield

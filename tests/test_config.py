@@ -1,0 +1,23 @@
+import pytest
+
+from bids_cascade.config import CascadeConfig
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sequences": ()}, "expected some of"),
+        ({"sequences": ("T1w", "T1w", "FLAIR")}, "each once"),
+        ({"sequences": ("T1w", "bold", "FLAIR")}, "expected some of"),
+        ({"sequences": ("T1w",)}, "candidate sequence FLAIR is none of"),
+        ({"threshold": 0}, "the threshold is 0"),
+        ({"threshold": 7}, "the threshold is 7"),
+        ({"gate_probability": 1}, "gate"),
+        ({"hard_negative_probability": -0.1}, "hard-negative"),
+        ({"voxel_size_mm": 0}, "voxel size"),
+        ({"min_lesion_volume_mm3": -1}, "smallest lesion volume"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(fields, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CascadeConfig(**fields)
