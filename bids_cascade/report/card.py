@@ -56,7 +56,7 @@ def _text(value: Any) -> str:
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return ["No subject was held out: nothing is known about how good it is on others."]
-    columns = list(rows[0])
+    columns = sorted(rows[0], key=lambda name: (name != "visit", name))
     table = [
         "On subjects held out from training (they decided when it stopped):",
         "",

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.model import Model
+from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.training import Epoch
+from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.models.store import StoredModel
+from bids_cascade.report.card import model_card
+from bids_cascade.report.curves import draw_curves
+
+NETWORK = NetworkConfig(2, patch_size=7, features=(3,), dense=())
+
+
+def stored(**provenance: object) -> StoredModel:
+    cascade = Cascade(CascadeConfig(threshold=0.4), (build_network(NETWORK, 0), build_network(NETWORK, 1)))
+    return StoredModel(Model(cascade, "tiny", "CC0-1.0", provenance), Path("tiny.safetensors"), "ab" * 32)
+
+
+def test_card_says_what_the_model_says() -> None:
+    figures = [{"dice": 0.5, "visit": "sub-03"}, {"dice": 0.25, "visit": "sub-04"}]
+    card = model_card(stored(training_subjects=["01", "02"], training={"seed": 7}, validation=figures))
+    assert card.startswith("# Model card: tiny\n")
+    for line in (
+        f"SHA-256 `{'ab' * 32}`",
+        "- Licence: CC0-1.0",
+        "T1w, FLAIR",
+        "probability of at least 0.4",
+        "- training subjects: 01, 02",
+        "- training: seed 7",
+        "| visit | dice |",
+        "| sub-04 | 0.25 |",
+        "Not a medical device",
+    ):
+        assert line in card
+
+
+def test_card_without_held_out_subjects_says_so() -> None:
+    assert "No subject was held out: nothing is known" in model_card(stored())
+
+
+def test_curves_are_drawn_with_and_without_validation(tmp_path: Path) -> None:
+    history = {1: [Epoch(1, 9, 0.6, 0.5, 0.7), Epoch(2, 9, 0.4, 0.5, 0.8)], 2: [Epoch(1, 9, 0.6, None, None)]}
+    for name in ("a.png", "b.png"):
+        draw_curves(history, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
