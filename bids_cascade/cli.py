@@ -377,4 +377,4 @@ def _quieten_libraries(work_dir: Path) -> None:
     """Keep libraries from talking to the network and from writing into the home folder."""
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("MPLCONFIGDIR", str(work_dir / "matplotlib"))
+    os.environ.setdefault("MPLCONFIGDIR", str(work_dir / "bids_cascade_matplotlib"))

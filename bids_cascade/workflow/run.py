@@ -181,14 +181,9 @@ def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
     for visit in visits:
         shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
-    for name in (
-        "bids_cascade/d3.js",
-        "bids_cascade/graph.json",
-        "bids_cascade/graph1.json",
-        "bids_cascade/index.html",
-    ):
-        (work_dir / name).unlink(missing_ok=True)
-    for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir / "matplotlib", work_dir):
+    (work_dir / "bids_cascade" / "resource_monitor.json").unlink(missing_ok=True)
+    shutil.rmtree(work_dir / "bids_cascade_matplotlib", ignore_errors=True)
+    for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir):
         with suppress(OSError):
             folder.rmdir()
 
