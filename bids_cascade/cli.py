@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BidsCascadeError.exit_code
 
 
-def _stop(signal_number: int, _: object) -> NoReturn:
+def _stop(*_: object) -> NoReturn:
     """End as Ctrl-C does when the system or a batch scheduler asks to."""
     raise KeyboardInterrupt
 
@@ -222,20 +222,11 @@ def _read_filters(path: Path | None) -> dict[str, Any]:
 
 def _make_train(options: argparse.Namespace) -> TrainConfig:
     sequences = tuple(sequence for sequence in SEQUENCES if sequence in options.sequences)
-    default = CascadeConfig()
-    if default.candidate_sequence not in sequences:
-        raise UsageError(f"--sequences needs {default.candidate_sequence}, in which candidates are looked for")
+    if CascadeConfig.candidate_sequence not in sequences:
+        raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
     return TrainConfig(
         labels=options.labels,
-        cascade=CascadeConfig(
-            sequences=sequences,
-            threshold=default.threshold if options.threshold is None else options.threshold,
-            min_lesion_volume_mm3=(
-                default.min_lesion_volume_mm3
-                if options.min_lesion_volume_mm3 is None
-                else options.min_lesion_volume_mm3
-            ),
-        ),
+        cascade=CascadeConfig(sequences).with_choices(options.threshold, options.min_lesion_volume_mm3),
         training=TrainingConfig(
             max_epochs=options.max_epochs,
             patience=options.patience,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -119,6 +119,13 @@ class CascadeConfig:
             raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
         if not (self.voxel_size_mm > 0 and self.min_lesion_volume_mm3 >= 0):
             raise ValueError("the voxel size must be above 0 and the smallest lesion volume not negative")
+
+    def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:
+        """Return this with what a user has chosen of what becomes a lesion; None keeps what there is."""
+        smallest = self.min_lesion_volume_mm3 if min_lesion_volume_mm3 is None else min_lesion_volume_mm3
+        return replace(
+            self, threshold=self.threshold if threshold is None else threshold, min_lesion_volume_mm3=smallest
+        )
 
 
 @dataclass(frozen=True)

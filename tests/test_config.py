@@ -21,3 +21,10 @@ from bids_cascade.config import CascadeConfig
 def test_what_cannot_be_meant_is_refused(fields, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CascadeConfig(**fields)
+
+
+def test_choices_replace_what_is_chosen_only() -> None:
+    config = CascadeConfig(threshold=0.4, min_lesion_volume_mm3=7)
+    assert config.with_choices(None, None) == config
+    assert config.with_choices(0.6, None) == CascadeConfig(threshold=0.6, min_lesion_volume_mm3=7)
+    assert config.with_choices(None, 0) == CascadeConfig(threshold=0.4, min_lesion_volume_mm3=0)

@@ -63,17 +63,16 @@ def _segment(
 
 
 def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
-    cascade = model.model.cascade.config
+    cascade = model.model.cascade.config.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
-    smallest = config.min_lesion_volume_mm3
     return OutputPlan(
         visit=replace(visit, images=ordered),
         bids_dir=inputs.bids_dir,
         out_dir=inputs.out_dir,
         model_name=model.model.name,
         model_sha256=model.sha256,
-        threshold=cascade.threshold if config.threshold is None else config.threshold,
-        min_lesion_volume_mm3=cascade.min_lesion_volume_mm3 if smallest is None else smallest,
+        threshold=cascade.threshold,
+        min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,
     )
 
 

@@ -132,10 +132,10 @@ def run_graphs(
     dict of str to VisitRun
         By slug.
     """
-    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
-    progress = Progress(steps, names)
     if not graphs:
         return {}
+    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
+    progress = Progress(steps, names)
     _configure_nipype(run, log_dir)
     whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
     whole.add_nodes(list(graphs))

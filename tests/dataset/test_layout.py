@@ -167,4 +167,4 @@ def test_real_validator_leaves_bad_images_to_their_visit(make_raw: MakeRaw) -> N
     root = make_raw("sub-02/anat/sub-02_T1w.nii.gz", files=files)
     (root / "sub-03/anat").mkdir(parents=True)
     (root / "sub-03/anat/sub-03_T1w.nii.gz").write_bytes(b"truncated")
-    validate_dataset(root)
+    assert validate_dataset(root) is None
