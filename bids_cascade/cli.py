@@ -26,6 +26,7 @@ from bids_cascade.config import (
     TrainingConfig,
 )
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
+from bids_cascade.workflow.workers import prepare_workers
 
 LEVELS = ("participant", "train")
 
@@ -174,6 +175,7 @@ def _run_level(options: argparse.Namespace) -> int:
         raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
     run = _make_run(options, inputs)
     _quieten_libraries(run.work_dir)
+    prepare_workers()
     if options.analysis_level == "train":
         train_config = _make_train(options)
         from bids_cascade.levels.train import run_train
