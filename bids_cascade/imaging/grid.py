@@ -45,9 +45,7 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
     return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
-def model_grid(
-    reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float
-) -> Grid:
+def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float) -> Grid:
     """Isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
 
     Voxel centres lie whole multiples of `voxel_size_mm` from the reference's first voxel, so that a reference which
