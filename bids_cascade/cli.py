@@ -373,7 +373,9 @@ def _set_up_logging(verbosity: int) -> None:
 
 
 def _quieten_libraries(work_dir: Path) -> None:
-    """Keep libraries from talking to the network and from writing into the home folder."""
+    """Keep libraries from talking to the network, from writing into the home folder, and from waiting busily."""
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ.setdefault(name, "1")
+    # Threads that spin while they wait for others slow each other down tenfold where processors are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("MPLCONFIGDIR", str(work_dir / "bids_cascade_matplotlib"))
