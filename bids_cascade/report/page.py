@@ -130,6 +130,13 @@ def render_page(
     )
 
 
+def render_bare(template: str, *, scripts: Sequence[str], styles: Sequence[str], **content: Any) -> str:
+    """Return a page without the shell, under the same policy: see :func:`render_page`."""
+    own = [_read(name) for name in scripts]
+    found = _environment().get_template(template)
+    return found.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
+
+
 def relative_url(path: Path, page: Path) -> str:
     """Return the link from a page to a file in its folder or below.
 
