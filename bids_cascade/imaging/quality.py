@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.config import SEQUENCES
@@ -24,7 +23,7 @@ _AIR_DISTANCE_MM = 25.0
 _MIN_VOXELS = 500
 _SHELL_MM = (2.0, 6.0)
 _MAD_TO_SD = 1.4826
-# The second difference along rows of the second difference along columns: its standard deviation is 6 times the noise's.
+# Second differences along rows of those along columns; without the 6, noise would come out 6 times as large.
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -74,7 +73,7 @@ _RULES = {
         "the T1w image ends within the brain, over {value:.0f} cm² (expected at most {high:g} cm²)",
     ),
     "lesion_contrast_sd": _Rule(
-        "FLAIR intensity of lesions above that of the brain 2 to 6 mm around them, in standard deviations of the latter",
+        "Intensity of lesions above that of the brain 2 to 6 mm around them, in standard deviations of the latter",
         "",
         "low_lesion_contrast",
         1,
@@ -104,22 +103,20 @@ _RULES = {
 """By column; those of a sequence are called so, an underscore and the sequence."""
 
 
-def measure(
-    scans: Mapping[str, Scan], brain: nib.Nifti1Image, lesion: nib.Nifti1Image, similarity: Mapping[str, float]
-) -> Row:
+def measure(scans: Mapping[str, Scan], lesion: nib.Nifti1Image, similarity: Mapping[str, float], shown: str) -> Row:
     """Measure a visit.
 
     Parameters
     ----------
     scans : mapping of str to Scan
         By sequence, the T1w image first.
-    brain : nibabel.Nifti1Image
-        Mask on the grid of the T1w image.
     lesion : nibabel.Nifti1Image
-        Mask on the FLAIR's own grid.
+        Lesion mask on the grid of the sequence `shown`.
     similarity : mapping of str to float
         Of the sequences other than the T1w image, see
         :func:`bids_cascade.imaging.registration.registration_quality`.
+    shown : str
+        The sequence on which lesions are bright.
 
     Returns
     -------
@@ -127,12 +124,13 @@ def measure(
         By column, in the order of :func:`describe_columns`; None where something can't be measured.
     """
     row: Row = {}
+    brain = next(iter(scans.values())).brain
     for name, value in similarity.items():
         row[f"registration_similarity_{name.lower()}"] = value
         row[f"brain_coverage_{name.lower()}"] = fraction_inside(scans[name].raw, brain, scans[name].t1w_to_own)
     row["brain_volume_ml"] = float(mask_of(brain).sum() * abs(np.linalg.det(brain.affine[:3, :3])) / 1000)
     row["brain_cut_area_cm2"] = cut_area_cm2(brain)
-    row["lesion_contrast_sd"] = lesion_contrast(scans["FLAIR"], lesion)
+    row["lesion_contrast_sd"] = lesion_contrast(scans[shown], lesion)
     for name, scan in scans.items():
         row[f"noise_{name.lower()}"] = noise(scan)
         row[f"ghosting_{name.lower()}"] = ghosting(scan)

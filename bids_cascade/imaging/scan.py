@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bids_cascade.imaging.grid import grid_of, resample
 
-
 _THICK_RATIO = 1.5
 
 
@@ -50,7 +49,7 @@ def make_scan(
 
 
 def slice_axis(image: nib.Nifti1Image) -> int:
-    """Return the axis across the slices the scanner took: that of the thickest edge, or the last where none is thick."""
+    """Return the axis across the slices a scanner took: that of the thickest edge; the last where none is thick."""
     sizes_mm = voxel_sizes(image.affine)
     thickest = int(np.argmax(sizes_mm))
     return thickest if sizes_mm[thickest] > _THICK_RATIO * sizes_mm.min() else 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
@@ -66,13 +68,14 @@ def draw_brain(t1w: Scan) -> bytes:
     return draw_mosaic(rows, "The T1w image in three planes with the outline of the brain mask", 1.2)
 
 
-def draw_registration(t1w: Scan, other: Scan) -> bytes:
-    """Draw the T1w image and another sequence registered to it, coming and going, with the brain mask's outline."""
+def draw_registration(t1w: Scan, other: Scan, name: str) -> bytes:
+    """Draw the T1w image and another sequence, called `name`, registered to it, in turn, with the brain's outline."""
     shown, inside = _around_brain(t1w)
     moved = resample(other.corrected, grid_of(shown), 1, other.t1w_to_own)
     pictures = [grey_levels(one, *window_of(one, inside)) for one in map(data_of, (shown, moved))]
     rows = _three_planes(pictures, inside, shown, axial_rows=1)
-    return draw_mosaic(rows, "The T1w image and the registered sequence, coming and going", 1.2)
+    title = f"The T1w image and the registered {name} image, coming and going"
+    return draw_mosaic(rows, title, 1.2, layers=("T1w", name))
 
 
 def draw_bias(scan: Scan) -> bytes:
@@ -81,7 +84,7 @@ def draw_bias(scan: Scan) -> bytes:
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
     inside, before, after = inside[box], data_of(scan.raw)[box], data_of(scan.corrected)[box]
     window = window_of(before, inside)
-    field = np.divide(before, after, out=np.ones_like(before), where=inside & (after != 0))
+    field = _divided(before, after)
     pictures = [grey_levels(before, *window), grey_levels(after, *window), _coloured(field, inside)]
     indices = spread_indices(*_extent(inside, axis), 6)
     rows = [[make_tile([picture], {}, sizes_mm, axis, index) for index in indices] for picture in pictures]
@@ -101,7 +104,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    style: Any = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7.5, 2.5), layout="constrained")
         FigureCanvasSVG(figure)
@@ -112,6 +115,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
         ):
             axes.hist(volumes, edges, weights=weights, color="#0b5c75", edgecolor="white", linewidth=0.6)
             axes.set(xscale="log", xlabel="volume of a lesion (mm³)", ylabel=label)
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.get_major_locator().set_params(integer=weights is None)
         content = io.BytesIO()
@@ -146,6 +150,15 @@ def _extent(inside: NDArray[np.bool_], axis: int) -> tuple[int, int]:
     """Return the first slice that a mask has a voxel in and the one after the last; all when the mask is empty."""
     found = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
     return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, inside.shape[axis])
+
+
+def _divided(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a smooth quotient; a voxel that is 0 in both takes that of its neighbours, or 1."""
+    known = after != 0
+    quotient = np.divide(before, after, out=np.zeros_like(before), where=known)
+    total = ndimage.uniform_filter(quotient, 5)
+    weight = ndimage.uniform_filter(known.astype(np.float32), 5)
+    return np.divide(total, weight, out=np.ones_like(total), where=weight > 1e-3)
 
 
 def _coloured(field: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:

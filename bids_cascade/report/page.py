@@ -97,8 +97,8 @@ def render_page(
 ) -> str:
     """Return a page as HTML; all text in it is escaped, whatever the dataset calls things.
 
-    A policy in the page's head forbids every request but images, and frames, that lie beside the page, and every
-    script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
+    A policy in the page's head forbids every request but images, drawings and frames that lie beside the page, and
+    every script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
 
     Parameters
     ----------
@@ -177,6 +177,7 @@ def _policy(scripts: Sequence[str]) -> str:
             "style-src 'unsafe-inline'",  # also the style attributes of SVG; a style can't fetch anything
             "img-src 'self' file: data:",
             "frame-src 'self' file:",
+            "object-src 'self' file:",
             "base-uri 'none'",
             "form-action 'none'",
         )

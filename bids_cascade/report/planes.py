@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -24,7 +26,7 @@ def sizes_of(image: nib.Nifti1Image) -> Sizes:
     return x, y, z
 
 
-def displayed(data: NDArray[np.generic], axis: int, index: int) -> NDArray[np.generic]:
+def displayed(data: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     """Return a slice of an RAS+ volume, (X, Y, Z) or (X, Y, Z, 3), from its top left corner: (rows, columns[, 3]).
 
     Superior (in axial slices anterior) is up; :data:`SIDES` says what is left and right.
@@ -57,13 +59,13 @@ def spread_indices(start: int, stop: int, at_most: int) -> list[int]:
     return [int(index) for index in np.linspace(start, stop - 1, at_most + 2)[1:-1].round()]
 
 
-def grey_levels(data: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+def grey_levels(data: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Return intensities as grey levels, `low` as 0 and `high` as 255."""
     scale = 255 / (high - low) if high > low else 0.0
     return np.asarray(np.clip((np.asarray(data, np.float32) - low) * scale, 0, 255), np.uint8)
 
 
-def window_of(data: NDArray[np.generic], inside: NDArray[np.bool_]) -> tuple[float, float]:
+def window_of(data: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the darkest and brightest intensity worth telling apart: the 0.5th and 99.8th percentile inside."""
     if not inside.any():
         return 0.0, 1.0

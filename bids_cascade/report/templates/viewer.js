@@ -163,7 +163,7 @@ class Viewer {
     });
     context.strokeStyle = "rgba(90, 200, 255, 0.55)";
     context.beginPath();
-    for (const [from, to] of [[0, -12], [12, Infinity]]) {
+    for (const [from, to] of [[0, -24], [24, Infinity]]) {
       context.moveTo(x + (from ? from : -x), y);
       context.lineTo(to === Infinity ? canvas.width : x + to, y);
       context.moveTo(x, y + (from ? from : -y));
@@ -211,6 +211,11 @@ class Viewer {
     return image;
   }
 }
+
+// A page that shows this one in a frame is told how tall it is.
+new ResizeObserver(() => {
+  if (parent !== window) parent.postMessage({ height: document.body.getBoundingClientRect().height }, "*");
+}).observe(document.body);
 
 const content = JSON.parse(document.querySelector("#content").textContent);
 unpack(content.volumes)
