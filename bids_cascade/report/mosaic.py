@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def draw_mosaic(
     width = max(box.left + box.width for box in boxes)
     parts = [_picture(boxes, layer, top, width) for layer in range(len(rows[0][0].pictures))]
     parts += [_outlines(box) + _labels(box) for box in boxes]
-    first_of_row = [next(box for box in boxes if box.tile is row[0]) for row in rows]
+    first_of_row = [boxes[index] for index in accumulate(map(len, rows[:-1]), initial=0)]
     parts += [
         f'<text x="4" y="{box.top - 5}">{escape(caption)}</text>'
         for box, caption in zip(first_of_row, captions, strict=False)
