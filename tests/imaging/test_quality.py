@@ -25,7 +25,7 @@ GOOD = {
     "noise_t1w": 0.02,
     "ghosting_t1w": None,
     "noise_flair": 0.03,
-    "ghosting_flair": 0.001,
+    "ghosting_flair": -0.03,
 }
 
 
@@ -95,6 +95,9 @@ def test_ghosting_by_hand() -> None:
     # Voxels 0-16 and 83-99 along y are more than 25 mm from the brain, 30-69.
     data[:, :10] = 48
     assert ghosting(scan(data)) == pytest.approx(40 * 10 / 34 / 200)
+    turned = np.where(np.arange(SHAPE[0])[:, None, None] < 10, 48, np.where(brain_mask(), 200, 8.0))
+    # Voxels 0-11 and 78-89 along x.
+    assert ghosting(scan(turned)) == pytest.approx(-40 * 10 / 24 / 200), "to the sides"
     lower = data.copy()
     lower[:, :, :14] = 500
     assert ghosting(scan(lower)) == ghosting(scan(data)), "the face is passed over"
@@ -138,7 +141,7 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
         "Description": "Volume of the brain mask; expected 900 to 2000, else flagged brain_volume_out_of_range",
         "Units": "mL",
     }
-    assert describe_columns(GOOD)["noise_flair"]["Description"].endswith("at most 0.06, else flagged motion_like_noise")
+    assert describe_columns(GOOD)["noise_flair"]["Description"].endswith("at most 0.07, else flagged motion_like_noise")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +151,10 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
         ("brain_coverage_flair", 0.74, "truncated_field_of_view", "the FLAIR image shows only 74% of the brain"),
         ("brain_cut_area_cm2", 84.3, "truncated_field_of_view", "ends within the brain, over 84 cm²"),
         ("brain_volume_ml", 2100.0, "brain_volume_out_of_range", "2100 ml (expected 900 to 2000 ml)"),
-        ("lesion_contrast_sd", 0.4, "low_lesion_contrast", "only 0.4 standard deviations brighter"),
+        ("lesion_contrast_sd", 1.4, "low_lesion_contrast", "only 1.4 standard deviations brighter"),
         ("noise_t1w", 0.08, "motion_like_noise", "the noise of the T1w image is 8.0% of its signal"),
-        ("ghosting_flair", 0.05, "motion_like_noise", "the FLAIR image has signal in the air along one axis, 5.0%"),
+        ("ghosting_flair", 0.05, "motion_like_noise", "by 5.0% of the brain's in the FLAIR image"),
+        ("ghosting_t1w", -0.07, "motion_like_noise", "by -7.0% of the brain's in the T1w image"),
     ],
 )
 def test_each_flag_has_its_reason(column: str, value: float, flag: str, said: str) -> None:

@@ -44,7 +44,7 @@ def test_an_earlier_report_goes_and_those_of_other_visits_stay(files: list[Path]
 def test_what_can_not_be_published_is_said(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "out" / "sub-01").mkdir(parents=True)
     (tmp_path / "out" / "sub-01" / "figures").touch()
-    with pytest.raises(OutputError, match="can't create the folder .*figures"):
+    with pytest.raises(OutputError, match=r"can.t create the folder .*figures"):
         publish_report(plan(tmp_path, None), files)
 
 
