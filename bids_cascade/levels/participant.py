@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BidsCascadeError
+from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
@@ -35,7 +35,10 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
-        write_visit_records(visits, results, inputs, log_dir)
+        # Of a visit that another run works on, that run says how it ended.
+        in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
+        ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
+        write_visit_records(ended, inputs, log_dir)
         results = _write_pages(visits, results, inputs.out_dir)
     print(format_table(results))
     return exit_code_of(results)

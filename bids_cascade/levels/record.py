@@ -52,10 +52,10 @@ def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
     write_tsv(rows, ["visit", "step", "start_s", "seconds"], folder / "steps.tsv")
 
 
-def write_visit_records(visits: Sequence[Visit], results: Sequence[VisitResult], inputs: Inputs, log_dir: Path) -> None:
+def write_visit_records(ended: Sequence[tuple[Visit, VisitResult]], inputs: Inputs, log_dir: Path) -> None:
     """Write for each visit how its latest run ended, where pages look for it: ``logs/visits/<visit>.json``."""
     dataset = read_description(inputs.bids_dir).get("Name", inputs.bids_dir.name)
-    for visit, result in zip(visits, results, strict=True):
+    for visit, result in ended:
         record = {
             "visit": visit.name,
             "participant": visit.participant,
