@@ -140,6 +140,21 @@ def test_outputs_are_valid_bids(done) -> None:
     assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
+def test_pages_of_good_and_bad_visits(done) -> None:
+    out, *_ = done
+    good = (out / "sub-01.html").read_text()
+    for name in FIGURES:
+        assert f"./sub-01/figures/sub-01_desc-{name}" in good
+    stats = json.loads((anat(out) / "sub-01_desc-lesions_stats.json").read_text())
+    assert f"the model {stats['ModelName']} (SHA-256 {stats['ModelSHA256']})" in good
+    assert "NaN or infinite" in (out / "sub-nan.html").read_text()
+    assert "Traceback" in (out / "sub-nan.html").read_text()
+    assert "no FLAIR image" in (out / "sub-lacking.html").read_text()
+    record = json.loads((out / "logs" / "visits" / "sub-apart.json").read_text())
+    assert record["exit_code"] == 65
+    assert (out / record["crash_reports"][0]).is_file()
+
+
 def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
     out, *_ = done
 
@@ -316,21 +331,6 @@ def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -
     assert (work / "mine.txt").exists()
     assert not (work / "bids_cascade" / "sub_01").exists()
     assert anat(tmp_path / "out").is_dir()
-
-
-def test_pages_of_good_and_bad_visits(done) -> None:
-    out, *_ = done
-    good = (out / "sub-01.html").read_text()
-    for name in FIGURES:
-        assert f"./sub-01/figures/sub-01_desc-{name}" in good
-    stats = json.loads((anat(out) / "sub-01_desc-lesions_stats.json").read_text())
-    assert f"the model {stats['ModelName']} (SHA-256 {stats['ModelSHA256']})" in good
-    assert "NaN or infinite" in (out / "sub-nan.html").read_text()
-    assert "Traceback" in (out / "sub-nan.html").read_text()
-    assert "no FLAIR image" in (out / "sub-lacking.html").read_text()
-    record = json.loads((out / "logs" / "visits" / "sub-apart.json").read_text())
-    assert record["exit_code"] == 65
-    assert (out / record["crash_reports"][0]).is_file()
 
 
 def test_a_report_that_fails_costs_no_mask(done, dataset: Path, capsys) -> None:
