@@ -193,6 +193,8 @@ def noise(scan: Scan) -> float | None:
     data, brain = (np.moveaxis(one, axis, 0) for one in (data_of(scan.raw), mask_of(scan.brain)))
     area = brain.sum(axis=(1, 2))
     wide = np.flatnonzero(area > area.max() / 2)
+    if not len(wide):
+        return None
     chosen = wide[:: max(1, len(wide) // _MOST_SLICES)]
     inside = ndimage.minimum_filter(brain[chosen], (1, 5, 5))
     if np.count_nonzero(inside) < _MIN_VOXELS:
@@ -214,6 +216,8 @@ def ghosting(scan: Scan) -> float | None:
         Negative when there is more beside the head; None where the image shows too little air, or all of it is 0.
     """
     data, brain = data_of(scan.raw), mask_of(scan.brain)
+    if not brain.any():
+        return None
     levels = np.flatnonzero(brain.any(axis=(0, 1)))
     upper = slice((levels[0] + levels[-1]) // 2, levels[-1] + 1)
     data, half = data[:, :, upper], brain[:, :, upper]

@@ -1,8 +1,14 @@
+import base64
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import nibabel as nib
+import numpy as np
 import pytest
+from PIL import Image
 
 from bids_cascade.report.visit import draw_visit, read_lesions
 
@@ -51,12 +57,6 @@ def test_brain_is_outlined_in_every_slice(drawn: dict[str, Path]) -> None:
 
 
 def test_registered_sequences_lie_over_each_other(drawn: dict[str, Path]) -> None:
-    import base64
-    import io
-
-    import numpy as np
-    from PIL import Image
-
     root = ElementTree.parse(drawn["registration_FLAIR.svg"]).getroot()
     fixed, moved = (
         np.asarray(Image.open(io.BytesIO(base64.b64decode(one.attrib["href"].partition(",")[2]))), float)
@@ -77,6 +77,16 @@ def test_quality_is_beside_them(drawn: dict[str, Path]) -> None:
 def test_same_content_same_bytes(drawn: dict[str, Path], visit_content: Any, tmp_path: Path) -> None:
     for path in draw_visit(visit_content, tmp_path):
         assert path.read_bytes() == drawn[path.name.removeprefix("desc-")].read_bytes(), path.name
+
+
+def test_a_lost_brain_is_drawn_as_well(visit_content: Any, tmp_path: Path) -> None:
+    flair = visit_content.scans["FLAIR"]
+    nowhere = nib.Nifti1Image(np.zeros(flair.brain.shape, np.uint8), flair.brain.affine)
+    scans = {**visit_content.scans, "FLAIR": replace(flair, brain=nowhere)}
+    files = draw_visit(replace(visit_content, scans=scans, lesions=[], similarity={"FLAIR": 0.01}), tmp_path)
+    assert len(files) == 9
+    row = (tmp_path / "desc-quality_stats.tsv").read_text().splitlines()[1]
+    assert row.endswith("registration_looks_failed")
 
 
 def test_lesions_are_read_as_written(tmp_path: Path) -> None:
