@@ -125,7 +125,7 @@ def test_results_without_figures_say_so(tmp_path: Path) -> None:
     add_results(tmp_path, visit, [])
     add_record(tmp_path, visit, message="no report: MemoryError")
     text = text_of(page_of(tmp_path))
-    assert "Figures and quality measures are missing" in text
+    assert "Figures or quality measures are missing" in text
     assert "no report: MemoryError" in text
     assert "not judged" in text
 
