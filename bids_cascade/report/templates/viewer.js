@@ -213,13 +213,15 @@ class Viewer {
 }
 
 // A page that shows this one in a frame is told how tall it is.
-new ResizeObserver(() => {
-  if (parent !== window) parent.postMessage({ height: document.body.getBoundingClientRect().height }, "*");
-}).observe(document.body);
+function tellHeight() {
+  const tell = () => parent.postMessage({ height: document.body.getBoundingClientRect().height }, "*");
+  if (parent !== window) new ResizeObserver(tell).observe(document.body);
+}
 
 const content = JSON.parse(document.querySelector("#content").textContent);
 unpack(content.volumes)
   .then((bytes) => { window.viewer = new Viewer(content, bytes); })
   .catch((error) => {
     document.querySelector("#place").textContent = `This browser can't show the volume (${error.message}).`;
-  });
+  })
+  .finally(tellHeight);
