@@ -27,7 +27,7 @@ from bids_cascade.config import (
 )
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
 
-LEVELS = ("participant", "train")
+LEVELS = ("participant", "group", "train")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -170,6 +170,10 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
+    if options.analysis_level == "group":
+        from bids_cascade.levels.group import run_group
+
+        return run_group(inputs)
     if options.analysis_level == "train" and not options.labels:
         raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
     run = _make_run(options, inputs)

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def write_json(obj: Mapping[str, Any], path: Path) -> None:
 
 
 def write_tsv(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     columns: Sequence[str],
     path: Path,
     descriptions: Mapping[str, Any] | None = None,
@@ -119,7 +119,7 @@ def write_tsv(
 
     Parameters
     ----------
-    rows : sequence of mapping
+    rows : iterable of mapping
         By column; None, NaN or infinity is written as ``n/a``, a float with at most 6 significant digits.
     columns : sequence of str
         In the order to write; other keys of a row are left out.
