@@ -186,8 +186,8 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 def _read_once(folder: Path, name: str) -> VisitResults:
     stats = read_tsv(folder / f"{name}{_STATS}")
-    if len(stats.rows) != 1:
-        raise BadDataError(f"{name}{_STATS} has {len(stats.rows)} rows; expected 1")
+    if len(stats.lines) != 1:
+        raise BadDataError(f"{name}{_STATS} has {len(stats.lines)} rows; expected 1")
     stats_sidecar = _read_object(folder / f"{name}{_STATS_JSON}")
     lesions = read_tsv(folder / f"{name}{_LESIONS}")
     lesions_sidecar = _read_object(folder / f"{name}{_LESIONS_JSON}")
@@ -263,10 +263,10 @@ def _check(results: VisitResults, name: str) -> None:
     if not all(math.isfinite(value) and value >= 0 for value in values.values()) or _NUMBERS[0] not in values:
         raise BadDataError(f"{name}{_STATS}: a volume is missing, negative or infinite")
     # Both tables are written with six significant digits.
-    if n_lesions != len(results.lesions.rows) or not math.isclose(
+    if n_lesions != len(results.lesions.lines) or not math.isclose(
         values[_NUMBERS[0]] * 1000, total_mm3, rel_tol=1e-4, abs_tol=0.1
     ):
         raise TemporaryError(
             f"half-written: {n_lesions} lesions of {values[_NUMBERS[0]]:g} ml in its table of volumes, but "
-            f"{len(results.lesions.rows)} of {total_mm3 / 1000:.6g} ml in its table of lesions"
+            f"{len(results.lesions.lines)} of {total_mm3 / 1000:.6g} ml in its table of lesions"
         )

@@ -28,12 +28,17 @@ class Tsv:
     ----------
     columns : tuple of str
         Each once.
-    rows : list of tuple of str
-        Each with as many cells as there are columns.
+    lines : tuple of str
+        The rows, not yet cut into cells, which would take eight times the memory; each has a cell a column.
     """
 
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    lines: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The rows as cells."""
+        return [tuple(line.split("\t")) for line in self.lines]
 
     def dicts(self) -> list[dict[str, str]]:
         """Return the rows by column."""
@@ -90,18 +95,19 @@ def read_tsv(path: Path) -> Tsv:
     except UnicodeDecodeError as error:
         raise BadDataError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}); correct it") from error
     # Not splitlines(): a cell may hold what Unicode, but not a TSV file, takes for the end of a line.
-    lines = [tuple(line.removesuffix("\r").split("\t")) for line in text.split("\n")]
-    while lines and lines[-1] == ("",):
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise BadDataError(f"{path} is empty; expected a header and rows, separated by tabs")
-    columns, rows = lines[0], lines[1:]
+    columns = tuple(lines.pop(0).split("\t"))
     if "" in columns or len(set(columns)) != len(columns):
         raise BadDataError(f"{path}: a column without a name, or two of one name: {', '.join(columns)}; correct it")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(columns):
-            raise BadDataError(f"{path}: line {number} has {len(row)} cells, the header {len(columns)}; correct it")
-    return Tsv(columns, rows)
+    for number, line in enumerate(lines, start=2):
+        if line.count("\t") != len(columns) - 1:
+            n_cells = line.count("\t") + 1
+            raise BadDataError(f"{path}: line {number} has {n_cells} cells, the header {len(columns)}; correct it")
+    return Tsv(columns, tuple(lines))
 
 
 def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) -> JoinedColumns:

@@ -7,7 +7,7 @@
   const number = (row, name) => (isMissing(text(row, name)) ? NaN : Number(text(row, name)));
   const complete = table.rows.filter((row) => text(row, "status") === "complete");
   const nameOf = (row) => [text(row, "participant_id"), text(row, "session_id")].filter((part) => !isMissing(part)).join(" ");
-  const isOutlier = (row) => text(row, "group_flags").includes("volume_outlier");
+  const isOutlier = (row) => text(row, "group_flags").includes("lesion_volume_outlier");
   const isOther = (row) => text(row, "processing") !== "1";
   const MARGIN = { top: 26, right: 16, bottom: 44, left: 58 };
 
@@ -78,8 +78,8 @@
 
   // Dots in the order in which arrow keys go through them: only one of them is on the way of the Tab key.
   const drawDots = (svg, points, radius) => {
-    points.sort((a, b) => a.x - b.x || a.y - b.y);
-    const group = make("g");
+    points.sort((a, b) => a.x - b.x || b.y - a.y);
+    const group = make("g", points.length > CROWD ? { class: "crowd" } : {});
     points.forEach(({ row, x, y }, index) => {
       const dot = make(row.link ? "a" : "g", { class: "dot", tabindex: index ? -1 : 0, "data-row": index });
       if (row.link) dot.setAttribute("href", row.link);
@@ -102,7 +102,8 @@
     return lines.join("\n");
   };
 
-  const radiusFor = (n) => (n > 3000 ? 2 : n > 600 ? 3 : 5);
+  const CROWD = 600;
+  const radiusFor = (n) => (n > 5 * CROWD ? 2 : n > CROWD ? 3 : 5);
 
   const makeSvg = (holder, height, name) => {
     const size = { width: Math.max(holder.clientWidth, 280), height };
@@ -193,7 +194,8 @@
         lines.push(`M${ends.join("L")}`);
       }
     }
-    svg.append(make("path", { class: "line", d: lines.join("") }));
+    const opacity = Math.min(0.35, 0.35 * Math.sqrt(30 / lines.length)).toFixed(3);
+    svg.append(make("path", { class: "line", d: lines.join(""), "stroke-opacity": opacity }));
     const points = rows.map((row) => ({ row, x: x(place(row)), y: y(volume(row)) }));
     return [svg, drawDots(svg, points, radiusFor(rows.length)), points];
   };
@@ -234,9 +236,9 @@
   const drawLegend = () => {
     const kinds = [
       ["a visit", (row) => !isOutlier(row) && !isOther(row), false, false],
-      ["outlier by lesion or brain volume", (row) => isOutlier(row) && !isOther(row), true, false],
+      ["lesion volume far from the others’", (row) => isOutlier(row) && !isOther(row), true, false],
       ["not made like most", (row) => !isOutlier(row) && isOther(row), false, true],
-      ["outlier among those", (row) => isOutlier(row) && isOther(row), true, true],
+      ["far from the others of its kind", (row) => isOutlier(row) && isOther(row), true, true],
     ];
     const list = document.createElement("ul");
     for (const [name, matches, outlier, other] of kinds) {
