@@ -46,7 +46,11 @@ def test_version(capsys) -> None:
     ("arguments", "code", "message"),
     [
         (["in"], 64, "required: output_dir"),
-        (["{bids}", "{out}", "particpant"], 17, "no analysis level `particpant`; expected one of participant, group, train"),
+        (
+            ["{bids}", "{out}", "particpant"],
+            17,
+            "no analysis level `particpant`; expected one of participant, group, train",
+        ),
         (["{bids}", "{out}", "participant", "--treshold", "1"], 64, "unrecognized arguments: --treshold"),
         (
             ["{bids}", "{out}", "participant", "--threshold", "1.5"],

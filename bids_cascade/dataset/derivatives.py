@@ -32,6 +32,7 @@ _PATTERNS = (
     _STEM + "_from-{from}_to-{to}_mode-{mode}_{suffix<xfm>}{extension<.txt|.mat|.h5|.json>}",
     _STEM + "_desc-{desc}_{suffix<stats>}{extension<.tsv|.json>}",
 )
+_BLANKS = str.maketrans("\t\n\r", "   ")
 _BIDSIGNORE = ("*.html", "logs/", "figures", "*_xfm.*", "*_stats.tsv", "*_stats.json", "group_*")
 
 
@@ -247,8 +248,10 @@ def _plain(value: object) -> object:
 
 
 def _cell(value: object) -> str:
-    """Return one cell of a table."""
+    """Return one cell of a table; what would end it, in a message or a name, becomes a blank."""
+    if isinstance(value, str):
+        return value.translate(_BLANKS)
     plain = _plain(value)
     if plain is None:
         return "n/a"
-    return f"{plain:.6g}" if isinstance(plain, float) else str(plain)
+    return f"{plain:.6g}" if isinstance(plain, float) else str(plain).translate(_BLANKS)

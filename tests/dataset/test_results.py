@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from bids_cascade.dataset.results import (
     read_results,
 )
 from bids_cascade.errors import BadDataError, MissingInputError, TemporaryError
+from bids_cascade.whole_file import write_whole_file
 
 UNIT = ("01", "1")
 NAME = "sub-01_ses-1"
@@ -129,6 +133,38 @@ def test_what_is_replaced_while_it_is_read_is_read_again(
     replacements = 9
     with pytest.raises(TemporaryError, match="being replaced by another run"):
         read_results(tmp_path, UNIT)
+
+
+def test_no_mixture_is_read_while_a_run_writes(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
+    versions = {volume: leave_results(tmp_path / f"{volume}", NAME, [volume], brain_ml=volume) for volume in (20, 30)}
+    folder = tmp_path / "out" / "sub-01" / "ses-1" / "anat"
+    folder.mkdir(parents=True)
+    stop = threading.Event()
+
+    def write_on_and_on() -> None:
+        for volume in cycle(versions):
+            # As the participant level does: each file moved into place, the table of volumes last.
+            for path in sorted(versions[volume].iterdir(), key=lambda path: (path.name.endswith("_stats.tsv"), path)):
+                write_whole_file(path.read_bytes(), folder / path.name)
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=write_on_and_on)
+    writer.start()
+    read: Counter[tuple[str, ...]] = Counter()
+    try:
+        for _ in range(300):
+            try:
+                found = read_results(tmp_path / "out", UNIT)
+            except (MissingInputError, TemporaryError) as error:
+                read[type(error).__name__] += 1
+            else:
+                read[found.stats["brain_volume_ml"], *map(str, found.volumes_mm3)] += 1
+    finally:
+        stop.set()
+        writer.join()
+    assert set(read) <= {("20", "20.0"), ("30", "30.0"), "TemporaryError", "MissingInputError"}
+    assert read_results(tmp_path / "out", UNIT).volumes_mm3 in ([20], [30]), "afterwards it is whole"
 
 
 def test_visits_with_anything_are_listed(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
