@@ -118,7 +118,8 @@ def main() -> int:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     page_mb = (options.folder / "out" / "group.html").stat().st_size / 1e6
     print(
-        f"{options.n_visits} visits: {seconds:.1f} s, {peak_mb:.0f} MB at most, page of {page_mb:.1f} MB, exit {code}"
+        f"{options.n_visits} visits: {seconds:.1f} s ({time.process_time():.1f} s of processor time), "
+        f"{peak_mb:.0f} MB at most, page of {page_mb:.1f} MB, exit code {code}"
     )
     return 0
 

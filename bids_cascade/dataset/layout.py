@@ -64,9 +64,7 @@ def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None
     ReadWriteError
         `bids_dir` can't be read.
     """
-    description = read_description(bids_dir)
-    if description.get("DatasetType", "raw") == "derivative":
-        raise InvalidDatasetError(f"{bids_dir} is a derivative dataset; give the raw dataset it was made from")
+    read_raw_description(bids_dir)
     root = bids_dir.resolve()
     try:
         participants = _choose_participants(root, selection)
@@ -103,6 +101,20 @@ def read_description(root: Path) -> dict[str, Any]:
     return description
 
 
+def read_raw_description(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json`` of a raw dataset.
+
+    Raises
+    ------
+    InvalidDatasetError
+        As :func:`read_description`, or it is a derivative dataset.
+    """
+    description = read_description(root)
+    if description.get("DatasetType", "raw") == "derivative":
+        raise InvalidDatasetError(f"{root} is a derivative dataset; give the raw dataset it was made from")
+    return description
+
+
 def list_participants(root: Path) -> list[str]:
     """Return the labels of all ``sub-`` folders in natural order (2 before 10), without ``sub-``."""
     return _list_labels(root, "sub")
@@ -121,13 +133,21 @@ def list_visits(root: Path) -> dict[Unit, set[str]]:
     dict of Unit to set of str
         The suffixes of the anatomical images (such as ``T1w``) of each visit that has any, in natural order. The
         visits of a participant without any come too, with an empty set.
+
+    Raises
+    ------
+    ReadWriteError
+        A folder can't be read.
     """
     visits: dict[Unit, set[str]] = {}
-    for participant in list_participants(root):
-        sessions: list[str | None] = [None, *list_sessions(root, participant)]
-        images = {session: _anat_suffixes(root, participant, session) for session in sessions}
-        known = [session for session in sessions if images[session]] or sessions[1:] or sessions
-        visits |= {(participant, session): images[session] for session in known}
+    try:
+        for participant in list_participants(root):
+            sessions: list[str | None] = [None, *list_sessions(root, participant)]
+            images = {session: _anat_suffixes(root, participant, session) for session in sessions}
+            known = [session for session in sessions if images[session]] or sessions[1:] or sessions
+            visits |= {(participant, session): images[session] for session in known}
+    except OSError as error:
+        raise ReadWriteError(f"can't read the dataset {root}: {error}") from error
     return visits
 
 

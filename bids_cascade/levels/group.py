@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from bids_cascade import __version__
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
-from bids_cascade.dataset.layout import Unit, list_visits, natural_key, read_description
+from bids_cascade.dataset.layout import Unit, list_visits, natural_key, read_raw_description
 from bids_cascade.dataset.results import list_being_written, list_results, read_failures, read_results
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
 from bids_cascade.dataset.visits import Visit
@@ -24,22 +21,20 @@ from bids_cascade.errors import (
     NothingSelectedError,
     TemporaryError,
 )
+from bids_cascade.levels.group_text import closing_text
 from bids_cascade.levels.results import VisitResult, exit_code_of
-from bids_cascade.report.group_columns import LESION_COLUMNS, STATUSES, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.report.group_columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
-
-_LOGGER = logging.getLogger(__name__)
 
 _NEEDED = ("T1w", "FLAIR")
 _READERS = 8
 """Files read at once: little work for this machine, but a network's file system answers several as fast as one."""
-_NAMED = 20
 
 
 def run_group(inputs: Inputs) -> int:
     """Write the tables and the page of all selected visits, with results or without; return the exit code."""
-    description = read_description(inputs.bids_dir)
+    description = read_raw_description(inputs.bids_dir)
     images = list_visits(inputs.bids_dir)
     units = _select({*images, *list_results(inputs.out_dir)}, inputs)
     prepare_output(inputs.out_dir, inputs.bids_dir)
@@ -55,7 +50,7 @@ def run_group(inputs: Inputs) -> int:
         problems=[str(problem) for problem in problems],
         selection=_say_selection(inputs.selection),
     )
-    print(_closing_text(visits, rows, problems, page))
+    print(closing_text(visits, rows, problems, page))
     return _exit_code(visits, joined.problems)
 
 
@@ -103,7 +98,6 @@ def _read_visits(
     failures, being_written = read_failures(inputs.out_dir), list_being_written(inputs.out_dir)
 
     def read(unit: Unit) -> GroupVisit:
-        name = Visit(*unit, images={}).name
         common: dict[str, Any] = {
             "unit": unit,
             "day": acquisition_date(inputs.bids_dir, unit),
@@ -113,6 +107,7 @@ def _read_visits(
         try:
             return GroupVisit(status="complete", results=read_results(inputs.out_dir, unit), **common)
         except MissingInputError:
+            name = Visit(*unit, images={}).name
             if name in being_written:
                 reason, code = "being written, or a run was killed", TemporaryError.exit_code
                 return GroupVisit(status="incomplete", reason=reason, exit_code=code, **common)
@@ -153,47 +148,6 @@ def _write_tables(
 def _say_selection(selection: Selection) -> str:
     said = {"participants": selection.participants, "sessions": selection.sessions}
     return "; ".join(f"only {name} {', '.join(labels)}" for name, labels in said.items() if labels)
-
-
-def _closing_text(
-    visits: Sequence[GroupVisit], rows: Sequence[dict[str, Any]], problems: Sequence[BidsCascadeError], page: Path
-) -> str:
-    """Return how many visits there are of each kind, and by name those that are not as they should be."""
-    counts = Counter(visit.status for visit in visits)
-    lines = [
-        f"{len(visits)} visits: " + ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-    ]
-    for status in STATUSES:
-        if status != "complete":
-            named = [
-                f"{Visit(*visit.unit, images={}).name}: {visit.reason}" for visit in visits if visit.status == status
-            ]
-            lines += _first(named, status)
-    different = [row for row in rows if row.get("processing", 1) != 1]
-    lines += _first([f"{_name(row)}: {_say_processing(row)}" for row in different], "not processed like most")
-    strange = [row for row in rows if "not_in_dataset" in str(row["group_flags"])]
-    lines += _first([_name(row) for row in strange], "with results, but not in the dataset")
-    lines += _first([str(problem) for problem in problems], "in the dataset's tables")
-    return "\n".join([*lines, f"wrote {page} and the tables beside it"])
-
-
-def _first(named: Sequence[str], heading: str) -> list[str]:
-    """Return the first few of a list under a heading, and how many more there are."""
-    if not named:
-        return []
-    more = [f"  and {len(named) - _NAMED} more, see group_lesions.tsv"] if len(named) > _NAMED else []
-    return [f"{heading}:", *(f"  {one}" for one in named[:_NAMED]), *more]
-
-
-def _name(row: dict[str, Any]) -> str:
-    return "_".join(filter(None, (row["participant_id"], row["session_id"])))
-
-
-def _say_processing(row: dict[str, Any]) -> str:
-    return (
-        f"model {row['model_name']} ({row['model_sha256'][:8]}), threshold {row['threshold']:g}, lesions from "
-        f"{row['min_lesion_volume_mm3']:g} mm^3, bids_cascade {row['bids_cascade_version']}"
-    )
 
 
 def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:

@@ -50,6 +50,11 @@ class GroupVisit:
     in_dataset: bool = True
     joined: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Such as ``sub-01_ses-1``."""
+        return "_".join(filter(None, _names(self.unit).values()))
+
 
 def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
     """Return numbers for the combinations of model, options and version among the visits: 1 for the most frequent.

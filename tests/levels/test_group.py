@@ -223,6 +223,11 @@ def test_without_any_results(raw: Path, tmp_path: Path, capsys: pytest.CaptureFi
     ("break_it", "code", "message"),
     [
         (lambda raw: (raw / "dataset_description.json").unlink(), 16, "is not a BIDS dataset"),
+        (
+            lambda raw: (raw / "dataset_description.json").write_text('{"DatasetType": "derivative"}'),
+            16,
+            "is a derivative dataset",
+        ),
         (lambda raw: (raw / "participants.tsv").write_text("participant_id\tage\nsub-01\n"), 65, "line 2 has 1 cells"),
     ],
 )

@@ -38,8 +38,10 @@
   const logScale = (values, from, to) => {
     const positive = values.filter((value) => value > 0);
     const hasZero = positive.length < values.length;
-    const low = Math.log10(positive.length ? Math.min(...positive) : 0.1) - 0.06;
-    const high = Math.log10(positive.length ? Math.max(...positive) : 1) + 0.06;
+    const ends = positive.length ? [Math.min(...positive), Math.max(...positive)].map(Math.log10) : [-1, 0];
+    // However close the values are, room for two ticks.
+    const margin = Math.max(0.06, (0.7 - (ends[1] - ends[0])) / 2);
+    const [low, high] = [ends[0] - margin, ends[1] + margin];
     const start = hasZero ? from + Math.sign(to - from) * 34 : from;
     const zero = from + Math.sign(to - from) * 8;
     const scale = (value) => (value > 0 ? start + ((Math.log10(value) - low) / (high - low)) * (to - start) : zero);
@@ -148,7 +150,8 @@
     svg.append(make("rect", { class: "band", x: from, y: top, width: Math.max(to - from, 1), height: bottom - top }));
     const centre = x(Number(middle));
     svg.append(make("line", { class: "median", x1: centre, x2: centre, y1: top - 6, y2: bottom }));
-    svg.append(make("text", { class: "median-name", x: centre + 6, y: top - 8 }, `median ${round(middle)}`));
+    const side = centre > 0.75 * svg.viewBox.baseVal.width ? { x: centre - 6, "text-anchor": "end" } : { x: centre + 6 };
+    svg.append(make("text", { class: "median-name", y: top - 8, ...side }, `median ${round(middle)}`));
   };
 
   const drawRelation = (holder) => {
