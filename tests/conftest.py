@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def leave_results() -> Callable[..., Path]:
         volumes_mm3: Sequence[float] = (150.0, 40.0, 10.0),
         *,
         brain_ml: float = 1000.0,
-        flags: Mapping[str, str] | None = None,
+        flags: Sequence[str] | None = None,
         warnings: Sequence[str] = (),
         **model: Any,
     ) -> Path:
@@ -67,7 +67,6 @@ def leave_results() -> Callable[..., Path]:
         if flags is not None:
             cell = ";".join(flags) or "n/a"
             (anat / f"{name}_desc-quality_stats.tsv").write_text(f"snr\tquality_flags\n9.5\t{cell}\n")
-            (anat / f"{name}_desc-quality_stats.json").write_text(json.dumps({"QualityFlags": dict(flags)}))
         return anat
 
     return leave

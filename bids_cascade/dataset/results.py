@@ -32,7 +32,6 @@ _STATS_JSON = _ending("stats", ".json", desc="lesions")
 _LESIONS = _ending("dseg", ".tsv", space="T1w", seg="lesions")
 _LESIONS_JSON = _ending("dseg", ".json", space="T1w", seg="lesions")
 _QUALITY = _ending("stats", ".tsv", desc="quality")
-_QUALITY_JSON = _ending("stats", ".json", desc="quality")
 _NEEDED = (_STATS, _STATS_JSON, _LESIONS, _LESIONS_JSON)
 
 
@@ -70,15 +69,15 @@ class VisitResults:
     processing : Processing
     lesions : Tsv
         A row a lesion.
-    quality_flags : mapping of str to str, or None
-        Reasons by flag; None where quality was not judged.
+    quality_flags : tuple of str, or None
+        None where quality was not judged.
     """
 
     stats: Mapping[str, str]
     warnings: tuple[str, ...]
     processing: Processing
     lesions: Tsv
-    quality_flags: Mapping[str, str] | None
+    quality_flags: tuple[str, ...] | None
 
     @property
     def volumes_mm3(self) -> list[float]:
@@ -191,7 +190,7 @@ def _read_once(folder: Path, name: str) -> VisitResults:
     stats_sidecar = _read_object(folder / f"{name}{_STATS_JSON}")
     lesions = read_tsv(folder / f"{name}{_LESIONS}")
     lesions_sidecar = _read_object(folder / f"{name}{_LESIONS_JSON}")
-    quality_flags = _read_quality(folder, name)
+    quality_flags = _read_quality(folder / f"{name}{_QUALITY}")
     processing = _processing(lesions_sidecar, f"{name}{_LESIONS_JSON}")
     version = {"GeneratedByVersion": lesions_sidecar.get("GeneratedByVersion")}
     if _processing({**version, **stats_sidecar}, f"{name}{_STATS_JSON}") != processing:
@@ -222,18 +221,16 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_quality(folder: Path, name: str) -> dict[str, str] | None:
-    """Return reasons by quality flag, or None where quality was not judged."""
+def _read_quality(path: Path) -> tuple[str, ...] | None:
+    """Return the quality flags, or None where quality was not judged."""
     try:
-        rows = read_tsv(folder / f"{name}{_QUALITY}").dicts()
+        rows = read_tsv(path).dicts()
     except MissingInputError:
         return None
     if len(rows) != 1 or "quality_flags" not in rows[0]:
-        raise BadDataError(f"{name}{_QUALITY}: expected one row with a column quality_flags")
+        raise BadDataError(f"{path.name}: expected one row with a column quality_flags")
     cell = rows[0]["quality_flags"]
-    flags = [flag for flag in cell.split(";") if flag] if cell != NOT_AVAILABLE else []
-    reasons = _read_object(folder / f"{name}{_QUALITY_JSON}").get("QualityFlags", {}) if flags else {}
-    return {flag: str(reasons.get(flag, "")) if isinstance(reasons, dict) else "" for flag in flags}
+    return tuple(flag for flag in cell.split(";") if flag and cell != NOT_AVAILABLE)
 
 
 def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:

@@ -80,11 +80,14 @@ def write_group_page(
 
 
 def _links(visits: Tsv, out_dir: Path, page: Path) -> list[str]:
-    """Return for each visit the link to its participant's page, if there is one."""
+    """Return for each visit the link to its place in its participant's page, if there is such a page."""
     there = {entry.name for entry in os.scandir(out_dir)}
-    index = visits.columns.index("participant_id")
-    names = (f"{row[index]}.html" for row in visits.rows)
-    return [relative_url(out_dir / name, page) if name in there else "" for name in names]
+    links = []
+    for row in visits.dicts():
+        names = [row[column] for column in ("participant_id", "session_id") if row[column] != NOT_AVAILABLE]
+        path = out_dir / f"{names[0]}.html"
+        links.append(f"{relative_url(path, page)}#{'_'.join(names)}" if path.name in there else "")
+    return links
 
 
 def _columns(table: Tsv, descriptions: Mapping[str, Any]) -> list[Column]:

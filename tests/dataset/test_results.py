@@ -27,7 +27,7 @@ STATS, LESIONS, QUALITY = "desc-lesions_stats", "space-T1w_seg-lesions_dseg", "d
 
 @pytest.fixture
 def anat(tmp_path: Path, leave_results: Callable[..., Path]) -> Path:
-    return leave_results(tmp_path, NAME, flags={"low_contrast": "1.1, below 1.3"}, warnings=["look"])
+    return leave_results(tmp_path, NAME, flags=["low_contrast", "motion"], warnings=["look"])
 
 
 def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
@@ -41,7 +41,7 @@ def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
     assert found.volumes_mm3 == [150, 40, 10]
     assert found.processing == Processing("tiny", "ab" * 32, 0.5, 10.0, "1.0.0")
     assert found.warnings == ("look",)
-    assert found.quality_flags == {"low_contrast": "1.1, below 1.3"}
+    assert found.quality_flags == ("low_contrast", "motion")
 
 
 def test_results_from_before_quality_was_judged(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
@@ -49,8 +49,8 @@ def test_results_from_before_quality_was_judged(tmp_path: Path, leave_results: C
     found = read_results(tmp_path, ("02", None))
     assert found.quality_flags is None
     assert found.volumes_mm3 == []
-    leave_results(tmp_path, "sub-02", [], flags={})
-    assert read_results(tmp_path, ("02", None)).quality_flags == {}
+    leave_results(tmp_path, "sub-02", [], flags=[])
+    assert read_results(tmp_path, ("02", None)).quality_flags == ()
 
 
 def test_nothing_is_nothing(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_visit_by_hand() -> None:
                 day=date(2020, 2, 1),
                 joined={"age": "40"},
                 warnings=("a", "b"),
-                quality_flags={"one": "why", "two": "why"},
+                quality_flags=("one", "two"),
             )
         ]
     )
