@@ -68,6 +68,11 @@ def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **
     return out_dir / str(path)
 
 
+def visit_record_path(out_dir: Path, visit_name: str) -> Path:
+    """Return the path of the record of how a visit's latest run ended."""
+    return out_dir / "logs" / "visits" / f"{visit_name}.json"
+
+
 def sidecar_path(path: Path) -> Path:
     """Return the path of the JSON sidecar of an image, transform or table."""
     return path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")

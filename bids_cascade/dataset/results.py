@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.derivatives import derivative_path
+from bids_cascade.dataset.derivatives import derivative_path, visit_record_path
 from bids_cascade.dataset.layout import LABEL, Unit
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -139,18 +139,14 @@ def list_being_written(out_dir: Path) -> set[str]:
     return {match[1] for entry in os.scandir(out_dir) if (match := _STAGING.fullmatch(entry.name))}
 
 
-def read_failures(out_dir: Path) -> dict[str, str]:
-    """Return by a visit's name how its last run ended, for those that failed."""
-    last: dict[str, str] = {}
-    for path in sorted(out_dir.glob("logs/*/results.tsv")):
-        try:
-            rows = read_tsv(path).dicts()
-        except BidsCascadeError:
-            continue  # a log is no result: nothing depends on it
-        for row in rows:
-            failed = row.get("exit_code", "0") != "0"
-            last[row.get("visit", "")] = f"{row.get('message', '')} (logs/{path.parent.name})" if failed else ""
-    return {name: message for name, message in last.items() if message}
+def read_latest_end(out_dir: Path, unit: Unit) -> tuple[int, str] | None:
+    """Return how a visit's latest run ended, as exit code and message; None where it has left no word of that."""
+    try:
+        record = _read_object(visit_record_path(out_dir, Visit(*unit, images={}).name))
+    except BidsCascadeError:
+        return None  # a log is no result: nothing depends on it
+    code = record.get("exit_code")
+    return (code, str(record.get("message", ""))) if isinstance(code, int) else None
 
 
 def _labels(folder: Path, prefix: str) -> list[str]:

@@ -11,10 +11,11 @@ from bids_cascade import __version__
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.layout import Unit, list_visits, natural_key, read_raw_description
-from bids_cascade.dataset.results import list_being_written, list_results, read_failures, read_results
+from bids_cascade.dataset.results import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import (
+    OK,
     BidsCascadeError,
     InvalidDatasetError,
     MissingInputError,
@@ -95,7 +96,7 @@ def _read_visits(
     units: Sequence[Unit], images: dict[Unit, set[str]], joined: JoinedColumns, inputs: Inputs
 ) -> list[GroupVisit]:
     """Read what there is of each visit."""
-    failures, being_written = read_failures(inputs.out_dir), list_being_written(inputs.out_dir)
+    being_written = list_being_written(inputs.out_dir)
 
     def read(unit: Unit) -> GroupVisit:
         common: dict[str, Any] = {
@@ -111,7 +112,7 @@ def _read_visits(
             if name in being_written:
                 reason, code = "being written, or a run was killed", TemporaryError.exit_code
                 return GroupVisit(status="incomplete", reason=reason, exit_code=code, **common)
-            status, reason = _why_missing(images.get(unit, set()), failures.get(name))
+            status, reason = _why_missing(images.get(unit, set()), read_latest_end(inputs.out_dir, unit))
             return GroupVisit(status=status, reason=reason, **common)
         except BidsCascadeError as error:
             status = "incomplete" if isinstance(error, TemporaryError) else "unreadable"
@@ -121,12 +122,15 @@ def _read_visits(
         return list(pool.map(read, units))
 
 
-def _why_missing(suffixes: set[str], failure: str | None) -> tuple[str, str]:
+def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tuple[str, str]:
     """Return status and reason of a visit without results."""
     lacking = [sequence for sequence in _NEEDED if sequence not in suffixes]
     if lacking:
         return "missing", f"no {' and no '.join(lacking)} image"
-    return ("failed", failure) if failure else ("missing", "not processed yet")
+    code, message = latest_end or (OK, "")
+    if code in (OK, TemporaryError.exit_code):
+        return "missing", message or "not processed yet"
+    return "failed", message
 
 
 def _write_tables(

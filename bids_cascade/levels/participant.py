@@ -12,7 +12,7 @@ from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK
 from bids_cascade.levels.claim import claimed, find_selected
-from bids_cascade.levels.record import write_record, write_results, write_steps
+from bids_cascade.levels.record import write_record, write_steps
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
@@ -32,7 +32,6 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
     with claimed(visits, run.work_dir) as (ready, refused):
         done = _segment(ready, inputs, config, run, model, log_dir)
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
-        write_results(results, log_dir)
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
     print(format_table(results))

@@ -16,7 +16,6 @@ from bids_cascade import __version__
 from bids_cascade.config import Inputs
 from bids_cascade.dataset.derivatives import write_json, write_tsv
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.levels.results import VisitResult
 from bids_cascade.workflow.run import VisitRun
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
@@ -49,12 +48,6 @@ def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
         {"visit": visit, "step": step, **asdict(one)} for visit, run in runs.items() for step, one in run.steps.items()
     ]
     write_tsv(rows, ["visit", "step", "start_s", "seconds"], folder / "steps.tsv")
-
-
-def write_results(results: Sequence[VisitResult], folder: Path) -> None:
-    """Write how each visit ended, as a table into the log folder: for the group level, and to see what to run again."""
-    rows = [{"visit": result.name, **asdict(result)} for result in results]
-    write_tsv(rows, ["visit", "exit_code", "message", "seconds"], folder / "results.tsv")
 
 
 def versions() -> dict[str, str]:

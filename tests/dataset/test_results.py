@@ -14,7 +14,7 @@ from bids_cascade.dataset.results import (
     Processing,
     list_being_written,
     list_results,
-    read_failures,
+    read_latest_end,
     read_results,
 )
 from bids_cascade.errors import BadDataError, MissingInputError, TemporaryError
@@ -183,17 +183,18 @@ def test_visits_being_written_are_listed(tmp_path: Path) -> None:
     assert list_being_written(tmp_path / "none") == set()
 
 
-def test_the_last_run_says_what_failed(tmp_path: Path) -> None:
-    for run, rows in {
-        "20260101T000000_1": ["sub-01\t65\tno good", "sub-02\t65\tno good"],
-        "20260102T000000_1": ["sub-02\t0\tn/a", "sub-03\t1\tcrashed"],
-    }.items():
-        folder = tmp_path / "logs" / run
-        folder.mkdir(parents=True)
-        (folder / "results.tsv").write_text("\n".join(["visit\texit_code\tmessage", *rows]) + "\n")
-    (tmp_path / "logs" / "20260103T000000_1").mkdir()
-    (tmp_path / "logs" / "20260103T000000_1" / "results.tsv").touch()
-    assert read_failures(tmp_path) == {
-        "sub-01": "no good (logs/20260101T000000_1)",
-        "sub-03": "crashed (logs/20260102T000000_1)",
-    }
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, None),
+        ('{"exit_code": 65, "message": "no good"}', (65, "no good")),
+        ('{"exit_code": 0}', (0, "")),
+        ('{"message": "no code"}', None),
+        ("{", None),
+    ],
+)
+def test_how_the_latest_run_ended(tmp_path: Path, content: str | None, expected: tuple[int, str] | None) -> None:
+    if content is not None:
+        (tmp_path / "logs" / "visits").mkdir(parents=True)
+        (tmp_path / "logs" / "visits" / f"{NAME}.json").write_text(content)
+    assert read_latest_end(tmp_path, UNIT) == expected

@@ -168,18 +168,24 @@ def test_other_models_thresholds_and_versions_are_named(
     assert [row["processing"] for row in lesions] == ["1"] * 5 + ["2", "3"]
 
 
-def test_a_failed_visit_is_told_from_one_that_was_not_run(raw: Path, out: Path) -> None:
-    folder = out / "logs" / "20260101T000000_1"
-    folder.mkdir(parents=True)
-    runs = ["sub-04_ses-1\t66\tnot processed: no FLAIR image", "sub-03_ses-1\t65\tFAILED: it is cut off"]
-    (folder / "results.tsv").write_text("\n".join(["visit\texit_code\tmessage", *runs]) + "\n")
+@pytest.mark.parametrize(
+    ("visit", "code", "message", "status"),
+    [
+        ("sub-03_ses-1", 65, "FAILED: it is cut off", "failed"),
+        ("sub-03_ses-1", 75, "not finished: the run was stopped", "missing"),
+        ("sub-04_ses-1", 66, "no FLAIR image", "missing"),
+    ],
+)
+def test_a_failed_visit_is_told_from_one_that_was_not_run(
+    raw: Path, out: Path, visit: str, code: int, message: str, status: str
+) -> None:
+    record = out / "logs" / "visits" / f"{visit}.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"exit_code": code, "message": message}))
     for path in (out / "sub-03" / "ses-1" / "anat").iterdir():
         path.unlink()
     assert group(raw, out) == 0
-    found = rows(out)
-    assert found["sub-03_ses-1"]["status"] == "failed"
-    assert found["sub-03_ses-1"]["status_reason"] == "FAILED: it is cut off (logs/20260101T000000_1)"
-    assert found["sub-04_ses-1"]["status"] == "missing"
+    assert (rows(out)[visit]["status"], rows(out)[visit]["status_reason"]) == (status, message)
 
 
 def test_results_of_a_visit_that_the_dataset_does_not_have(
