@@ -30,7 +30,7 @@ RANKS = {
 SIDEWAYS = {("models", "imaging"), ("models", "lesions")}
 """Imports between neighbours that are meant: model files are written with imaging's atomic writer."""
 
-HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}}
+HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}, "jinja2": {"report"}}
 CASCADE_MAY_IMPORT = {"numpy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)
 
 
