@@ -28,7 +28,7 @@ from bids_cascade.config import (
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
 from bids_cascade.workflow.workers import prepare_workers
 
-LEVELS = ("participant", "train")
+LEVELS = ("participant", "group", "train")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -176,6 +176,10 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
+    if options.analysis_level == "group":
+        from bids_cascade.levels.group import run_group
+
+        return run_group(inputs)
     if options.analysis_level == "train" and not options.labels:
         raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
     run = _make_run(options, inputs)
