@@ -15,7 +15,7 @@ from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.record import write_record, write_steps
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
-from bids_cascade.workflow.outputs import OutputPlan, read_stats
+from bids_cascade.workflow.outputs import OutputPlan, has_outputs, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
 from bids_cascade.workflow.visit import Preprocessing, needed_sequences, segmentation_graph
 
@@ -36,6 +36,26 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
     print(format_table(results))
     return exit_code_of(results)
+
+
+def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
+    """Return the labels of the participants with at least one complete visit; nothing is written.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    config : ParticipantConfig
+    unfinished : bool
+        Leave out those whose results, from this model and these thresholds, are all there.
+    """
+    model = load_model(config.model or PACKAGED_MODEL)
+    visits = find_selected(inputs, model.model.cascade.config.sequences)
+    wanted = [
+        visit
+        for visit in visits
+        if not visit.missing and not (unfinished and has_outputs(_plan(visit, inputs, config, model)))
+    ]
+    return list(dict.fromkeys(visit.participant for visit in wanted))
 
 
 def _segment(

@@ -16,6 +16,7 @@ from typing import Any
 from bids_cascade.config import RunConfig
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import UsageError
+from bids_cascade.folders import CACHE
 
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
@@ -182,7 +183,7 @@ def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
         shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
     (work_dir / "bids_cascade" / "resource_monitor.json").unlink(missing_ok=True)
-    shutil.rmtree(work_dir / "bids_cascade_matplotlib", ignore_errors=True)
+    shutil.rmtree(work_dir / CACHE, ignore_errors=True)
     for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir):
         with suppress(OSError):
             folder.rmdir()
