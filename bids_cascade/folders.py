@@ -133,9 +133,10 @@ def _environment(work_dir: Path, temporary: str) -> dict[str, str]:
             folder.mkdir(parents=True, exist_ok=True)
             variables[name] = str(folder)
     try:
-        getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as containers have
-        variables["USER"] = f"uid{os.getuid()}"
+        user = f"uid{os.getuid()}"
+    variables["LOGNAME"] = user  # nipype's plugin for Slurm asks for no other
     return variables
 
 

@@ -45,6 +45,9 @@ def unfinished_result(name: str, run: VisitRun) -> VisitResult:
     """Return the row of a visit whose workflow failed or was stopped before its end."""
     if run.failure:
         return VisitResult(name, run.failure.exit_code, f"FAILED: {run.failure.message}")
+    if run.handed_over:
+        message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
+        return VisitResult(name, TemporaryError.exit_code, message)
     return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
 
 

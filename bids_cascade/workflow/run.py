@@ -23,6 +23,7 @@ os.environ.setdefault("NIPYPE_NO_ET", "1")
 
 import nipype
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.utils import profiler
 
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
@@ -59,11 +60,14 @@ class VisitRun:
     failure : Failure or None
     finished : bool
         Whether all of its steps are done.
+    handed_over : bool
+        Whether a batch system has taken its steps and goes on by itself.
     """
 
     steps: dict[str, StepRun] = field(default_factory=dict)
     failure: Failure | None = None
     finished: bool = False
+    handed_over: bool = False
 
     @property
     def seconds(self) -> float:
@@ -155,8 +159,10 @@ def run_graphs(
             for slug in progress.steps_left:
                 progress.visits[slug].failure = failure_of(f"{type(error).__name__}: {error}")
     else:
+        # nipype's plugins for whole graphs, such as SLURMGraph, come back as soon as all jobs are in the queue.
+        handed_over = isinstance(plugin, GraphPluginBase)
         for slug in steps:
-            progress.visits[slug].finished = True
+            progress.visits[slug].handed_over, progress.visits[slug].finished = handed_over, not handed_over
     return {slug: progress.visits[slug] for slug in steps}
 
 
@@ -251,7 +257,10 @@ def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> 
     if run.plugin_file is not None:
         return _plugin_from_file(run.plugin_file, callback)
     if run.mem_gb < largest_need_gb:
-        raise UsageError(f"a visit needs {largest_need_gb:g} GB of memory, {run.mem_gb:g} GB are given; raise --mem-gb")
+        raise UsageError(
+            f"a visit needs {largest_need_gb:g} GB of memory, there are {run.mem_gb:.2g} GB; raise --mem-gb, or what "
+            "the job or container may use"
+        )
     return ResilientMultiProcPlugin(
         {
             "n_procs": run.n_procs,
