@@ -14,10 +14,14 @@ if [ -z "$label" ]; then
     exit 66
 fi
 
-# The app reads its limits from the job; Apptainer's --cleanenv would keep them from it.
+# The app reads its limits from the job; --cleanenv of Apptainer and Singularity would keep them from it.
+case ${BIDS_CASCADE:-} in
+singularity\ *) prefix=SINGULARITYENV ;;
+*) prefix=APPTAINERENV ;;
+esac
 for name in SLURM_CPUS_PER_TASK SLURM_CPUS_ON_NODE SLURM_MEM_PER_NODE SLURM_MEM_PER_CPU CUDA_VISIBLE_DEVICES; do
     if [ -n "${!name+set}" ]; then
-        export "APPTAINERENV_$name=${!name}"
+        export "${prefix}_$name=${!name}"
     fi
 done
 

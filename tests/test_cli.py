@@ -58,6 +58,11 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--min-lesion-volume-mm3", "x"], 64, "not negative, found `x`"),
         (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
+        (
+            ["{bids}", "{out}", "train", "--labels", "m", "--list-participants", "all"],
+            64,
+            "--list-participants goes with the participant level",
+        ),
         (["{bids}", "{out}", "train", "--labels", "m", "--sequences", "T1w"], 64, "--sequences needs FLAIR"),
         (
             ["{bids}", "{out}", "participant", "--bids-filter-file", "none.json"],

@@ -113,7 +113,7 @@ for sequence in T1w FLAIR; do
 done
 expect "when it is mended, on a node with a GPU" 0 "participants: 1, in job array" submit --gpu
 check "all have results" have_results "$results" 01 02 03
-expect "Slurm handed the GPU out" 0 gres/gpu scontrol show job
+expect "Slurm handed the GPU out" 0 gres:gpu:1 scontrol show job
 expect "then nothing is left to submit" 0 "none is left to process" submit
 
 PYTHON=${PYTHON:-python3}
