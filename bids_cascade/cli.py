@@ -26,6 +26,7 @@ from bids_cascade.config import (
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, UnknownLevelError, UsageError
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
+from bids_cascade.workflow.workers import prepare_workers
 
 LEVELS = ("participant", "train")
 
@@ -181,6 +182,7 @@ def _run_level(options: argparse.Namespace) -> int:
         return _print_participants(options, inputs)
     run = _make_run(options, inputs)
     with contained(run.work_dir):
+        prepare_workers()
         if options.analysis_level == "train":
             train_config = _make_train(options)
             from bids_cascade.levels.train import run_train

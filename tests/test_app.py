@@ -141,7 +141,7 @@ def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
     probability = np.asarray(image("space-T1w_label-L_probseg").dataobj)
     assert probability.min() >= 0
     assert probability.max() <= 1
-    config = load_model(PACKAGED_MODEL).model.cascade.config
+    config = load_model(PACKAGED_MODEL).header.cascade
     assert (probability[lesion] >= config.threshold).all()
     voxel_mm3 = abs(np.linalg.det(mask.affine[:3, :3]))
     header, *rows = (anat(out) / "sub-01_space-T1w_seg-lesions_dseg.tsv").read_text().splitlines()
@@ -172,7 +172,7 @@ def test_sidecars_say_where_it_comes_from(done) -> None:
     model = load_model(PACKAGED_MODEL)
     assert sidecar["Type"] == "Lesion"
     assert sidecar["ModelSHA256"] == model.sha256
-    assert sidecar["Threshold"] == model.model.cascade.config.threshold
+    assert sidecar["Threshold"] == model.header.cascade.threshold
     assert sidecar["SpatialReference"] == "bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"
     probability = json.loads((anat(out) / "sub-01_space-FLAIR_label-L_probseg.json").read_text())
     assert probability["Sources"] == [f"bids:raw:sub-01/anat/sub-01_{suffix}.nii.gz" for suffix in ("T1w", "FLAIR")]
@@ -224,7 +224,7 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
         "tiny_curves.tsv",
     ]
     stored = load_model(out / "models" / "tiny.safetensors")
-    assert stored.model.provenance["training_subjects"] == ["01"]
+    assert stored.header.provenance["training_subjects"] == ["01"]
     assert stored.sha256 in (out / "models" / "tiny.md").read_text()
     assert len((out / "models" / "tiny_curves.tsv").read_text().splitlines()) == 1 + 2 * 2
     first = stored.path.read_bytes()

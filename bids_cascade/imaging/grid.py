@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bids_cascade.imaging.images import mask_of
 
 _INTEGER_TOLERANCE = 1e-2
+_PARALLEL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +144,17 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
 def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which grid points, mapped by `to_voxels`, lie within the outer faces of an image's voxels."""
     i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
-    inside = np.ones(shape, dtype=bool)
+    # A line of grid points along the first axis is inside from one index to another: an image is convex.
+    first, last = np.zeros((1, *shape[1:])), np.full((1, *shape[1:]), shape[0] - 1.0)
     for row, size in zip(to_voxels, image_shape, strict=False):
-        position = row[0] * i + row[1] * j + row[2] * k + row[3]
-        inside &= (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
-    return inside
+        rest = row[1] * j + row[2] * k + row[3]
+        low, high = -0.5 - 1e-6 - rest, size - 0.5 + 1e-6 - rest
+        if abs(row[0]) < _PARALLEL:
+            last = np.where((low <= 0) & (high >= 0), last, -1)
+        else:
+            ends = low / row[0], high / row[0]
+            first, last = np.maximum(first, np.minimum(*ends)), np.minimum(last, np.maximum(*ends))
+    return np.asarray((i >= first) & (i <= last))
 
 
 def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> bool:

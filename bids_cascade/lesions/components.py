@@ -98,14 +98,12 @@ def lesion_table(
     list of Lesion
         In the order of their labels.
     """
-    numbers = np.arange(1, labels.max(initial=0) + 1)
-    if not len(numbers):
-        return []
-    voxel_volume_mm3 = abs(np.linalg.det(affine[:3, :3]))
-    counts = np.bincount(labels.ravel())[1:]
-    centres = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)) @ affine[:3, :3].T + affine[:3, 3]
-    means = ndimage.mean(probability, labels, numbers)
-    return [
-        Lesion(int(number), float(count * voxel_volume_mm3), float(x), float(y), float(z), float(mean))
-        for number, count, (x, y, z), mean in zip(numbers, counts, centres, means, strict=True)
-    ]
+    voxel_volume_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    lesions = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == number
+        voxels = np.argwhere(inside) + [edge.start for edge in box]
+        x, y, z = (affine[:3, :3] @ voxels.mean(axis=0) + affine[:3, 3]).tolist()
+        mean = float(probability[box][inside].mean(dtype=np.float64))
+        lesions.append(Lesion(number, len(voxels) * voxel_volume_mm3, x, y, z, mean))
+    return lesions

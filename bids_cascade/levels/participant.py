@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger(__name__)
 def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -> int:
     """Segment every selected visit that has the sequences the model needs; return the exit code."""
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.model.cascade.config.sequences)
+    visits = find_selected(inputs, model.header.cascade.sequences)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
@@ -49,7 +49,7 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
         Leave out those whose results, from this model and these thresholds, are all there.
     """
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.model.cascade.config.sequences)
+    visits = find_selected(inputs, model.header.cascade.sequences)
     wanted = [
         visit
         for visit in visits
@@ -67,7 +67,7 @@ def _segment(
     log_dir: Path,
 ) -> dict[str, VisitResult]:
     """Run the workflow on the visits; return how each ended."""
-    cascade = model.model.cascade.config
+    cascade = model.header.cascade
     how = Preprocessing(
         sequences=cascade.sequences,
         voxel_size_mm=cascade.voxel_size_mm,
@@ -83,13 +83,13 @@ def _segment(
 
 
 def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
-    cascade = model.model.cascade.config.with_choices(config.threshold, config.min_lesion_volume_mm3)
+    cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
     return OutputPlan(
         visit=replace(visit, images=ordered),
         bids_dir=inputs.bids_dir,
         out_dir=inputs.out_dir,
-        model_name=model.model.name,
+        model_name=model.header.name,
         model_sha256=model.sha256,
         threshold=cascade.threshold,
         min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,

@@ -94,8 +94,8 @@ def _prepare(
         data = LabelledVisit(
             subject=visit.participant,
             channels=np.load(channels / "channels.npy", mmap_mode="r"),
-            brain=mask_of(nib.Nifti1Image.from_filename(channels / "brain.nii.gz")),
-            lesion=mask_of(nib.Nifti1Image.from_filename(lesion / "lesion.nii.gz")),
+            brain=mask_of(nib.Nifti1Image.from_filename(channels / "brain.nii")),
+            lesion=mask_of(nib.Nifti1Image.from_filename(lesion / "lesion.nii")),
         )
         prepared.append(_Prepared(visit.name, data))
     return runs, prepared

@@ -64,8 +64,8 @@ class FindBrain(Step):
         from bids_cascade.imaging.images import load_image, save_image
 
         found = brain_mask(load_image(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
-        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii.gz", np.uint8)
-        return {"mask": str(folder / "mask.nii.gz"), "method": found.method}
+        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii", np.uint8)
+        return {"mask": str(folder / "mask.nii"), "method": found.method}
 
 
 class RegisterInputSpec(StepInputSpec):
@@ -125,8 +125,8 @@ class CorrectBias(Step):
         image, mask = load_image(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
         to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
         corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
-        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii.gz", np.float32)
-        return {"corrected": str(folder / "corrected.nii.gz")}
+        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
+        return {"corrected": str(folder / "corrected.nii")}
 
 
 class StackChannelsInputSpec(StepInputSpec):
@@ -159,8 +159,8 @@ class StackChannels(Step):
             images, transforms, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.voxel_size_mm
         )
         np.save(folder / "channels.npy", channels)
-        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii.gz", np.uint8)
-        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii.gz")}
+        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)
+        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii")}
 
 
 class SegmentInputSpec(StepInputSpec):
@@ -188,16 +188,16 @@ class Segment(Step):
 
         from bids_cascade.cascade.cascade import segment
         from bids_cascade.imaging.images import mask_of, save_image
-        from bids_cascade.models.store import load_model
+        from bids_cascade.models.store import load_cascade
 
         torch.set_num_threads(self.inputs.n_threads)
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
-        cascade = load_model(Path(self.inputs.model)).model.cascade
+        cascade = load_cascade(Path(self.inputs.model))
         found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), device=self.inputs.device)
         outputs = {"probability": found.final, "first_probability": found.first}
         for name, values in outputs.items():
-            save_image(values, brain.affine, folder / f"{name}.nii.gz", np.float32)
-        return {name: str(folder / f"{name}.nii.gz") for name in outputs}
+            save_image(values, brain.affine, folder / f"{name}.nii", np.float32)
+        return {name: str(folder / f"{name}.nii") for name in outputs}
 
 
 class MoveLabelInputSpec(StepInputSpec):
@@ -226,8 +226,8 @@ class MoveLabel(Step):
         for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
             if same_grid(label, nib.Nifti1Image.from_filename(path)):
                 lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
-                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii.gz", np.uint8)
-                return {"lesion": str(folder / "lesion.nii.gz")}
+                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii", np.uint8)
+                return {"lesion": str(folder / "lesion.nii")}
         names = " or ".join(Path(path).name for path in self.inputs.images)
         raise BadDataError(
             f"{self.inputs.label}: the mask, {label.shape}, is on the grid of no image of its visit; "
