@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bids_cascade.errors import OutputError, UsageError
@@ -103,11 +103,12 @@ def contained(work_dir: Path) -> Iterator[None]:
         The folder's name is too long, and the system has no temporary folder.
     """
     before = dict(os.environ)
-    if system_temporary() is not None:
-        multiprocessing.util.get_temp_dir()  # chosen here and now: sockets need a short path
     temporary = tempfile.mkdtemp(prefix="tmp_", dir=work_dir)
-    if system_temporary() is None and len(temporary) > _LONGEST_SOCKET_FOLDER:
-        os.rmdir(temporary)
+    sockets_inside = system_temporary() is None
+    if not sockets_inside:
+        multiprocessing.util.get_temp_dir()  # chosen here and now: sockets need a short path
+    elif len(temporary) > _LONGEST_SOCKET_FOLDER:
+        _remove(work_dir, temporary)
         raise OutputError(
             f"the work folder's name is too long by {len(temporary) - _LONGEST_SOCKET_FOLDER} characters where the "
             f"system's temporary folder can't be written to: {work_dir}; choose a shorter one with -w"
@@ -117,10 +118,21 @@ def contained(work_dir: Path) -> Iterator[None]:
         tempfile.tempdir = None  # forget the folder found before
         yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if sockets_inside:
+            # multiprocessing lets go of its sockets when the process ends, with priority -100.
+            multiprocessing.util.Finalize(None, _remove, (work_dir, temporary), exitpriority=-200)
+        else:
+            _remove(work_dir, temporary)
         os.environ.clear()
         os.environ.update(before)
         tempfile.tempdir = None
+
+
+def _remove(work_dir: Path, temporary: str) -> None:
+    """Remove the temporary folder, and the work folder if nothing is left in it."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    with suppress(OSError):
+        work_dir.rmdir()
 
 
 def _environment(work_dir: Path, temporary: str) -> dict[str, str]:

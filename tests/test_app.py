@@ -332,6 +332,7 @@ def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -
     assert main([*arguments, "--participant-label", "01", "--clean-workdir"]) == 0
     assert (work / "mine.txt").exists()
     assert not (work / "bids_cascade" / "sub_01").exists()
+    assert not list(work.glob("tmp_*"))
     assert anat(tmp_path / "out").is_dir()
 
 

@@ -120,28 +120,44 @@ def test_a_name_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
     long.mkdir()
     with pytest.raises(OutputError, match="too long by 1 characters"), contained(long):
         pass
-    fits = long.rename(long.with_name(long.name[1:]))
+    fits = long.with_name(long.name[1:])
+    fits.mkdir()
     with contained(fits):
         assert len(os.environ["TMPDIR"]) == 75
     shutil.rmtree(short)
 
 
-def test_processes_can_be_started_below_a_long_folder(tmp_path: Path) -> None:
-    work = tmp_path / ("w" * 120)
-    work.mkdir()
-    code = """
-import multiprocessing, sys, tempfile
+START = """
+import multiprocessing, os, sys, tempfile
 from pathlib import Path
-from bids_cascade.folders import contained
+from bids_cascade import folders
 if __name__ == "__main__":
-    with contained(Path(sys.argv[1])), multiprocessing.get_context("forkserver").Pool(1) as pool:
+    if sys.argv[2] == "none":
+        folders.system_temporary = lambda: None
+    with folders.contained(Path(sys.argv[1])), multiprocessing.get_context("forkserver").Pool(1) as pool:
         print(pool.apply(tempfile.gettempdir))
 """
-    script = tmp_path / "start.py"
-    script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": str(Path(folders.__file__).parent.parent)}
-    done = subprocess.run(
-        [sys.executable, str(script), str(work)], env=environment, capture_output=True, text=True, check=False
-    )
+
+
+@pytest.mark.parametrize(("n_characters", "system"), [(120, "some"), (5, "none")])
+def test_processes_can_be_started_and_leave_nothing(repository: Path, n_characters: int, system: str) -> None:
+    short = Path(tempfile.mkdtemp())
+    script, work = short / "start.py", short / ("w" * n_characters)
+    script.write_text(START)
+    work.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    command = [sys.executable, str(script), str(work), system]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert Path(done.stdout.strip()).parent == work
+    assert [path.name for path in work.iterdir()] == [folders.CACHE]
+    shutil.rmtree(short)
+
+
+def test_an_empty_work_folder_goes(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    with contained(work):
+        shutil.rmtree(work / folders.CACHE)
+    assert not work.exists()

@@ -32,7 +32,7 @@ _PATTERNS = (
     _STEM + "_from-{from}_to-{to}_mode-{mode}_{suffix<xfm>}{extension<.txt|.mat|.h5|.json>}",
     _STEM + "_desc-{desc}_{suffix<stats>}{extension<.tsv|.json>}",
 )
-_BIDSIGNORE = ("*.html", "logs/", "work/", "figures", "*_xfm.*", "*_stats.tsv", "*_stats.json", "group_*")
+_BIDSIGNORE = ("*.html", "logs/", "work", "figures", "*_xfm.*", "*_stats.tsv", "*_stats.json", "group_*")
 
 
 def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **entities: str) -> Path:
