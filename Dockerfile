@@ -31,13 +31,13 @@ RUN pip install --require-hashes --no-deps --no-build-isolation --requirement re
     && find /usr/local/lib -type d -path '*-packages/*/tests' -prune -exec rm -r {} +
 
 COPY . ./
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
 RUN pip install --no-deps --no-build-isolation --editable . \
     && python -m compileall -q bids_cascade \
     && chmod -R a+rX .
 
-ARG VERSION=unknown
-ARG REVISION=unknown
-ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="bids_cascade" \
     org.opencontainers.image.description="BIDS App that segments white-matter lesions of multiple sclerosis" \
     org.opencontainers.image.licenses="Apache-2.0" \

@@ -27,6 +27,8 @@ documented() {
 results=$SCRATCH/results work=$SCRATCH/work
 own_folder "$results"
 own_folder "$work"
+# Intermediate results of the same participant are at hand: what counts here is the command line.
+cp -a "$out/work" "$results/"
 # The image was just built with these layers, so this is quick, and what was tested stays what it was.
 check "README: docker build" documented README.md docker-build "$repository"
 build >>"$log" 2>&1
