@@ -95,6 +95,7 @@ def test_files_of_others_follow_their_published_schemas(repository: Path, schema
     [
         *("run.py", ".ci/run", "requirements/lock.sh", "hpc/submit.sh", "hpc/slurm_array.sh", "hpc/slurm_group.sh"),
         *("tests/container/run.sh", "tests/container/base_image.sh"),
+        *("tests/container/imitation/docker", "tests/container/imitation/apptainer"),
     ],
 )
 def test_scripts_are_executable(repository: Path, name: str) -> None:
