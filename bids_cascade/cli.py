@@ -134,6 +134,11 @@ def _add_segmentation(group: Any) -> None:
         help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any case",
     )
     group.add_argument(
+        "--half-precision",
+        action="store_true",
+        help="networks in half precision: faster on a GPU or a processor with bfloat16; a few voxels change",
+    )
+    group.add_argument(
         "--random-seed", type=_seed, default=0, metavar="N", help="seed of all that is random (default: 0)"
     )
 
@@ -211,6 +216,7 @@ def _make_participant(options: argparse.Namespace) -> ParticipantConfig:
         min_lesion_volume_mm3=options.min_lesion_volume_mm3,
         skull_strip=options.skull_strip,
         seed=options.random_seed,
+        half_precision=options.half_precision,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 
@@ -44,9 +45,7 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
     return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
-def model_grid(
-    reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float = 1.0, margin_mm: float = 10.0
-) -> Grid:
+def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float) -> Grid:
     """Isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
 
     Voxel centres lie whole multiples of `voxel_size_mm` from the reference's first voxel, so that a reference which
@@ -118,9 +117,15 @@ def resample(
     data = np.asarray(image.dataobj)
     if _maps_voxel_onto_voxel(to_voxels, grid.shape):
         return _image(_copy(data, to_voxels, grid.shape), grid)
-    moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
-    resampled = resample_from_to(moved, (grid.shape, grid.affine), order=order, mode="nearest")
-    return _image(np.where(_inside(to_voxels, grid.shape, data.shape), resampled.dataobj, 0).astype(data.dtype), grid)
+    result = np.zeros(grid.shape, data.dtype)
+    box = _box_around(to_voxels, grid.shape, data.shape)
+    shape = tuple(edge.stop - edge.start for edge in box)
+    if all(shape):
+        start = from_matvec(np.eye(3), [edge.start for edge in box])
+        moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
+        resampled = resample_from_to(moved, (shape, grid.affine @ start), order=order, mode="nearest")
+        result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), resampled.dataobj, 0)
+    return _image(result, grid)
 
 
 def fraction_inside(
@@ -139,6 +144,17 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
     image = nib.Nifti1Image(data, grid.affine, dtype=data.dtype)
     image.header.set_xyzt_units("mm")
     return image
+
+
+def _box_around(
+    to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]
+) -> tuple[slice, ...]:
+    """Return the part of a grid of `shape` that holds an image, the image's voxels being `to_voxels` of the grid's."""
+    corners = np.array(list(product(*((-0.5, n - 0.5) for n in image_shape))))
+    on_grid = apply_affine(np.linalg.inv(to_voxels), corners)
+    starts = np.clip(np.floor(on_grid.min(axis=0)).astype(int), 0, shape)
+    stops = np.clip(np.ceil(on_grid.max(axis=0)).astype(int) + 1, 0, shape)
+    return tuple(slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True))
 
 
 def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -48,11 +48,16 @@ def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     n : int
         Number of lesions.
     """
-    found, n = ndimage.label(mask, _TOUCHING)
+    labels = np.zeros(mask.shape, np.int32)
+    if not mask.any():
+        return labels, 0
+    (box,) = ndimage.find_objects(mask.view(np.uint8))  # around all lesions: most of a head has none
+    found, n = ndimage.label(mask[box], _TOUCHING)
     sizes = np.bincount(found.ravel(), minlength=n + 1)[1:]
     rank = np.zeros(n + 1, np.int32)
     rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, n + 1)
-    return rank[found], int(n)
+    labels[box] = rank[found]
+    return labels, int(n)
 
 
 def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:

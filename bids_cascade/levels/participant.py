@@ -17,7 +17,7 @@ from bids_cascade.levels.results import VisitResult, exit_code_of, format_table,
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.workflow.outputs import OutputPlan, has_outputs, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
-from bids_cascade.workflow.visit import Preprocessing, needed_sequences, segmentation_graph
+from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequences, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -75,8 +75,9 @@ def _segment(
         seed=config.seed,
         omp_nthreads=run.omp_nthreads,
     )
+    networks = Networks(model.path, run.device, config.half_precision)
     plans = [_plan(visit, inputs, config, model) for visit in visits]
-    graphs = [segmentation_graph(plan.visit, how, model.path, run.device, plan) for plan in plans]
+    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
     runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
     write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
     return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, segment, train_cascade
+from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
@@ -178,7 +180,7 @@ def _write_model(
 def _figures(cascade: Cascade, one: _Prepared, device: str) -> dict[str, Any]:
     """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
     config = cascade.config
-    found = segment(cascade, np.asarray(one.data.channels), one.data.brain, device=device)
+    found = segment(cascade, np.asarray(one.data.channels), one.data.brain, partial(dense_probability, device=device))
     volume_mm3 = config.voxel_size_mm**3
     mask = lesion_mask(found.final, config.threshold, volume_mm3, config.min_lesion_volume_mm3)
     scores = lesion_wise(one.data.lesion, mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ class SegmentInputSpec(StepInputSpec):
     channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
     brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
     model = File(exists=True, mandatory=True, desc="model file")
+    half_precision = traits.Bool(False, usedefault=True, desc="compute in half precision")
     device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="tells nipype to count this node's GPU")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads")
@@ -187,13 +189,15 @@ class Segment(Step):
         import torch
 
         from bids_cascade.cascade.cascade import segment
+        from bids_cascade.cascade.inference import dense_probability
         from bids_cascade.imaging.images import mask_of, save_image
         from bids_cascade.models.store import load_cascade
 
         torch.set_num_threads(self.inputs.n_threads)
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
         cascade = load_cascade(Path(self.inputs.model))
-        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), device=self.inputs.device)
+        engine = partial(dense_probability, device=self.inputs.device, half=self.inputs.half_precision)
+        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), engine)
         outputs = {"probability": found.final, "first_probability": found.first}
         for name, values in outputs.items():
             save_image(values, brain.affine, folder / f"{name}.nii", np.float32)

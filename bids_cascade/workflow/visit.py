@@ -50,6 +50,24 @@ class Preprocessing:
     omp_nthreads: int = 1
 
 
+@dataclass(frozen=True)
+class Networks:
+    """Which networks look at a visit, and how.
+
+    Attributes
+    ----------
+    model : Path
+        Model file.
+    device : str
+        A torch device.
+    half_precision : bool
+    """
+
+    model: Path
+    device: str = "cpu"
+    half_precision: bool = False
+
+
 def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
     """Return what a visit must have: the T1w image, in which the brain is found, then the model's others."""
     return ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
@@ -87,12 +105,17 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     return graph
 
 
-def segmentation_graph(visit: Visit, how: Preprocessing, model: Path, device: str, plan: OutputPlan) -> Workflow:
+def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, plan: OutputPlan) -> Workflow:
     """Return the graph of a visit from raw images to derivatives."""
     graph = preprocessing_graph(visit, how)
     brain, channels = graph.get_node("brain"), graph.get_node("channels")
-    on_gpu = device != "cpu"
-    segment = _node(Segment(model=str(model.absolute()), device=device, use_gpu=on_gpu), "cascade", how.omp_nthreads)
+    segment = Segment(
+        model=str(networks.model.absolute()),
+        half_precision=networks.half_precision,
+        device=networks.device,
+        use_gpu=networks.device != "cpu",
+    )
+    segment = _node(segment, "cascade", how.omp_nthreads)
     write = _node(WriteOutputs(plan=plan), "outputs")
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
