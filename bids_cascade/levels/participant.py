@@ -10,11 +10,12 @@ from pathlib import Path
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK
+from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
-from bids_cascade.levels.record import write_record, write_steps
+from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
+from bids_cascade.report.participant import write_participant_page
 from bids_cascade.workflow.outputs import OutputPlan, has_outputs, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequences, segmentation_graph
@@ -34,6 +35,11 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
+        # Of a visit that another run works on, that run says how it ended.
+        in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
+        ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
+        write_visit_records(ended, inputs, log_dir)
+        results = _write_pages(visits, results, inputs.out_dir)
     print(format_table(results))
     return exit_code_of(results)
 
@@ -83,6 +89,20 @@ def _segment(
     return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
 
 
+def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
+    """Write a page for each participant; return the results, with a warning where that failed."""
+    failed = {}
+    for participant in dict.fromkeys(visit.participant for visit in visits):
+        try:
+            write_participant_page(out_dir, participant)
+        except BidsCascadeError as error:
+            failed[participant] = f"no page: {error}"
+    return [
+        result.with_warning(failed[visit.participant]) if visit.participant in failed else result
+        for visit, result in zip(visits, results, strict=True)
+    ]
+
+
 def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
     cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
@@ -94,6 +114,17 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
         model_sha256=model.sha256,
         threshold=cascade.threshold,
         min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,
+        gate_probability=cascade.gate_probability,
+        provenance={
+            "Sequences": cascade.sequences,
+            "CandidateSequence": cascade.candidate_sequence,
+            "CandidateZ": cascade.candidate_z,
+            "GateProbability": cascade.gate_probability,
+            "VoxelSize": cascade.voxel_size_mm,
+            "VoxelSizeUnits": "mm",
+            "RandomSeed": config.seed,
+            "SoftwareVersions": versions(),
+        },
     )
 
 
@@ -103,6 +134,8 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
     if stats is None:
         return unfinished_result(name, done)
     row, warnings = stats
+    if done.failure:
+        warnings = [*warnings, f"no report: {done.failure.message}"]
     for warning in warnings:
         _LOGGER.warning("%s: %s", name, warning)
     return VisitResult(
@@ -111,4 +144,5 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
         n_lesions=int(row["n_lesions"]),
         volume_ml=float(row["lesion_volume_t1w_ml"]),
         seconds=done.seconds,
+        crash_reports=tuple(done.crash_reports),
     )

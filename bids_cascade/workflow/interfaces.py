@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,8 @@ class WriteOutputsInputSpec(StepInputSpec):
 
 class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
     stats = File(exists=True, desc="table of the visit's volumes, written last")
+    lesion = File(exists=True, desc="lesion mask on the grid of the image it is shown on")
+    lesions = File(exists=True, desc="table of the visit's lesions")
 
 
 class WriteOutputs(Step):
@@ -272,7 +275,76 @@ class WriteOutputs(Step):
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
         )
-        return {"stats": str(write_outputs(self.inputs.plan, images))}
+        return {name: str(path) for name, path in asdict(write_outputs(self.inputs.plan, images)).items()}
+
+
+class DrawReportInputSpec(StepInputSpec):
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    raw = InputMultiObject(File(exists=True), mandatory=True, desc="raw images, the T1w image first")
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
+    gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
+    shown = traits.Str(mandatory=True, desc="sequence to show the lesions on")
+    lesion = File(exists=True, mandatory=True, desc="lesion mask on the grid of that sequence")
+    lesions = File(exists=True, mandatory=True, desc="table of lesions")
+
+
+class DrawReportOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figures and quality measures, such as desc-brain_T1w.svg")
+
+
+class DrawReport(Step):
+    """The visit's figures, viewer and quality measures."""
+
+    input_spec, output_spec = DrawReportInputSpec, DrawReportOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.report.visit.draw_visit`."""
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.scan import make_scan
+        from bids_cascade.report.visit import VisitContent, draw_visit, read_lesions
+
+        spec = self.inputs
+        mask = nib.Nifti1Image.from_filename(spec.mask)
+        scans = {
+            name: make_scan(load_image(raw), nib.Nifti1Image.from_filename(corrected), mask, transform)
+            for name, raw, corrected, transform in zip(
+                spec.sequences, spec.raw, spec.images, _read_transforms(spec.transforms), strict=True
+            )
+        }
+        content = VisitContent(
+            scans=scans,
+            similarity=dict(zip(spec.sequences[1:], _given(spec.qualities), strict=True)),
+            shown=spec.shown,
+            lesion=nib.Nifti1Image.from_filename(spec.lesion),
+            probability=nib.Nifti1Image.from_filename(spec.probability),
+            first_probability=nib.Nifti1Image.from_filename(spec.first_probability),
+            gate_probability=spec.gate_probability,
+            lesions=read_lesions(Path(spec.lesions)),
+        )
+        return {"files": [str(path) for path in draw_visit(content, folder)]}
+
+
+class PublishReportInputSpec(StepInputSpec):
+    plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
+    files = InputMultiObject(File(exists=True), mandatory=True, desc="figures and quality measures")
+
+
+class PublishReport(Step):
+    """The visit's figures and quality measures in the derivative dataset."""
+
+    input_spec, output_spec = PublishReportInputSpec, TraitedSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.workflow.outputs.publish_report`."""
+        from bids_cascade.workflow.outputs import publish_report
+
+        publish_report(self.inputs.plan, [Path(path) for path in self.inputs.files])
+        return {}
 
 
 def _given(values: Any) -> list[Any]:

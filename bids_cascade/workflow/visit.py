@@ -13,8 +13,10 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
+    DrawReport,
     FindBrain,
     MoveLabel,
+    PublishReport,
     Register,
     Segment,
     StackChannels,
@@ -127,7 +129,31 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     if len(needed_sequences(how.sequences)) > 1:
         for name in ("transforms", "qualities", "warnings"):
             graph.connect(graph.get_node(name), "out", write, name)
+    _add_report(graph, plan, needed_sequences(how.sequences))
     return graph
+
+
+def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
+    """Let the figures be drawn once the outputs are there, and be put beside them; no output waits for that."""
+    draw = DrawReport(
+        sequences=list(sequences),
+        raw=[str(plan.visit.images[sequence].path.absolute()) for sequence in sequences],
+        gate_probability=plan.gate_probability,
+        shown=plan.shown,
+    )
+    figures, publish = _node(draw, "figures"), _node(PublishReport(plan=plan), "report")
+    publish.overwrite = True
+    outputs, segment = graph.get_node("outputs"), graph.get_node("cascade")
+    for name in ("lesion", "lesions"):
+        graph.connect(outputs, name, figures, name)
+    for name in ("probability", "first_probability"):
+        graph.connect(segment, name, figures, name)
+    graph.connect(graph.get_node("brain"), "mask", figures, "mask")
+    graph.connect(graph.get_node("corrected"), "out", figures, "images")
+    if len(sequences) > 1:
+        for name in ("transforms", "qualities"):
+            graph.connect(graph.get_node(name), "out", figures, name)
+    graph.connect(figures, "files", publish, "files")
 
 
 def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:

@@ -1,0 +1,188 @@
+"""The shell of every page: one HTML file that asks the network for nothing and runs no script but our own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from bids_cascade import __version__
+
+ROWS_IN_HTML = 200
+"""Rows of a table that are written as HTML; a longer one is leafed through, which keeps the page quick."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NOT_AVAILABLE = ("n/a", "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name : str
+        As in the TSV file.
+    description : str
+        What it holds, with units, in a sentence; shown with the heading and below the table.
+    """
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page: that of the TSV file beside it, cell by cell.
+
+    Attributes
+    ----------
+    file_name : str
+        Name of the TSV file, under which the table can also be downloaded from the page.
+    columns : sequence of Column
+    rows : sequence of sequence of str
+        Cells as the TSV file has them.
+    links : sequence of str
+        For each row what its first cell opens, see :func:`relative_url`; empty for nothing.
+    """
+
+    file_name: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    links: Sequence[str] = ()
+
+    @property
+    def anchor(self) -> str:
+        """The table's id in the page, such as ``table-group_lesions``."""
+        return "table-" + re.sub(r"[^\w-]", "-", self.file_name.removesuffix(".tsv"))
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers alone, apart from ``n/a``, and at least one."""
+        columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
+        return [_all_numbers([cell for cell in column if cell not in _NOT_AVAILABLE]) for column in columns]
+
+    @property
+    def head(self) -> list[tuple[Sequence[str], str]]:
+        """The rows that are written as HTML, with their links."""
+        links = self.links or [""] * len(self.rows)
+        return list(zip(self.rows[:ROWS_IN_HTML], links[:ROWS_IN_HTML], strict=True))
+
+    @property
+    def rest(self) -> dict[str, Any] | None:
+        """The other rows, for the page's script; None if there are none."""
+        if len(self.rows) <= ROWS_IN_HTML:
+            return None
+        return {"rows": self.rows[ROWS_IN_HTML:], "links": self.links[ROWS_IN_HTML:]}
+
+
+def render_page(
+    template: str,
+    *,
+    title: str,
+    contents: Sequence[tuple[str, str]] = (),
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
+    **content: Any,
+) -> str:
+    """Return a page as HTML; all text in it is escaped, whatever the dataset calls things.
+
+    A policy in the page's head forbids every request but images, drawings and frames that lie beside the page, and
+    every script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
+
+    Parameters
+    ----------
+    template : str
+        One of ``report/templates/`` that extends ``page.html`` and fills its blocks ``lead`` and ``main``; the parts
+        that pages share are macros of ``parts.html``.
+    title : str
+        Title and first heading.
+    contents : sequence of (str, str)
+        Anchors and names of the sections, for the page's own navigation.
+    scripts, styles : sequence of str
+        Files of ``report/templates/`` to add to the shell's own.
+    **content : Any
+        What the template asks for; it may ask for nothing that is not given.
+    """
+    all_scripts = [_read(name) for name in ("page.js", *scripts)]
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **content,
+            title=title,
+            contents=contents,
+            policy=_policy(all_scripts),
+            scripts=all_scripts,
+            styles=[_read(name) for name in ("page.css", *styles)],
+            version=__version__,
+        )
+    )
+
+
+def render_bare(template: str, *, scripts: Sequence[str], styles: Sequence[str], **content: Any) -> str:
+    """Return a page without the shell, under the same policy: see :func:`render_page`."""
+    own = [_read(name) for name in scripts]
+    found = _environment().get_template(template)
+    return found.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
+
+
+def relative_url(path: Path, page: Path) -> str:
+    """Return the link from a page to a file in its folder or below.
+
+    >>> relative_url(Path("out/figures/a b.svg"), Path("out/sub-01.html"))
+    './figures/a%20b.svg'
+
+    Raises
+    ------
+    ValueError
+        The file lies elsewhere.
+    """
+    return "./" + quote(path.relative_to(page.parent).as_posix())
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _read(name: str) -> Markup:
+    """Return a style or script of ours, which is not escaped."""
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Return the Content-Security-Policy of a page with these scripts."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src " + " ".join(f"'sha256-{one}'" for one in hashes),
+            "style-src 'unsafe-inline'",  # also the style attributes of SVG; a style can't fetch anything
+            "img-src 'self' file: data:",
+            "frame-src 'self' file:",
+            "object-src 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
