@@ -28,7 +28,7 @@ from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
 from bids_cascade.workflow.workers import prepare_workers
 
-LEVELS = ("participant", "train")
+LEVELS = ("participant", "group", "train")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -181,10 +181,14 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
-    if options.analysis_level == "train" and not options.labels:
-        raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
     if options.list_participants:
         return _print_participants(options, inputs)
+    if options.analysis_level == "group":
+        from bids_cascade.levels.group import run_group
+
+        return run_group(inputs)
+    if options.analysis_level == "train" and not options.labels:
+        raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
     run = _make_run(options, inputs)
     with contained(run.work_dir):
         prepare_workers()

@@ -45,7 +45,11 @@ def test_version(capsys) -> None:
     ("arguments", "code", "message"),
     [
         (["in"], 64, "required: output_dir"),
-        (["{bids}", "{out}", "particpant"], 17, "no analysis level `particpant`; expected one of participant, train"),
+        (
+            ["{bids}", "{out}", "particpant"],
+            17,
+            "no analysis level `particpant`; expected one of participant, group, train",
+        ),
         (["{bids}", "{out}", "participant", "--treshold", "1"], 64, "unrecognized arguments: --treshold"),
         (
             ["{bids}", "{out}", "participant", "--threshold", "1.5"],
@@ -59,7 +63,7 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
         (
-            ["{bids}", "{out}", "train", "--labels", "m", "--list-participants", "all"],
+            ["{bids}", "{out}", "group", "--list-participants", "all"],
             64,
             "--list-participants goes with the participant level",
         ),
@@ -118,4 +122,4 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
     done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
-    assert "{participant,train}" in done.stdout
+    assert "{participant,group,train}" in done.stdout

@@ -36,7 +36,6 @@ expect "README: docker run" 0 "1 of 1 visits done" documented README.md docker-r
 mkdir -p "$SCRATCH/clone"
 tar -C "$repository" -cf - --exclude-vcs --exclude=./.venv . | tar -C "$SCRATCH/clone" -xf -
 expect "README: the demo" 0 "lesions found" documented README.md demo "$SCRATCH/clone"
-rm -rf "$SCRATCH/clone"
 if [ "$(id -u)" = 0 ] && { command -v apptainer || command -v bwrap; } >/dev/null; then
     results=$SCRATCH/apptainer
     own_folder "$results"

@@ -202,8 +202,8 @@ expect "only the broken one is left" 0 03 container --volume "$data:/data:ro" \
 check "the outputs are the caller's" has_outputs "$out" 01 02
 check "the outputs are valid BIDS" container --volume "$out:/out:ro" --entrypoint bids-validator-deno "$image" /out
 if container "$image" --help | grep -q '{.*group'; then
-    expect "the group level names the one that failed" 0 03 \
-        container --volume "$data:/data:ro" --volume "$out:/out" "$image" /data /out group --work-dir /out/work
+    expect "the group level names the one that failed" 0 sub-03 \
+        container --volume "$data:/data:ro" --volume "$out:/out" "$image" /data /out group
     check "with it the outputs are valid BIDS" \
         container --volume "$out:/out:ro" --entrypoint bids-validator-deno "$image" /out
 else

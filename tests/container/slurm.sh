@@ -102,7 +102,8 @@ expect "the task of the third says why" 0 sub-03_FLAIR.nii.gz grep -rh "FAILED" 
 check "the app took two processors, as Slurm granted" used n_procs 2 "$results"
 check "the app took 90 % of the memory that Slurm granted" used mem_gb 7.7309411328 "$results"
 if container "$image" --help | grep -q '{.*group'; then
-    expect "the group job counts two and names the third" 0 03 cat "$results"/logs/slurm-*_group.txt
+    expect "the group job counts two" 0 "3 visits: 2 complete" cat "$results"/logs/slurm-*_group.txt
+    expect "the group job names the third" 0 "sub-03" cat "$results"/logs/slurm-*_group.txt
 else
     skip "the group job: this version has no group level"
 fi
