@@ -51,7 +51,7 @@ END
 stop_slurm() {
     local name
     for name in slurmd slurmctld munged; do
-        [ ! -f "$SCRATCH/slurm/$name.pid" ] || kill "$(cat "$SCRATCH/slurm/$name.pid")" 2>/dev/null
+        { kill "$(cat "$SCRATCH/slurm/$name.pid")"; } 2>/dev/null
     done
 }
 
