@@ -25,5 +25,6 @@ for name in SLURM_CPUS_PER_TASK SLURM_CPUS_ON_NODE SLURM_MEM_PER_NODE SLURM_MEM_
     fi
 done
 
-# Unquoted: it may be several words, such as "apptainer run ... bids_cascade.sif".
-exec ${BIDS_CASCADE:-bids-cascade} "$bids_dir" "$output_dir" participant --participant-label "$label" "$@"
+# Unquoted: it may be several words, such as "apptainer run ... bids_cascade.sif". The label is last, and so overrules
+# those from which the list was made.
+exec ${BIDS_CASCADE:-bids-cascade} "$bids_dir" "$output_dir" participant "$@" --participant-label "$label"
