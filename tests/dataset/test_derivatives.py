@@ -164,7 +164,7 @@ def test_prepare_output_keeps_lines_of_bidsignore(make_raw: MakeRaw, tmp_path: P
         prepare_output(tmp_path / "out", make_raw())
     lines = (tmp_path / "out/.bidsignore").read_text().splitlines()
     assert lines[:3] == ["mine", "*.html", "logs/"]
-    assert len(lines) == len(set(lines)) == 8
+    assert len(lines) == len(set(lines)) == 9
 
 
 @pytest.mark.parametrize("inside", [".", "sub-01", "out", "derivatives", "sourcedata/x", "derivatives/../code"])
