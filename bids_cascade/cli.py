@@ -18,6 +18,7 @@ from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
     CascadeConfig,
+    EvaluateConfig,
     Inputs,
     ParticipantConfig,
     RunConfig,
@@ -27,7 +28,7 @@ from bids_cascade.config import (
 )
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
 
-LEVELS = ("participant", "train")
+LEVELS = ("participant", "train", "evaluate")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv for debugging")
     _add_selection(parser.add_argument_group("what to process"))
     _add_segmentation(parser.add_argument_group("what to compute"))
+    _add_evaluation(parser.add_argument_group("train and evaluate levels"))
     _add_training(parser.add_argument_group("train level"))
     _add_running(parser.add_argument_group("how to run; changes no result"))
     return parser
@@ -132,13 +134,21 @@ def _add_segmentation(group: Any) -> None:
     )
 
 
-def _add_training(group: Any) -> None:
-    default = TrainingConfig()
+def _add_evaluation(group: Any) -> None:
     group.add_argument(
         "--labels",
         metavar="DERIVATIVE",
         help="dataset of manual lesion masks: a path, or a name under bids_dir/derivatives",
     )
+    group.add_argument(
+        "--predictions",
+        metavar="DERIVATIVE",
+        help="evaluate: dataset of predicted lesion masks, named in the same way (default: output_dir)",
+    )
+
+
+def _add_training(group: Any) -> None:
+    default = TrainingConfig()
     group.add_argument(
         "--sequences", nargs="+", choices=SEQUENCES, default=["T1w", "FLAIR"], help="channels (default: T1w FLAIR)"
     )
@@ -170,8 +180,8 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
-    if options.analysis_level == "train" and not options.labels:
-        raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
+    if options.analysis_level in ("train", "evaluate") and not options.labels:
+        raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
     run = _make_run(options, inputs)
     _quieten_libraries(run.work_dir)
     if options.analysis_level == "train":
@@ -179,6 +189,10 @@ def _run_level(options: argparse.Namespace) -> int:
         from bids_cascade.levels.train import run_train
 
         return run_train(inputs, train_config, run)
+    if options.analysis_level == "evaluate":
+        from bids_cascade.levels.evaluate import run_evaluate
+
+        return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
     from bids_cascade.levels.participant import run_participant
 
     config = ParticipantConfig(

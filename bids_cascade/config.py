@@ -253,3 +253,22 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     skull_strip: str = "auto"
     name: str = "cascade"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What the evaluate level computes.
+
+    Attributes
+    ----------
+    labels : str
+        Path of the derivative dataset that holds the reference masks, or its name under ``derivatives``.
+    predictions : str or None
+        The same for the masks to evaluate; None for the output folder.
+    seed : int
+        Of the bootstrap.
+    """
+
+    labels: str
+    predictions: str | None = None
+    seed: int = 0

@@ -1,4 +1,4 @@
-"""All that is said of one predicted mask beside its reference: measures of the visit, and what became of each lesion."""
+"""What is said of a predicted mask beside its reference: measures of the visit, and what became of each lesion."""
 
 from __future__ import annotations
 
