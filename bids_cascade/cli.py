@@ -18,6 +18,7 @@ from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
     CascadeConfig,
+    CrossValidationConfig,
     EvaluateConfig,
     Inputs,
     ParticipantConfig,
@@ -118,7 +119,7 @@ def _add_segmentation(group: Any) -> None:
         "--threshold",
         type=_fraction,
         metavar="P",
-        help="probability from which a voxel is lesion (default: the model's)",
+        help="probability from which a voxel is lesion (default: the model's; when training, chosen)",
     )
     group.add_argument(
         "--min-lesion-volume-mm3", type=_not_negative, metavar="V", help="drop smaller lesions (default: the model's)"
@@ -160,6 +161,15 @@ def _add_training(group: Any) -> None:
     group.add_argument(
         "--max-samples-per-epoch", type=_count, metavar="N", help="draw so many patches an epoch (default: all)"
     )
+    group.add_argument(
+        "--cross-validate",
+        type=_folds,
+        metavar="{loo,K}",
+        help="leave out each participant in turn (loo), or each of K parts of them, and evaluate what is left out",
+    )
+    group.add_argument(
+        "--fold", type=_count, metavar="I", help="work on this fold only, from 1; without --fold, all are gathered"
+    )
 
 
 def _add_running(group: Any) -> None:
@@ -182,10 +192,17 @@ def _run_level(options: argparse.Namespace) -> int:
     inputs = _make_inputs(options)
     if options.analysis_level in ("train", "evaluate") and not options.labels:
         raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
+    if options.fold is not None and options.cross_validate is None:
+        raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     run = _make_run(options, inputs)
     _quieten_libraries(run.work_dir)
     if options.analysis_level == "train":
         train_config = _make_train(options)
+        if options.cross_validate is not None:
+            from bids_cascade.levels.cross_validation import run_cross_validation
+
+            how = CrossValidationConfig(options.cross_validate or None, options.fold)
+            return run_cross_validation(inputs, train_config, how, run)
         from bids_cascade.levels.train import run_train
 
         return run_train(inputs, train_config, run)
@@ -247,6 +264,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             max_samples_per_epoch=options.max_samples_per_epoch,
             seed=options.random_seed,
         ),
+        choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
     )
@@ -348,6 +366,13 @@ def _positive(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_number(text, lambda value: value >= 1 and value == int(value), "a whole number above 0"))
+
+
+def _folds(text: str) -> int:
+    """Return how many folds; 0 for as many as there are subjects."""
+    if text == "loo":
+        return 0
+    return int(_number(text, lambda value: value >= 2 and value == int(value), "loo or a whole number above 1"))
 
 
 def _seed(text: str) -> int:

@@ -30,7 +30,7 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
     with claimed(visits, run.work_dir) as (ready, refused):
-        done = _segment(ready, inputs, config, run, model, log_dir)
+        done = segment_visits(ready, inputs, config, run, model, log_dir)
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
@@ -38,7 +38,7 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
     return exit_code_of(results)
 
 
-def _segment(
+def segment_visits(
     visits: Sequence[Visit],
     inputs: Inputs,
     config: ParticipantConfig,
@@ -46,7 +46,7 @@ def _segment(
     model: StoredModel,
     log_dir: Path,
 ) -> dict[str, VisitResult]:
-    """Run the workflow on the visits; return how each ended."""
+    """Run the workflow on visits that have all images; return by name how each ended."""
     cascade = model.model.cascade.config
     how = Preprocessing(
         sequences=cascade.sequences,
