@@ -32,7 +32,17 @@ _PATTERNS = (
     _STEM + "_from-{from}_to-{to}_mode-{mode}_{suffix<xfm>}{extension<.txt|.mat|.h5|.json>}",
     _STEM + "_desc-{desc}_{suffix<stats>}{extension<.tsv|.json>}",
 )
-_BIDSIGNORE = ("*.html", "logs/", "figures", "*_xfm.*", "*_stats.tsv", "*_stats.json", "group_*")
+_BIDSIGNORE = (
+    "*.html",
+    "logs/",
+    "figures",
+    "*_xfm.*",
+    "*_stats.tsv",
+    "*_stats.json",
+    "group_*",
+    "models",
+    "cross-validation",
+)
 
 
 def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **entities: str) -> Path:

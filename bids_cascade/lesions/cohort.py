@@ -14,7 +14,8 @@ from scipy.stats import rankdata
 N_RESAMPLES = 2000
 
 Values = NDArray[np.float64]
-Statistic = Callable[[Values], float]
+Statistic = Callable[[Values], Values]
+"""Takes draws of visits, (R, N, M) with NaN where a draw has fewer than N, and returns one number a draw, (R,)."""
 
 
 class Estimate(NamedTuple):
@@ -65,10 +66,7 @@ def summarise(values: Sequence[float], subjects: Sequence[str], seed: int = 0) -
     if not len(kept):
         nothing = Estimate(math.nan)
         return Summary(0, 0, nothing, nothing, math.nan, math.nan)
-    mean, median = (
-        bootstrap(kept[:, None], whose, lambda rows, f=function: float(f(rows)), seed)  # type: ignore[misc]
-        for function in (np.mean, np.median)
-    )
+    mean, median = (bootstrap(kept[:, None], whose, statistic, seed) for statistic in (_mean, _median))
     return Summary(len(kept), len(set(whose)), mean, median, float(kept.min()), float(kept.max()))
 
 
@@ -81,8 +79,7 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
         One row a visit.
     subjects : sequence of N str
         Whose visit: visits of one subject are not independent, so they are drawn together.
-    statistic : callable
-        Takes rows, returns a float; NaN where it is not defined.
+    statistic : Statistic
     seed : int
 
     Returns
@@ -91,13 +88,15 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
         Without an interval for a single subject.
     """
     names = list(dict.fromkeys(subjects))
-    of_subject = [np.flatnonzero([subject == name for subject in subjects]) for name in names]
-    value = statistic(rows)
+    of_subject = [rows[[subject == name for subject in subjects]] for name in names]
+    value = float(statistic(rows[None])[0])
     if len(names) < 2:
         return Estimate(value)
-
+    padded = np.full((len(names), max(map(len, of_subject)), rows.shape[1]), np.nan)
+    for index, own in enumerate(of_subject):
+        padded[index, : len(own)] = own
     draws = np.random.default_rng(seed).integers(len(names), size=(N_RESAMPLES, len(names)))
-    found = np.array([statistic(rows[np.concatenate([of_subject[index] for index in drawn])]) for drawn in draws])
+    found = statistic(padded[draws].reshape(N_RESAMPLES, -1, rows.shape[1]))
     # A correlation is not defined where a draw is of one subject alone; such draws say nothing.
     defined = found[np.isfinite(found)]
     if not len(defined):
@@ -154,22 +153,33 @@ COHORT_MEASURES = {
 """What each estimate of :func:`agreement_over_cohort` means."""
 
 
-def _pearson(rows: Values) -> float:
-    varies = len(rows) > 1 and bool((np.ptp(rows, axis=0) > 0).all())
-    return float(np.corrcoef(rows.T)[0, 1]) if varies else math.nan
+def _mean(rows: Values) -> Values:
+    return np.asarray(np.nanmean(rows[..., 0], axis=1))
 
 
-def _spearman(rows: Values) -> float:
-    return _pearson(rankdata(rows, axis=0))
+def _median(rows: Values) -> Values:
+    return np.asarray(np.nanmedian(rows[..., 0], axis=1))
 
 
-def _bias(rows: Values) -> float:
-    return float(np.mean(rows[:, 1] - rows[:, 0])) if len(rows) else math.nan
+def _pearson(rows: Values) -> Values:
+    """Return the correlation of the two columns, NaN where one doesn't vary."""
+    varies = (np.nanmax(rows, axis=1) > np.nanmin(rows, axis=1)).all(axis=-1)
+    centred = rows - np.nanmean(rows, axis=1, keepdims=True)
+    squares = np.nansum(centred**2, axis=1).prod(axis=-1)
+    return np.nansum(centred.prod(axis=-1), axis=1) / np.sqrt(np.where(varies, squares, np.nan))
 
 
-def _limit(rows: Values, sign: int) -> float:
-    """Return a limit of agreement (Bland and Altman 1986)."""
-    if len(rows) < 2:
-        return math.nan
-    difference = rows[:, 1] - rows[:, 0]
-    return float(difference.mean() + sign * 1.96 * difference.std(ddof=1))
+def _spearman(rows: Values) -> Values:
+    return _pearson(rankdata(rows, axis=1, nan_policy="omit"))
+
+
+def _bias(rows: Values) -> Values:
+    return np.asarray(np.nanmean(rows[..., 1] - rows[..., 0], axis=1))
+
+
+def _limit(rows: Values, sign: int) -> Values:
+    """Return a limit of agreement (Bland and Altman 1986), NaN for a single visit."""
+    difference = rows[..., 1] - rows[..., 0]
+    if difference.shape[1] < 2:
+        return np.full(len(difference), np.nan)
+    return np.asarray(np.nanmean(difference, axis=1) + sign * 1.96 * np.nanstd(difference, axis=1, ddof=1))

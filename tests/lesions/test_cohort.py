@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bids_cascade.lesions.cohort import COHORT_MEASURES, Estimate, agreement_over_cohort, bootstrap, summarise
+from bids_cascade.lesions.cohort import (
+    COHORT_MEASURES,
+    N_RESAMPLES,
+    Estimate,
+    _pearson,
+    agreement_over_cohort,
+    bootstrap,
+    summarise,
+)
 
 
-def mean(rows: np.ndarray) -> float:
-    return float(rows.mean())
+def mean(rows: np.ndarray) -> np.ndarray:
+    return np.nanmean(rows[..., 0], axis=1)
 
 
 def test_summary_by_hand() -> None:
@@ -46,6 +54,18 @@ def test_visits_of_a_subject_are_drawn_together() -> None:
     together = bootstrap(values[:, None], np.repeat(list("abcdef"), 10).tolist(), mean)
     apart = bootstrap(values[:, None], [str(n) for n in range(60)], mean)
     assert together.ci95_high - together.ci95_low > 2.5 * (apart.ci95_high - apart.ci95_low)
+
+
+def test_draws_are_those_of_an_obvious_loop() -> None:
+    rows = np.random.default_rng(5).random((7, 2))
+    subjects = ["a", "b", "b", "c", "d", "d", "d"]
+    found = bootstrap(rows, subjects, _pearson)
+    values = []
+    for drawn in np.random.default_rng(0).integers(4, size=(N_RESAMPLES, 4)):
+        of_draw = np.concatenate([rows[[one == "abcd"[index] for one in subjects]] for index in drawn])
+        values.append(np.corrcoef(of_draw.T)[0, 1] if len(np.unique(of_draw[:, 0])) > 1 else np.nan)
+    assert found.value == pytest.approx(np.corrcoef(rows.T)[0, 1])
+    assert found[1:] == pytest.approx(np.nanpercentile(values, [2.5, 97.5]))
 
 
 def measures(true: float, found: float, n_true: int, n_found: int) -> dict[str, float]:
