@@ -67,7 +67,7 @@ def claimed(
             try:
                 for choice in visit.images.values():
                     check_readable(choice.path)
-                locks.enter_context(_locked(visit, work_dir, wait))
+                locks.enter_context(locked(visit.slug, work_dir, "this visit", wait=wait))
             except BidsCascadeError as error:
                 refused[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
             else:
@@ -76,16 +76,32 @@ def claimed(
 
 
 @contextmanager
-def _locked(visit: Visit, work_dir: Path, wait: bool) -> Iterator[None]:
-    """Hold a visit's lock in the work folder; the system lets go of it when this process ends, however it ends."""
+def locked(name: str, work_dir: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock in the work folder; the system lets go of it when this process ends, however it ends.
+
+    Parameters
+    ----------
+    name : str
+        File name of the lock.
+    work_dir : Path
+    what : str
+        What is locked, for the message.
+    wait : bool
+        Wait for another run to let go.
+
+    Raises
+    ------
+    TemporaryError
+        When another run holds it and this one shall not wait.
+    """
     folder = work_dir / "locks"
     folder.mkdir(exist_ok=True)
-    with (folder / visit.slug).open("w") as file:
+    with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise TemporaryError(
-                f"another run works on this visit in {work_dir}; wait for it, or choose another folder with -w"
+                f"another run works on {what} in {work_dir}; wait for it, or choose another folder with -w"
             ) from error
         except OSError:
             _LOGGER.debug("%s: the file system knows no locks", folder, exc_info=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_json
 from bids_cascade.dataset.labels import find_labels, find_lesion_masks
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BadDataError, UsageError
-from bids_cascade.levels.claim import claimed, find_selected
+from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
+from bids_cascade.levels.claim import claimed, find_selected, locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
 from bids_cascade.levels.participant import segment_visits
@@ -38,13 +38,14 @@ _TITLES = {CASCADE: "Cascade on left-out visits", FLAIR_THRESHOLD: "FLAIR thresh
 
 @dataclass(frozen=True)
 class _Job:
-    """What all folds share."""
+    """What all folds share; `curves` keeps what is computed once a visit."""
 
     inputs: Inputs
     config: TrainConfig
     run: RunConfig
     log_dir: Path
     prepared: Sequence[Prepared]
+    curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -66,17 +67,32 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
     print(format_table(results))
     job = _Job(inputs, config, run, log_dir, prepared)
-    curves: dict[str, NDArray[np.float64]] = {}
-    done: dict[int, Fold] = {}
-    for number, subjects in enumerate(folds, start=1):
-        if how.fold in (None, number):
-            fold = _run_fold(job, number, subjects, curves, results)
-            done |= {number: fold} if fold else {}
-    if how.fold is not None:
-        word = "done" if done else "NOT done"
-        print(f"fold {how.fold} of {len(folds)} is {word}; when all are, run this without --fold to gather them")
-        return exit_code_of(results)
-    return _gather(job, list(done.values()), labelled, results)
+    usable = {one.data.subject for one in prepared}
+    wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
+    done: list[Fold] = []
+    unfinished: list[VisitResult] = []
+    for number in wanted:
+        if usable.isdisjoint(folds[number - 1]):
+            _LOGGER.warning("fold %d: none of its visits can be used (%s)", number, ", ".join(folds[number - 1]))
+            continue
+        try:
+            done.append(_run_fold(job, number, folds[number - 1]))
+        except _UnfinishedError as error:
+            unfinished += error.results
+    if how.fold is None and not unfinished:
+        return _gather(job, done, labelled, results)
+    for one in unfinished:
+        print(f"{one.name}  {one.message}")
+    print(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
+    return exit_code_of([*results, *unfinished])
+
+
+class _UnfinishedError(Exception):
+    """A fold that could not be finished, and why."""
+
+    def __init__(self, results: Sequence[VisitResult]) -> None:
+        super().__init__("; ".join(f"{one.name}: {one.message}" for one in results))
+        self.results = results
 
 
 def _split(labelled: Sequence[Visit], how: CrossValidationConfig, seed: int) -> list[tuple[str, ...]]:
@@ -94,52 +110,59 @@ def _split(labelled: Sequence[Visit], how: CrossValidationConfig, seed: int) -> 
     return split_folds(subjects, n_folds, np.random.default_rng(seed))
 
 
-def _run_fold(
-    job: _Job,
-    number: int,
-    subjects: Sequence[str],
-    curves: dict[str, NDArray[np.float64]],
-    results: list[VisitResult],
-) -> Fold | None:
-    """Train without some subjects and predict their visits, unless that is done; None when a visit fails.
-
-    `curves` keeps what is computed once a visit, `results` takes the visits that could not be predicted.
-    """
+def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
+    """Train without some subjects and predict their visits by both methods, unless that is done."""
     training = [one for one in job.prepared if one.data.subject not in subjects]
     left_out = [one for one in job.prepared if one.data.subject in subjects]
-    if not left_out:
-        _LOGGER.warning("fold %d: none of its visits can be used (%s)", number, ", ".join(subjects))
-        return None
     fingerprint = fingerprint_of([*training, *left_out], recipe_of(training, job.config), list(subjects))
     path = job.folder / f"fold-{number}.json"
-    fold = _read_fold(path, fingerprint)
-    if fold:
-        _LOGGER.info("fold %d: done before", number)
-        return fold
-    _LOGGER.info("fold %d: training without %s", number, ", ".join(f"sub-{subject}" for subject in subjects))
+    try:
+        with locked(f"fold_{fingerprint[:12]}", job.run.work_dir, f"fold {number}"):
+            fold = _read_fold(path, fingerprint)
+            if fold is None:
+                fold = _make_fold(job, number, training, left_out)
+                write_json({"fingerprint": fingerprint, **asdict(fold)}, path)  # last: what it tells of is there
+            else:
+                _LOGGER.info("fold %d: done before", number)
+            return fold
+    except TemporaryError as error:
+        raise _UnfinishedError([VisitResult(f"fold {number}", error.exit_code, f"NOT DONE: {error}")]) from error
+
+
+def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> Fold:
+    subjects = tuple(dict.fromkeys(one.data.subject for one in left_out))
+    without = ", ".join(f"sub-{subject}" for subject in subjects)
     if not any(one.data.lesion.any() for one in training):
         raise BadDataError(
-            f"fold {number}: without {', '.join(f'sub-{subject}' for subject in subjects)} none of the {len(training)} "
-            "visits to train on has a lesion; label more visits"
+            f"fold {number}: without {without} none of the {len(training)} visits to train on has a lesion; label more "
+            "visits"
         )
+    _LOGGER.info("fold %d: training without %s", number, without)
     config = replace(job.config, name=f"{job.config.name}_fold-{number}")
     stored = train_model(training, job.inputs, config, job.run, job.folder / "models")
-    failed = _predict(job, stored, left_out)
-    if failed:
-        results += failed
-        return None
-    for one in job.prepared:
-        if one.name not in curves:
-            curves[one.name] = flair_curve(one, config.cascade)
-    threshold_z = choose_flair_threshold(curves, training)
-    prepare_output(job.folder / FLAIR_THRESHOLD, job.inputs.bids_dir)
+    _predict(job, stored, left_out)
+    return Fold(
+        number=number,
+        subjects=subjects,
+        visits=tuple(one.name for one in left_out),
+        threshold=stored.model.cascade.config.threshold,
+        flair_threshold=_threshold_flair(job, training, left_out),
+        model_sha256=stored.sha256,
+    )
+
+
+def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> float:
+    """Write the masks of bright FLAIR of the left-out visits; return the threshold, chosen on the others."""
+    config = job.config.cascade
+    for one in training:
+        if one.name not in job.curves:
+            job.curves[one.name] = flair_curve(one, config)
+    threshold_z = choose_flair_threshold(job.curves, training)
+    cascade_dir, out_dir = job.folder / CASCADE, job.folder / FLAIR_THRESHOLD
+    prepare_output(out_dir, job.inputs.bids_dir)
     for one in left_out:
-        dirs = (job.inputs.bids_dir, job.folder / CASCADE, job.folder / FLAIR_THRESHOLD)
-        write_flair_masks(one, threshold_z, config.cascade, *dirs)
-    threshold = stored.model.cascade.config.threshold
-    fold = Fold(number, tuple(subjects), tuple(one.name for one in left_out), threshold, threshold_z, stored.sha256)
-    write_json({"fingerprint": fingerprint, **asdict(fold)}, path)  # last: what it tells of is there
-    return fold
+        write_flair_masks(one, threshold_z, config, job.inputs.bids_dir, cascade_dir, out_dir)
+    return threshold_z
 
 
 def _read_fold(path: Path, fingerprint: str) -> Fold | None:
@@ -154,15 +177,17 @@ def _read_fold(path: Path, fingerprint: str) -> Fold | None:
         return None
 
 
-def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> list[VisitResult]:
-    """Segment the left-out visits as the participant level does; return those that failed."""
+def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:
+    """Segment the left-out visits as the participant level does."""
     folder = job.folder / CASCADE
     prepare_output(folder, job.inputs.bids_dir)
     visits = [one.visit for one in left_out]
     config = ParticipantConfig(model=stored.path, skull_strip=job.config.skull_strip, seed=job.config.training.seed)
     with claimed(visits, job.run.work_dir, wait=True) as (ready, refused):
         done = segment_visits(ready, replace(job.inputs, out_dir=folder), config, job.run, stored, job.log_dir)
-    return [result for result in (refused | done).values() if result.exit_code != OK]
+    failed = [result for result in (refused | done).values() if result.exit_code != OK]
+    if failed:
+        raise _UnfinishedError(failed)
 
 
 def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results: Sequence[VisitResult]) -> int:

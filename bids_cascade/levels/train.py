@@ -115,23 +115,30 @@ def train_model(
     if config.choose_threshold and held_out:
         threshold = _choose_threshold(held_out, probabilities, cascade)
         cascade = replace(cascade, config=cascade.config.with_choices(threshold, None))
-    description = read_description(inputs.bids_dir)
     provenance = {
-        "dataset": description.get("Name", inputs.bids_dir.name),
-        "dataset_licence": description.get("License", "not stated"),
-        "labels": config.labels if "/" not in config.labels else Path(config.labels).name,
-        "training_subjects": list(trained.training_subjects),
-        "validation_subjects": list(trained.validation_subjects),
+        **_origin(trained, inputs, config),
         "threshold": "chosen on the validation subjects" if config.choose_threshold and held_out else "given",
-        "training": asdict(config.training),
-        "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
-        "versions": versions(),
         "validation": [_figures(cascade, *pair) for pair in zip(held_out, probabilities, strict=True)],
     }
     if cross_validation is not None:
         provenance["cross_validation"] = dict(cross_validation)
     model = Model(cascade, config.name, provenance["dataset_licence"], provenance)
     return _write_model(model, trained, folder)
+
+
+def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dict[str, Any]:
+    """Return what a model was trained on, and how."""
+    description = read_description(inputs.bids_dir)
+    return {
+        "dataset": description.get("Name", inputs.bids_dir.name),
+        "dataset_licence": description.get("License", "not stated"),
+        "labels": config.labels if "/" not in config.labels else Path(config.labels).name,
+        "training_subjects": list(trained.training_subjects),
+        "validation_subjects": list(trained.validation_subjects),
+        "training": asdict(config.training),
+        "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
+        "versions": versions(),
+    }
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:

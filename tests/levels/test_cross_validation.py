@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import shutil
@@ -138,6 +139,19 @@ def test_gathering_again_gives_equal_bytes(done, tiny_dataset: Path, caplog) -> 
     before = {path: path.read_bytes() for path in files}
     assert train(tiny_dataset, out, work, "--cross-validate", "3") == 0
     assert {path: path.read_bytes() for path in files} == before
+
+
+def test_a_fold_in_work_elsewhere_is_left_alone(done, tiny_dataset: Path, capsys) -> None:
+    out, work = done
+    before = {path: path.read_bytes() for path in out.glob("group_*")}
+    first = sorted((work / "locks").glob("fold_*"))[0]
+    with first.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert train(tiny_dataset, out, work, "--cross-validate", "3") == 75
+    said = capsys.readouterr().out
+    assert "NOT DONE: another run works on fold" in said
+    assert "2 of 3 folds done; when all 3 are, run this without --fold" in said
+    assert {path: path.read_bytes() for path in out.glob("group_*")} == before
 
 
 def test_other_choices_are_done_anew(done, tiny_dataset: Path, tmp_path: Path) -> None:
