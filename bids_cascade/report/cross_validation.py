@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_cascade.dataset.derivatives import write_tsv
 from bids_cascade.lesions.agreement import MEASURES
-from bids_cascade.lesions.cohort import Summary
+from bids_cascade.lesions.cohort import Estimate, Summary
 from bids_cascade.report.charts import draw_methods
 from bids_cascade.report.evaluation import (
     SCORES,
@@ -183,14 +183,15 @@ def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
 
 
 def _shown_rows(summaries: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
-    """Return the rows to look at first: measure, then mean with interval and median of each method, then difference."""
+    """Return the rows to look at first: measure, mean with interval and median of each method, difference of means."""
     rows = []
     for measure in _SHOWN:
+        digits = 1 if measure.endswith("_mm") else 2 if measure.endswith("_ml") else 3
         row = [measure.replace("_", " ")]
         for method in (CASCADE, FLAIR_THRESHOLD):
             summary = summaries[method][measure]
-            row += [interval_text(summary.mean), interval_text(summary.median)]
-        rows.append([*row, interval_text(summaries[_DIFFERENCE][measure].mean)])
+            row += [interval_text(summary.mean, digits), interval_text(Estimate(summary.median.value), digits)]
+        rows.append([*row, interval_text(summaries[_DIFFERENCE][measure].mean, digits)])
     return rows
 
 
@@ -200,15 +201,9 @@ def _text(summaries: Mapping[str, Mapping[str, Summary]]) -> str:
         f"Left-out visits: {n}. Mean [95 % interval] and median:",
         f"{'':<30}  {CASCADE:<32}  {FLAIR_THRESHOLD:<32}  difference of means",
     ]
-    for measure, mean, median, other_mean, other_median, difference in _bare_rows(summaries):
+    for measure, mean, median, other_mean, other_median, difference in _shown_rows(summaries):
         lines.append(f"{measure:<30}  {mean + '  ' + median:<32}  {other_mean + '  ' + other_median:<32}  {difference}")
     return "\n".join(lines)
-
-
-def _bare_rows(summaries: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
-    """Return the same rows with the median alone, without its interval."""
-    rows = _shown_rows(summaries)
-    return [[cell.split(" [")[0] if index in (2, 4) else cell for index, cell in enumerate(row)] for row in rows]
 
 
 def _card(whole: CrossValidation, summaries: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
@@ -224,5 +219,5 @@ def _card(whole: CrossValidation, summaries: Mapping[str, Mapping[str, Summary]]
         "folds": len(whole.folds),
         "visits": len(whole.cascade.visits),
         "subjects": len(set(whole.cascade.subjects)),
-        "figures": [dict(zip(names, row, strict=True)) for row in _bare_rows(summaries)],
+        "figures": [dict(zip(names, row, strict=True)) for row in _shown_rows(summaries)],
     }

@@ -21,6 +21,7 @@ PREDICTED_COLOUR = "#ff8c1a"
 _N_SLICES = 4
 _MARGIN_MM = 12.0
 _FINE = 6
+_SLICE_IN = 3.4
 
 
 def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, background: nib.Nifti1Image | None) -> bytes:
@@ -49,7 +50,7 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
     box = _box(scan, masks[0] | masks[1], sizes_mm)
     low, high = _window(scan)
     height, width = (np.array([part.stop - part.start for part in box]) * sizes_mm)[::-1]
-    figure = Figure(figsize=(3.1 * len(chosen), 3.1 * height / width), facecolor="black")
+    figure = Figure(figsize=(_SLICE_IN * len(chosen), _SLICE_IN * height / width), facecolor="black")
     FigureCanvasAgg(figure)
     figure.subplots_adjust(0, 0, 1, 1, wspace=0.01)
     for axes, index in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
@@ -62,9 +63,11 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
         axes.set_axis_off()
         axes.text(0.02, 0.5, "R" if axis != 0 else "", color="white", transform=axes.transAxes, va="center")
     lines = [Line2D([], [], color=REFERENCE_COLOUR), Line2D([], [], color=PREDICTED_COLOUR, linestyle=(0, (2, 1)))]
-    figure.axes[0].legend(lines, ["reference", "prediction"], loc="lower left", fontsize=8, framealpha=0.6)
+    figure.axes[0].legend(
+        lines, ["reference", "prediction"], loc="lower left", fontsize=9, facecolor="black", labelcolor="white"
+    )
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
     return content.getvalue()
 
 

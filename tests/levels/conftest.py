@@ -12,7 +12,7 @@ import pytest
 VISITS = {"01": ("a", "b"), "02": (None,), "03": (None,)}
 """Sessions by participant."""
 
-T1W_MM, FLAIR_MM = np.array([3.0, 3.0, 3.0]), np.array([3.0, 3.0, 6.0])
+T1W_MM, FLAIR_MM = np.array([4.0, 4.0, 4.0]), np.array([4.0, 4.0, 5.0])
 SIZE_MM = np.array([120, 144, 120])
 EGG_MM = np.array([46, 58, 46])
 """Half its diameters: just above half a litre, the smallest brain that is believed."""

@@ -35,6 +35,9 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def done(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Run one fold as a job of its own, then the rest: the output and the work folder."""
@@ -154,17 +157,6 @@ def test_a_fold_in_work_elsewhere_is_left_alone(done, tiny_dataset: Path, capsys
     assert {path: path.read_bytes() for path in out.glob("group_*")} == before
 
 
-def test_other_choices_are_done_anew(done, tiny_dataset: Path, tmp_path: Path) -> None:
-    finished, work = done
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    assert train(tiny_dataset, out, work, "--cross-validate", "3", "--fold", "1", "--threshold", "0.3") == 0
-    fold = json.loads((out / "cross-validation" / "fold-1.json").read_text())
-    stored = load_model(out / "cross-validation" / "models" / "tiny_fold-1.safetensors")
-    assert fold["threshold"] == stored.model.cascade.config.threshold == 0.3
-    assert stored.model.provenance["threshold"] == "given"
-
-
 def test_the_card_of_the_whole_quotes_the_same_recipe_only(done, tiny_dataset: Path, tmp_path: Path) -> None:
     out, work = done
     assert train(tiny_dataset, out, work) == 0
@@ -188,17 +180,24 @@ def largest_file(n_bytes: int) -> Iterator[None]:
 
 
 def test_a_disk_that_fills_while_a_checkpoint_is_written(done, tiny_dataset: Path, tmp_path: Path, capsys) -> None:
-    out, (_, work) = tmp_path / "out", done
-    shutil.rmtree(work / "training")
+    finished, work = done
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and "logs" not in path.parts}
+    checkpoints = set((work / "training").iterdir())
+    anew = ("--cross-validate", "3", "--fold", "1", "--threshold", "0.3")
     with largest_file(200_000):
-        assert train(tiny_dataset, out, work, "--cross-validate", "3", "--fold", "1") == 74
+        assert train(tiny_dataset, out, work, *anew) == 74
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bids_cascade: error")]
     assert len(errors) == 1
     assert "_stage1.safetensors: File too large" in errors[0]
-    assert list((work / "training").iterdir()) == []
-    assert train(tiny_dataset, out, work, "--cross-validate", "3", "--fold", "1") == 0
-    model = "cross-validation/models/tiny_fold-1.safetensors"
-    assert (out / model).read_bytes() == (done[0] / model).read_bytes(), "as if nothing had happened"
+    assert set((work / "training").iterdir()) == checkpoints
+    assert {path: path.read_bytes() for path in before} == before, "nothing is lost"
+    assert train(tiny_dataset, out, work, *anew) == 0
+    fold = json.loads((out / "cross-validation" / "fold-1.json").read_text())
+    stored = load_model(out / "cross-validation" / "models" / "tiny_fold-1.safetensors")
+    assert fold["threshold"] == stored.model.cascade.config.threshold == 0.3, "other choices are done anew"
+    assert stored.model.provenance["threshold"] == "given"
 
 
 def blank(path: Path) -> None:

@@ -200,7 +200,7 @@ def test_page_names_the_worst_and_what_is_not_evaluated(dataset: Path, capsys) -
     assert "sub-01_ses-1: no reference mask" in page
     assert page.count("data:image/png;base64,") == 2
     assert page.count("data:image/svg+xml;base64,") == 4
-    assert "wrong volume lies in <strong>" in page
+    assert "The largest part of the wrong volume lies in <strong>" in page
 
 
 def test_visits_without_prediction_are_named(dataset: Path, capsys) -> None:
