@@ -111,13 +111,14 @@ def train_model(
         segment(trained.cascade, np.asarray(one.data.channels), one.data.brain, device=run.device) for one in held_out
     ]
     probabilities = [found.final for found in maps]
-    cascade = trained.cascade
-    if config.choose_threshold and held_out:
+    cascade, why = trained.cascade, "given"
+    if config.choose_threshold:
+        why = "chosen on the validation subjects" if held_out else "the default, as no subject was held out"
         threshold = _choose_threshold(held_out, probabilities, cascade)
         cascade = replace(cascade, config=cascade.config.with_choices(threshold, None))
     provenance = {
         **_origin(trained, inputs, config),
-        "threshold": "chosen on the validation subjects" if config.choose_threshold and held_out else "given",
+        "threshold": why,
         "validation": [_figures(cascade, *pair) for pair in zip(held_out, probabilities, strict=True)],
     }
     if cross_validation is not None:
@@ -213,7 +214,7 @@ def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
 def _choose_threshold(
     held_out: Sequence[Prepared], probabilities: Sequence[NDArray[np.float32]], cascade: Cascade
 ) -> float:
-    """Return the threshold of the highest mean Dice over the held-out visits."""
+    """Return the threshold of the highest mean Dice over the held-out visits, the configured one without any."""
     config = cascade.config
     dice_of_visits = [
         dice_by_threshold(
@@ -222,7 +223,7 @@ def _choose_threshold(
         for one, probability in zip(held_out, probabilities, strict=True)
     ]
     threshold = best_threshold(THRESHOLDS, dice_of_visits, config.threshold)
-    _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(one.name for one in held_out))
+    _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(one.name for one in held_out) or "nothing")
     return threshold
 
 

@@ -302,3 +302,16 @@ def test_the_apps_own_output_is_the_default(dataset: Path) -> None:
     (out / "dataset_description.json").write_text(json.dumps(describe_ours))
     assert evaluate(dataset, predictions=None) == 0
     assert len(read_tsv(out / "group_evaluation.tsv")) == 3
+
+
+@pytest.mark.data
+def test_real_masks_beside_themselves(shared_data: Path, tmp_path: Path) -> None:
+    arguments = [str(shared_data / "labelled-thick"), str(tmp_path / "out"), "evaluate", "-w", str(tmp_path / "work")]
+    assert main([*arguments, "--labels", "manual", "--predictions", "manual", "--skip-bids-validation"]) == 0
+    rows = read_tsv(tmp_path / "out" / "group_evaluation.tsv")
+    assert len(rows) == 10
+    for row in rows:
+        assert {row[name] for name in ("dice", "lesion_sensitivity", "lesion_precision", "lesion_f1")} == {"1"}
+        assert row["hd95_mm"] == row["volume_difference_ml"] == row["false_border_ml"] == "0"
+        assert 3 < float(row["reference_volume_ml"]) < 30
+        assert 10 < float(row["reference_lesions"]) < 60
