@@ -223,6 +223,8 @@ class ParticipantConfig:
     skull_strip : str
         One of :data:`SKULL_STRIP_MODES`.
     seed : int
+    half_precision : bool
+        Whether the networks compute in half precision; a few voxels of a mask then differ.
     """
 
     model: Path | None = None
@@ -230,6 +232,7 @@ class ParticipantConfig:
     min_lesion_volume_mm3: float | None = None
     skull_strip: str = "auto"
     seed: int = 0
+    half_precision: bool = False
 
 
 @dataclass(frozen=True)

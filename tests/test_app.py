@@ -22,6 +22,8 @@ EXPECTED = [
     "_desc-lesions_stats.tsv",
     "_desc-preproc_T1w.json",
     "_desc-preproc_T1w.nii.gz",
+    "_desc-quality_stats.json",
+    "_desc-quality_stats.tsv",
     "_from-FLAIR_to-T1w_mode-image_xfm.txt",
     "_space-FLAIR_label-L_mask.json",
     "_space-FLAIR_label-L_mask.nii.gz",
@@ -36,6 +38,15 @@ EXPECTED = [
     "_space-T1w_seg-lesions_dseg.json",
     "_space-T1w_seg-lesions_dseg.nii.gz",
     "_space-T1w_seg-lesions_dseg.tsv",
+]
+FIGURES = [
+    "bias_FLAIR.svg",
+    "bias_T1w.svg",
+    "brain_T1w.svg",
+    "lesions_FLAIR.svg",
+    "registration_FLAIR.svg",
+    "sizes_dseg.svg",
+    "viewer_FLAIR.html",
 ]
 
 
@@ -107,7 +118,14 @@ def test_outputs_are_complete_and_only_of_the_good_visit(done) -> None:
         "dataset_description.json",
         "logs",
         "sub-01",
+        "sub-01.html",
+        "sub-apart.html",
+        "sub-cut.html",
+        "sub-lacking.html",
+        "sub-nan.html",
     ]
+    figures = sorted((out / "sub-01" / "figures").iterdir())
+    assert [path.name.removeprefix("sub-01_desc-") for path in figures] == FIGURES
     assert list(out.glob("logs/*/options.json"))
     assert list(out.glob("logs/*/crash-*.txt"))
 
@@ -120,6 +138,21 @@ def test_outputs_are_valid_bids(done) -> None:
     found = subprocess.run([validator, str(out), "--json"], capture_output=True, text=True, check=False)
     issues = json.loads(found.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_pages_of_good_and_bad_visits(done) -> None:
+    out, *_ = done
+    good = (out / "sub-01.html").read_text()
+    for name in FIGURES:
+        assert f"./sub-01/figures/sub-01_desc-{name}" in good
+    stats = json.loads((anat(out) / "sub-01_desc-lesions_stats.json").read_text())
+    assert f"the model {stats['ModelName']} (SHA-256 {stats['ModelSHA256']})" in good
+    assert "NaN or infinite" in (out / "sub-nan.html").read_text()
+    assert "Traceback" in (out / "sub-nan.html").read_text()
+    assert "no FLAIR image" in (out / "sub-lacking.html").read_text()
+    record = json.loads((out / "logs" / "visits" / "sub-apart.json").read_text())
+    assert record["exit_code"] == 65
+    assert (out / record["crash_reports"][0]).is_file()
 
 
 def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
@@ -140,7 +173,7 @@ def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
     probability = np.asarray(image("space-T1w_label-L_probseg").dataobj)
     assert probability.min() >= 0
     assert probability.max() <= 1
-    config = load_model(PACKAGED_MODEL).model.cascade.config
+    config = load_model(PACKAGED_MODEL).header.cascade
     assert (probability[lesion] >= config.threshold).all()
     voxel_mm3 = abs(np.linalg.det(mask.affine[:3, :3]))
     header, *rows = (anat(out) / "sub-01_space-T1w_seg-lesions_dseg.tsv").read_text().splitlines()
@@ -171,7 +204,7 @@ def test_sidecars_say_where_it_comes_from(done) -> None:
     model = load_model(PACKAGED_MODEL)
     assert sidecar["Type"] == "Lesion"
     assert sidecar["ModelSHA256"] == model.sha256
-    assert sidecar["Threshold"] == model.model.cascade.config.threshold
+    assert sidecar["Threshold"] == model.header.cascade.threshold
     assert sidecar["SpatialReference"] == "bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"
     probability = json.loads((anat(out) / "sub-01_space-FLAIR_label-L_probseg.json").read_text())
     assert probability["Sources"] == [f"bids:raw:sub-01/anat/sub-01_{suffix}.nii.gz" for suffix in ("T1w", "FLAIR")]
@@ -195,9 +228,10 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
     arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
     assert main([*arguments, "--participant-label", "sub-01"]) == 0
     seconds = dict(re.findall(r"sub-01: (.+) done in ([\d.]+) s", capsys.readouterr().err))
-    assert len(seconds) == 7
-    del seconds["writing results"]
+    assert len(seconds) == 9
+    del seconds["writing results"], seconds["writing the report"]
     assert set(seconds.values()) == {"0.0"}, "nothing but the writing is done again"
+    assert (out / "sub-01.html").is_file()
     assert {path: path.read_bytes() for path in anat(out).iterdir()} == before
 
 
@@ -223,7 +257,7 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
         "tiny_curves.tsv",
     ]
     stored = load_model(out / "models" / "tiny.safetensors")
-    assert stored.model.provenance["training_subjects"] == ["01"]
+    assert stored.header.provenance["training_subjects"] == ["01"]
     assert stored.sha256 in (out / "models" / "tiny.md").read_text()
     assert len((out / "models" / "tiny_curves.tsv").read_text().splitlines()) == 1 + 2 * 2
     first = stored.path.read_bytes()
@@ -297,6 +331,23 @@ def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -
     assert (work / "mine.txt").exists()
     assert not (work / "bids_cascade" / "sub_01").exists()
     assert anat(tmp_path / "out").is_dir()
+
+
+def test_a_report_that_fails_costs_no_mask(done, dataset: Path, capsys) -> None:
+    out, work, *_ = done
+    figures, mask = out / "sub-01" / "figures", anat(out) / "sub-01_space-T1w_label-L_mask.nii.gz"
+    before = mask.read_bytes()
+    shutil.rmtree(figures)
+    figures.touch()  # where a folder is needed
+    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    assert main([*arguments, "--participant-label", "01"]) == 0
+    assert "WARNING: no report: can't create the folder" in capsys.readouterr().out
+    assert mask.read_bytes() == before
+    assert "no report: can&#39;t create the folder" in (out / "sub-01.html").read_text()
+    figures.unlink()
+    assert main([*arguments, "--participant-label", "01"]) == 0
+    assert "WARNING" not in capsys.readouterr().out
+    assert len(list(figures.iterdir())) == len(FIGURES)
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ RANKS = {
     "config": 0,
     "errors": 0,
 }
-SIDEWAYS = {("models", "imaging"), ("models", "lesions")}
-"""Imports between neighbours that are meant: model files are written with imaging's atomic writer."""
+SIDEWAYS = {("models", "imaging"), ("models", "lesions"), ("workflow", "report")}
+"""Imports between neighbours that are meant: a step of the workflow draws a visit's figures."""
 
 HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}, "jinja2": {"report"}}
 CASCADE_MAY_IMPORT = {"numpy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)

@@ -68,9 +68,7 @@ class TrainedCascade:
     history: Mapping[int, Sequence[Epoch]] = field(default_factory=dict)
 
 
-def segment(
-    cascade: Cascade, channels: Volume, brain: BoolVolume, *, device: str = "cpu", engine: Engine | None = None
-) -> Segmentation:
+def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability) -> Segmentation:
     """Run both stages on one scan.
 
     Parameters
@@ -79,10 +77,8 @@ def segment(
     channels : (C, X, Y, Z) float32 array
         Normalised sequences in the model's order, on its grid.
     brain : (X, Y, Z) bool array
-    device : str
-        A torch device.
-    engine : callable, optional
-        Evaluates a network at given voxels; dense inference on `device` if left out.
+    engine : callable
+        Evaluates a network at given voxels.
 
     Raises
     ------
@@ -94,17 +90,9 @@ def segment(
             f"the model takes {len(cascade.config.sequences)} channels ({', '.join(cascade.config.sequences)}), "
             f"found {len(channels)}"
         )
-    evaluate = engine or _dense_on(device)
-    first = evaluate(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
-    final = evaluate(cascade.networks[1], channels, first > cascade.config.gate_probability)
+    first = engine(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
+    final = engine(cascade.networks[1], channels, first > cascade.config.gate_probability)
     return Segmentation(first, final)
-
-
-def _dense_on(device: str) -> Engine:
-    def evaluate(network: PatchNetwork, channels: Volume, voxels: BoolVolume) -> Volume:
-        return dense_probability(network, channels, voxels, device=device)
-
-    return evaluate
 
 
 def train_cascade(

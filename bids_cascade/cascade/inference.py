@@ -91,14 +91,15 @@ def dense_probability(
         Edge in voxels of what is computed at once, by default what fits the CPU's cache or the GPU's free memory. The
         result does not depend on it beyond rounding. A tile that does not fit into memory is split.
     half : bool
-        Compute in half precision on a GPU: faster, and equal to about 1e-3 only.
+        Compute in half precision, on a CPU in bfloat16: faster where the processor has it, and equal to about 1e-3 on a
+        GPU and 1e-2 on a CPU only.
     """
     _check_shapes(network, channels, voxels)
     tile_size = _fitting_tile_size(network, device) if tile_size is None else tile_size
     if tile_size < 1:
         raise ValueError(f"the tile size is {tile_size}; expected at least 1 voxel")
-    dtype = torch.float16 if half and device != "cpu" else torch.float32
-    dense = _DenseNetwork(network.to(device).eval(), dtype)
+    short = torch.bfloat16 if device == "cpu" else torch.float16
+    dense = _DenseNetwork(network, device, short if half else torch.float32)
     probability = np.zeros(voxels.shape, np.float32)
     waiting = list(_tiles(voxels, tile_size))
     while waiting:
@@ -106,15 +107,14 @@ def dense_probability(
         inside = voxels[box]
         if not inside.any():
             continue
-        tile = torch.from_numpy(_read_box(channels, box, dense.before, dense.after))
         try:
-            found = dense.probability(tile.to(device, dtype), np.argwhere(inside))
+            found = dense.probability(_read_box(channels, box, dense.before, dense.after), np.argwhere(inside))
         except torch.OutOfMemoryError:
             if max(edge.stop - edge.start for edge in box) == 1:
                 raise
             waiting += _halves(box)
         else:
-            probability[box][inside] = found.float().cpu().numpy()
+            probability[box][inside] = found
     return probability
 
 
@@ -172,44 +172,64 @@ def _read_box(channels: Volume, box: Box, before: int, after: int) -> Volume:
 
 
 class _DenseNetwork:
-    """A network's weights as they are needed to evaluate whole tiles."""
+    """A network's weights as they are needed to evaluate whole tiles.
 
-    def __init__(self, network: PatchNetwork, dtype: torch.dtype) -> None:
+    On a CPU the channels of a voxel lie side by side: so oneDNN convolves without moving data, and what a voxel's patch
+    leaves behind the last block is gathered in runs.
+    """
+
+    def __init__(self, network: PatchNetwork, device: str, dtype: torch.dtype) -> None:
         config = network.config
+        network = network.to(device).eval()
+        self.device, self.dtype = device, dtype
+        self.layout = torch.channels_last_3d if device == "cpu" else torch.contiguous_format
         self.before = config.patch_size // 2
         self.after = network.receptive_field - 1 - self.before
         self.pool_size = config.pool_size
         folded = [block.folded() for block in network.blocks if isinstance(block, Block)]
+        self.convolutions = [
+            (weight.to(dtype).contiguous(memory_format=self.layout), bias.to(dtype)) for weight, bias in folded
+        ]
         layers = [(layer.weight, layer.bias) for layer in network.dense if isinstance(layer, nn.Linear)]
-        self.convolutions = [(weight.to(dtype), bias.to(dtype)) for weight, bias in folded]
+        first, first_bias = layers[0]
+        # The features of a place together, place after place.
+        layers[0] = (first.view(len(first), config.features[-1], -1).transpose(1, 2).flatten(1), first_bias)
         self.dense = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
         steps = config.pool_size ** len(config.features) * np.arange(network.remaining_size)
         self.offsets = np.array(list(product(steps, repeat=3)))
 
-    def probability(self, tile: torch.Tensor, voxels: NDArray[np.intp]) -> torch.Tensor:
+    def probability(self, tile: Volume, voxels: NDArray[np.intp]) -> Volume:
         """Return the lesion probability (N,) at voxels (N, 3) of what a tile (C, X, Y, Z) has within its margins."""
         *hidden, (last_weight, last_bias) = self.dense
-        rows = self._gather(self._features(tile), voxels)
+        x = torch.from_numpy(tile)[None].to(self.device, self.dtype)
+        rows = self._gather(self._features(x.contiguous(memory_format=self.layout)), voxels)
         for weight, bias in hidden:
-            rows = torch.addmm(bias[:, None], weight, rows).relu_()
+            rows = torch.addmm(bias, rows, weight.t()).relu_()
         # Of two classes, the softmax is the sigmoid of the difference.
-        return torch.sigmoid((last_weight[1] - last_weight[0]) @ rows + (last_bias[1] - last_bias[0]))
+        logits = rows @ (last_weight[1] - last_weight[0]) + (last_bias[1] - last_bias[0])
+        found: Volume = torch.sigmoid(logits.float()).cpu().numpy()
+        return found
 
-    def _features(self, tile: torch.Tensor) -> torch.Tensor:
-        """Return the last block's features (F, ...) at every voxel of a tile (C, ...)."""
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last block's features (..., F) at every voxel of a tile (1, C, ...)."""
         dilation = 1
-        x = tile[None]
         for weight, bias in self.convolutions:
-            x = functional.conv3d(x, weight, bias, dilation=dilation)
-            x = _max_pool(x, self.pool_size, dilation).relu_()
+            x = _max_pool(_convolve(x, weight, bias, dilation), self.pool_size, dilation).relu_()
             dilation *= self.pool_size
-        return x[0]
+        return x[0].permute(1, 2, 3, 0)
 
     def _gather(self, features: torch.Tensor, voxels: NDArray[np.intp]) -> torch.Tensor:
-        """Return what a patch around each voxel would leave behind the last block: (F * size^3, N)."""
-        x, y, z = (voxels[None] + self.offsets[:, None]).transpose(2, 0, 1)
-        flat = torch.from_numpy(np.ravel_multi_index((x, y, z), tuple(features.shape[1:])).ravel())
-        return features.flatten(1).index_select(1, flat.to(features.device)).view(-1, len(voxels))
+        """Return what a patch around each voxel would leave behind the last block: (N, size^3 * F)."""
+        x, y, z = (voxels[:, None] + self.offsets).transpose(2, 0, 1)
+        flat = torch.from_numpy(np.ravel_multi_index((x, y, z), tuple(features.shape[:3])).ravel())
+        return features.flatten(0, 2).index_select(0, flat.to(self.device)).view(len(voxels), -1)
+
+
+def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:
+    """Convolve without padding; on a CPU by oneDNN, to which torch would not turn for one tile of few channels."""
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return torch.mkldnn_convolution(x, weight, bias, (0, 0, 0), (1, 1, 1), (dilation,) * 3, 1)
+    return functional.conv3d(x, weight, bias, dilation=dilation)
 
 
 def _max_pool(x: torch.Tensor, size: int, dilation: int) -> torch.Tensor:

@@ -13,7 +13,6 @@ from torch import nn
 
 from bids_cascade.cascade.network import PatchNetwork, build_network
 from bids_cascade.cascade.patches import mirror_half
-from bids_cascade.cascade.rows import forward_rows
 from bids_cascade.cascade.sampling import SamplePool
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
@@ -127,6 +126,8 @@ def train_stage(
     _check_pools(training, validation)
     progress = progress or StageProgress()
     network = build_network(network_config, config.seed).to(device)
+    if device == "cpu":  # with a voxel's channels side by side, small patches take about half the time
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adadelta(network.parameters(), lr=1.0)
     if progress.history:
         network.load_state_dict(progress.latest)
@@ -143,7 +144,7 @@ def train_stage(
         progress.finished = _is_finished(progress, validation is not None, config)
         on_epoch(progress)
     network.load_state_dict(progress.best)
-    return network.cpu().eval(), progress
+    return network.cpu().to(memory_format=torch.contiguous_format).eval(), progress  # type: ignore[call-overload]
 
 
 def _check_pools(training: SamplePool, validation: SamplePool | None) -> None:
@@ -172,7 +173,6 @@ def _train_epoch(
     rng = np.random.default_rng([config.seed, epoch])
     indices = pool.draw(config.max_samples_per_epoch, rng)
     network.train()
-    forward = _forward_on(device)
     total = 0.0
     with torch.random.fork_rng(devices=[] if device == "cpu" else None):
         torch.manual_seed(int(rng.integers(2**62)))
@@ -180,16 +180,11 @@ def _train_epoch(
             x = mirror_half(torch.from_numpy(patches), rng).to(device)
             y = torch.from_numpy(labels).to(device)
             optimiser.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(forward(network, x), y)
+            loss = nn.functional.cross_entropy(network(x), y)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += loss.item() * len(y)
     return total / len(indices), len(indices)
-
-
-def _forward_on(device: str) -> Callable[[PatchNetwork, torch.Tensor], torch.Tensor]:
-    """Return what evaluates patches fastest on the device; the results are the same to rounding."""
-    return forward_rows if device == "cpu" else PatchNetwork.__call__
 
 
 @torch.inference_mode()
@@ -201,11 +196,10 @@ def evaluate_samples(
     The samples are the same at every call: all, or the `max_samples_per_epoch` that the seed draws.
     """
     network.eval()
-    forward = _forward_on(device)
     indices = np.sort(pool.draw(config.max_samples_per_epoch, np.random.default_rng(config.seed)))
     total, n_both, n_either = 0.0, 0, 0
     for patches, labels in pool.batches(indices, network.config.patch_size, 1024):
-        logits = forward(network, torch.from_numpy(patches).to(device)).cpu()
+        logits = network(torch.from_numpy(patches).to(device)).cpu()
         total += nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="sum").item()
         predicted: NDArray[np.int64] = logits.argmax(1).numpy()
         n_both += int((predicted & labels).sum())
@@ -214,7 +208,9 @@ def evaluate_samples(
 
 
 def _to_cpu(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
 
 
 def _flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:

@@ -31,6 +31,8 @@ _PATTERNS = (
     _STEM + "[_space-{space}]_seg-{seg}[_res-{res}][_desc-{desc}]_{suffix<dseg>}{extension<.nii.gz|.json|.tsv>}",
     _STEM + "_from-{from}_to-{to}_mode-{mode}_{suffix<xfm>}{extension<.txt|.mat|.h5|.json>}",
     _STEM + "_desc-{desc}_{suffix<stats>}{extension<.tsv|.json>}",
+    "sub-{subject}/figures/sub-{subject}[_ses-{session}]_desc-{desc}_{suffix<T1w|FLAIR|T2w|PDw|dseg>}"
+    "{extension<.svg|.html>}",
 )
 _BIDSIGNORE = (
     "*.html",
@@ -75,6 +77,11 @@ def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **
     if path is None:
         raise ValueError(f"no derivative has this combination of entities: {asked_for}")
     return out_dir / str(path)
+
+
+def visit_record_path(out_dir: Path, visit_name: str) -> Path:
+    """Return the path of the record of how a visit's latest run ended."""
+    return out_dir / "logs" / "visits" / f"{visit_name}.json"
 
 
 def sidecar_path(path: Path) -> Path:

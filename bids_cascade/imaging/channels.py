@@ -12,6 +12,9 @@ from bids_cascade.cascade.intensity import zscore
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
+_MARGIN_MM = 2.0
+"""Enough to interpolate what is found back onto other grids; beyond the brain, all is 0 with or without a margin."""
+
 
 def stack_channels(
     images: Sequence[nib.Nifti1Image],
@@ -44,7 +47,7 @@ def stack_channels(
     ValueError
         If no brain voxel lies in every field of view, or an image is constant over the brain.
     """
-    grid = model_grid(mask, mask, voxel_size_mm)
+    grid = model_grid(mask, mask, voxel_size_mm, _MARGIN_MM)
     brain = data_of(resample(_as_float(mask), grid, 1)) >= 0.5
     for image, transform in zip(images, transforms, strict=True):
         brain &= _covered(image, grid, transform)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 
 from bids_cascade.imaging.images import mask_of
 
 _INTEGER_TOLERANCE = 1e-2
+_PARALLEL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,7 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
     return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
-def model_grid(
-    reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float = 1.0, margin_mm: float = 10.0
-) -> Grid:
+def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float) -> Grid:
     """Isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
 
     Voxel centres lie whole multiples of `voxel_size_mm` from the reference's first voxel, so that a reference which
@@ -117,9 +117,15 @@ def resample(
     data = np.asarray(image.dataobj)
     if _maps_voxel_onto_voxel(to_voxels, grid.shape):
         return _image(_copy(data, to_voxels, grid.shape), grid)
-    moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
-    resampled = resample_from_to(moved, (grid.shape, grid.affine), order=order, mode="nearest")
-    return _image(np.where(_inside(to_voxels, grid.shape, data.shape), resampled.dataobj, 0).astype(data.dtype), grid)
+    result = np.zeros(grid.shape, data.dtype)
+    box = _box_around(to_voxels, grid.shape, data.shape)
+    shape = tuple(edge.stop - edge.start for edge in box)
+    if all(shape):
+        start = from_matvec(np.eye(3), [edge.start for edge in box])
+        moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
+        resampled = resample_from_to(moved, (shape, grid.affine @ start), order=order, mode="nearest")
+        result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), resampled.dataobj, 0)
+    return _image(result, grid)
 
 
 def fraction_inside(
@@ -140,14 +146,31 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
     return image
 
 
+def _box_around(
+    to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]
+) -> tuple[slice, ...]:
+    """Return the part of a grid of `shape` that holds an image, the image's voxels being `to_voxels` of the grid's."""
+    corners = np.array(list(product(*((-0.5, n - 0.5) for n in image_shape))))
+    on_grid = apply_affine(np.linalg.inv(to_voxels), corners)
+    starts = np.clip(np.floor(on_grid.min(axis=0)).astype(int), 0, shape)
+    stops = np.clip(np.ceil(on_grid.max(axis=0)).astype(int) + 1, 0, shape)
+    return tuple(slice(a, b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True))
+
+
 def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which grid points, mapped by `to_voxels`, lie within the outer faces of an image's voxels."""
     i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
-    inside = np.ones(shape, dtype=bool)
+    # A line of grid points along the first axis is inside from one index to another: an image is convex.
+    first, last = np.zeros((1, *shape[1:])), np.full((1, *shape[1:]), shape[0] - 1.0)
     for row, size in zip(to_voxels, image_shape, strict=False):
-        position = row[0] * i + row[1] * j + row[2] * k + row[3]
-        inside &= (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
-    return inside
+        rest = row[1] * j + row[2] * k + row[3]
+        low, high = -0.5 - 1e-6 - rest, size - 0.5 + 1e-6 - rest
+        if abs(row[0]) < _PARALLEL:
+            last = np.where((low <= 0) & (high >= 0), last, -1)
+        else:
+            ends = low / row[0], high / row[0]
+            first, last = np.maximum(first, np.minimum(*ends)), np.minimum(last, np.maximum(*ends))
+    return np.asarray((i >= first) & (i <= last))
 
 
 def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> bool:

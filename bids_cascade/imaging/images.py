@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 import zlib
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
@@ -227,8 +227,8 @@ def save_image(data: NDArray[Any], affine: NDArray[np.float64], path: str | Path
     else:
         image.set_qform(affine, code=1)
     content = image.to_bytes()
-    # Level 4 halves the time of the default level for 2 % larger files.
-    write_whole_file(gzip.compress(content, 4, mtime=0) if str(path).endswith(".gz") else content, path)
+    # Ten times as fast as the standard library, for files about 2 % larger.
+    write_whole_file(igzip.compress(content, 2, mtime=0) if str(path).endswith(".gz") else content, path)
 
 
 def is_sheared(affine: NDArray[np.float64]) -> bool:

@@ -23,6 +23,7 @@ COVERED_FROM = 0.95
 
 _WORKING_VOXEL_MM = 2.0
 _MASK_MARGIN_MM = 4.0
+_GRID_MARGIN_MM = 10.0
 _N_BINS = 32
 _MIN_VOXELS = 1000
 _ITK_FIELDS = ("Parameters", "FixedParameters")
@@ -147,7 +148,7 @@ def _name(image: nib.Nifti1Image) -> str:
 
 
 def _target(fixed: nib.Nifti1Image, fixed_mask: nib.Nifti1Image) -> _Target:
-    grid = model_grid(fixed, fixed_mask, _WORKING_VOXEL_MM)
+    grid = model_grid(fixed, fixed_mask, _WORKING_VOXEL_MM, _GRID_MARGIN_MM)
     brain = mask_of(resample(fixed_mask, grid, order=0))
     rim = ndimage.binary_dilation(brain, iterations=round(_MASK_MARGIN_MM / _WORKING_VOXEL_MM))
     return _Target(resample(fixed, grid, order=1), nib.Nifti1Image(rim.astype(np.uint8), grid.affine))

@@ -48,11 +48,16 @@ def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     n : int
         Number of lesions.
     """
-    found, n = ndimage.label(mask, _TOUCHING)
+    labels = np.zeros(mask.shape, np.int32)
+    if not mask.any():
+        return labels, 0
+    (box,) = ndimage.find_objects(mask.view(np.uint8))  # around all lesions: most of a head has none
+    found, n = ndimage.label(mask[box], _TOUCHING)
     sizes = np.bincount(found.ravel(), minlength=n + 1)[1:]
     rank = np.zeros(n + 1, np.int32)
     rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, n + 1)
-    return rank[found], int(n)
+    labels[box] = rank[found]
+    return labels, int(n)
 
 
 def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
@@ -98,14 +103,12 @@ def lesion_table(
     list of Lesion
         In the order of their labels.
     """
-    numbers = np.arange(1, labels.max(initial=0) + 1)
-    if not len(numbers):
-        return []
-    voxel_volume_mm3 = abs(np.linalg.det(affine[:3, :3]))
-    counts = np.bincount(labels.ravel())[1:]
-    centres = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)) @ affine[:3, :3].T + affine[:3, 3]
-    means = ndimage.mean(probability, labels, numbers)
-    return [
-        Lesion(int(number), float(count * voxel_volume_mm3), float(x), float(y), float(z), float(mean))
-        for number, count, (x, y, z), mean in zip(numbers, counts, centres, means, strict=True)
-    ]
+    voxel_volume_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    lesions = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == number
+        voxels = np.argwhere(inside) + [edge.start for edge in box]
+        x, y, z = (affine[:3, :3] @ voxels.mean(axis=0) + affine[:3, 3]).tolist()
+        mean = float(probability[box][inside].mean(dtype=np.float64))
+        lesions.append(Lesion(number, len(voxels) * voxel_volume_mm3, x, y, z, mean))
+    return lesions

@@ -18,7 +18,7 @@ from bids_cascade.dataset.derivatives import prepare_output, write_json
 from bids_cascade.dataset.labels import find_labels, find_lesion_masks
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
-from bids_cascade.levels.claim import claimed, find_selected, locked
+from bids_cascade.levels.claim import find_selected, locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
 from bids_cascade.levels.participant import segment_visits
@@ -43,7 +43,6 @@ class _Job:
     inputs: Inputs
     config: TrainConfig
     run: RunConfig
-    log_dir: Path
     prepared: Sequence[Prepared]
     curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -66,7 +65,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
     # Jobs may share a work folder: the first to come prepares the visits, the others wait and find them done.
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
     print(format_table(results))
-    job = _Job(inputs, config, run, log_dir, prepared)
+    job = _Job(inputs, config, run, prepared)
     usable = {one.data.subject for one in prepared}
     wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
     done: list[Fold] = []
@@ -145,7 +144,7 @@ def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: S
         number=number,
         subjects=subjects,
         visits=tuple(one.name for one in left_out),
-        threshold=stored.model.cascade.config.threshold,
+        threshold=stored.header.cascade.threshold,
         flair_threshold=_threshold_flair(job, training, left_out),
         model_sha256=stored.sha256,
     )
@@ -179,13 +178,10 @@ def _read_fold(path: Path, fingerprint: str) -> Fold | None:
 
 def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:
     """Segment the left-out visits as the participant level does."""
-    folder = job.folder / CASCADE
-    prepare_output(folder, job.inputs.bids_dir)
-    visits = [one.visit for one in left_out]
+    inputs, run = replace(job.inputs, out_dir=job.folder / CASCADE), replace(job.run, clean_work_dir=False)
     config = ParticipantConfig(model=stored.path, skull_strip=job.config.skull_strip, seed=job.config.training.seed)
-    with claimed(visits, job.run.work_dir, wait=True) as (ready, refused):
-        done = segment_visits(ready, replace(job.inputs, out_dir=folder), config, job.run, stored, job.log_dir)
-    failed = [result for result in (refused | done).values() if result.exit_code != OK]
+    results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
+    failed = [result for result in results if result.exit_code != OK]
     if failed:
         raise _UnfinishedError(failed)
 

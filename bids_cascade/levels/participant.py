@@ -10,14 +10,15 @@ from pathlib import Path
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK
+from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
-from bids_cascade.levels.record import write_record, write_steps
+from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
+from bids_cascade.report.participant import write_participant_page
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
-from bids_cascade.workflow.visit import Preprocessing, needed_sequences, segmentation_graph
+from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequences, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,15 +26,8 @@ _LOGGER = logging.getLogger(__name__)
 def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -> int:
     """Segment every selected visit that has the sequences the model needs; return the exit code."""
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.model.cascade.config.sequences)
-    prepare_output(inputs.out_dir, inputs.bids_dir)
-    options = {"participant": config, "run": run, "model_sha256": model.sha256}
-    log_dir = write_record(inputs, options, visits)
-    with claimed(visits, run.work_dir) as (ready, refused):
-        done = segment_visits(ready, inputs, config, run, model, log_dir)
-        results = [refused.get(visit.name) or done[visit.name] for visit in visits]
-        if run.clean_work_dir:
-            clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
+    visits = find_selected(inputs, model.header.cascade.sequences)
+    results = segment_visits(visits, inputs, config, run, model)
     print(format_table(results))
     return exit_code_of(results)
 
@@ -44,10 +38,48 @@ def segment_visits(
     config: ParticipantConfig,
     run: RunConfig,
     model: StoredModel,
+    *,
+    wait: bool = False,
+) -> list[VisitResult]:
+    """Write all that this level has to say of some visits; return how each ended.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+        Those without all images are named in the results.
+    inputs : Inputs
+        Whose output folder is made if needed.
+    config : ParticipantConfig
+    run : RunConfig
+    model : StoredModel
+    wait : bool
+        Wait for visits that another run works on, instead of leaving them out.
+    """
+    prepare_output(inputs.out_dir, inputs.bids_dir)
+    options = {"participant": config, "run": run, "model_sha256": model.sha256}
+    log_dir = write_record(inputs, options, visits)
+    with claimed(visits, run.work_dir, wait=wait) as (ready, refused):
+        done = _segment(ready, inputs, config, run, model, log_dir)
+        results = [refused.get(visit.name) or done[visit.name] for visit in visits]
+        if run.clean_work_dir:
+            clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
+        # Of a visit that another run works on, that run says how it ended.
+        in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
+        ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
+        write_visit_records(ended, inputs, log_dir)
+        return _write_pages(visits, results, inputs.out_dir)
+
+
+def _segment(
+    visits: Sequence[Visit],
+    inputs: Inputs,
+    config: ParticipantConfig,
+    run: RunConfig,
+    model: StoredModel,
     log_dir: Path,
 ) -> dict[str, VisitResult]:
-    """Run the workflow on visits that have all images; return by name how each ended."""
-    cascade = model.model.cascade.config
+    """Run the workflow on the visits; return how each ended."""
+    cascade = model.header.cascade
     how = Preprocessing(
         sequences=cascade.sequences,
         voxel_size_mm=cascade.voxel_size_mm,
@@ -55,24 +87,50 @@ def segment_visits(
         seed=config.seed,
         omp_nthreads=run.omp_nthreads,
     )
+    networks = Networks(model.path, run.device, config.half_precision)
     plans = [_plan(visit, inputs, config, model) for visit in visits]
-    graphs = [segmentation_graph(plan.visit, how, model.path, run.device, plan) for plan in plans]
+    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
     runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
     write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
     return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
 
 
+def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
+    """Write a page for each participant; return the results, with a warning where that failed."""
+    failed = {}
+    for participant in dict.fromkeys(visit.participant for visit in visits):
+        try:
+            write_participant_page(out_dir, participant)
+        except BidsCascadeError as error:
+            failed[participant] = f"no page: {error}"
+    return [
+        result.with_warning(failed[visit.participant]) if visit.participant in failed else result
+        for visit, result in zip(visits, results, strict=True)
+    ]
+
+
 def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
-    cascade = model.model.cascade.config.with_choices(config.threshold, config.min_lesion_volume_mm3)
+    cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
     return OutputPlan(
         visit=replace(visit, images=ordered),
         bids_dir=inputs.bids_dir,
         out_dir=inputs.out_dir,
-        model_name=model.model.name,
+        model_name=model.header.name,
         model_sha256=model.sha256,
         threshold=cascade.threshold,
         min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,
+        gate_probability=cascade.gate_probability,
+        provenance={
+            "Sequences": cascade.sequences,
+            "CandidateSequence": cascade.candidate_sequence,
+            "CandidateZ": cascade.candidate_z,
+            "GateProbability": cascade.gate_probability,
+            "VoxelSize": cascade.voxel_size_mm,
+            "VoxelSizeUnits": "mm",
+            "RandomSeed": config.seed,
+            "SoftwareVersions": versions(),
+        },
     )
 
 
@@ -82,6 +140,8 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
     if stats is None:
         return unfinished_result(name, done)
     row, warnings = stats
+    if done.failure:
+        warnings = [*warnings, f"no report: {done.failure.message}"]
     for warning in warnings:
         _LOGGER.warning("%s: %s", name, warning)
     return VisitResult(
@@ -90,4 +150,5 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
         n_lesions=int(row["n_lesions"]),
         volume_ml=float(row["lesion_volume_t1w_ml"]),
         seconds=done.seconds,
+        crash_reports=tuple(done.crash_reports),
     )

@@ -101,12 +101,12 @@ def prepare_visits(
 
 
 def _read(visit: Visit, channels_dir: Path, lesion_dir: Path) -> Prepared:
-    brain = nib.Nifti1Image.from_filename(channels_dir / "brain.nii.gz")
+    brain = nib.Nifti1Image.from_filename(channels_dir / "brain.nii")
     data = LabelledVisit(
         subject=visit.participant,
         channels=np.load(channels_dir / "channels.npy", mmap_mode="r"),
         brain=mask_of(brain),
-        lesion=mask_of(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii.gz")),
+        lesion=mask_of(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii")),
     )
     digest = hashlib.sha256()
     for array in (data.channels, data.brain, data.lesion):

@@ -14,8 +14,10 @@ from typing import Any
 
 from bids_cascade import __version__
 from bids_cascade.config import Inputs
-from bids_cascade.dataset.derivatives import write_json, write_tsv
+from bids_cascade.dataset.derivatives import visit_record_path, write_json, write_tsv
+from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.levels.results import VisitResult
 from bids_cascade.workflow.run import VisitRun
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
@@ -48,6 +50,28 @@ def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
         {"visit": visit, "step": step, **asdict(one)} for visit, run in runs.items() for step, one in run.steps.items()
     ]
     write_tsv(rows, ["visit", "step", "start_s", "seconds"], folder / "steps.tsv")
+
+
+def write_visit_records(ended: Sequence[tuple[Visit, VisitResult]], inputs: Inputs, log_dir: Path) -> None:
+    """Write for each visit how its latest run ended, where pages look for it: ``logs/visits/<visit>.json``."""
+    dataset = read_description(inputs.bids_dir).get("Name", inputs.bids_dir.name)
+    for visit, result in ended:
+        record = {
+            "visit": visit.name,
+            "participant": visit.participant,
+            "session": visit.session,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "exit_code": result.exit_code,
+            "message": result.message,
+            "seconds": result.seconds,
+            "command": sys.argv,
+            "dataset": dataset,
+            **_images(visit),
+            "log_folder": log_dir.relative_to(inputs.out_dir),
+            "crash_reports": [path.relative_to(inputs.out_dir) for path in result.crash_reports],
+            "version": __version__,
+        }
+        write_json(record, visit_record_path(inputs.out_dir, visit.name))
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
 from bids_cascade.workflow.run import VisitRun
@@ -26,6 +27,8 @@ class VisitResult:
         On the grid of the T1w image.
     seconds : float or None
         Sum over its steps.
+    crash_reports : tuple of Path
+        What nipype wrote of failed steps.
     """
 
     name: str
@@ -34,6 +37,11 @@ class VisitResult:
     n_lesions: int | None = None
     volume_ml: float | None = None
     seconds: float | None = None
+    crash_reports: tuple[Path, ...] = ()
+
+    def with_warning(self, text: str) -> VisitResult:
+        """Return this with something more to look at."""
+        return replace(self, message="; ".join(filter(None, (self.message, text))))
 
 
 def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
@@ -44,7 +52,8 @@ def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
 def unfinished_result(name: str, run: VisitRun) -> VisitResult:
     """Return the row of a visit whose workflow failed or was stopped before its end."""
     if run.failure:
-        return VisitResult(name, run.failure.exit_code, f"FAILED: {run.failure.message}")
+        message = f"FAILED: {run.failure.message}"
+        return VisitResult(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
     return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, segment, train_cascade
+from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import Inputs, NetworkConfig, RunConfig, TrainConfig
@@ -107,10 +109,10 @@ def train_model(
     """
     trained = _train(prepared, config, run)
     held_out = [one for one in prepared if one.data.subject in trained.validation_subjects]
-    maps = [
-        segment(trained.cascade, np.asarray(one.data.channels), one.data.brain, device=run.device) for one in held_out
+    engine = partial(dense_probability, device=run.device)
+    probabilities = [
+        segment(trained.cascade, np.asarray(one.data.channels), one.data.brain, engine).final for one in held_out
     ]
-    probabilities = [found.final for found in maps]
     cascade, why = trained.cascade, "given"
     if config.choose_threshold:
         why = "chosen on the validation subjects" if held_out else "the default, as no subject was held out"

@@ -1,31 +1,40 @@
-"""Reads and writes model files and training checkpoints."""
+"""Reads and writes model files and training checkpoints; what needs torch imports it only then."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from bids_cascade.cascade.model import Model, from_bytes, pack, to_bytes, unpack
-from bids_cascade.cascade.training import StageProgress
+from bids_cascade.cascade.packing import ModelHeader, pack, unpack, unpack_model
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, ReadWriteError
 from bids_cascade.whole_file import write_whole_file
+
+if TYPE_CHECKING:
+    from bids_cascade.cascade.cascade import Cascade
+    from bids_cascade.cascade.model import Model
+    from bids_cascade.cascade.training import StageProgress
 
 PACKAGED_MODEL = Path(__file__).parent / "default.safetensors"
 """The model that is used when none is named."""
 
+_Result = TypeVar("_Result")
+
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model and the file it came from, known by the SHA-256 of its content."""
+    """What a model file says, how many weights it has, and its SHA-256, by which it is known."""
 
-    model: Model
+    header: ModelHeader
+    n_weights: int
     path: Path
     sha256: str
 
 
 def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
-    """Read a model file.
+    """Read what a model file says, and check that it is whole.
 
     Raises
     ------
@@ -36,6 +45,26 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
     BadDataError
         When it is no model, is cut off, or is damaged.
     """
+    return _read(path, lambda content: _describe(content, path))
+
+
+def load_cascade(path: Path = PACKAGED_MODEL) -> Cascade:
+    """Read the cascade of a model file; errors are those of :func:`load_model`."""
+    from bids_cascade.cascade.model import from_bytes
+
+    return _read(path, from_bytes).cascade
+
+
+def save_model(model: Model, path: Path) -> StoredModel:
+    """Write a model file, whole or not at all."""
+    from bids_cascade.cascade.model import to_bytes
+
+    content = to_bytes(model)
+    write_whole_file(content, path)
+    return _describe(content, path)
+
+
+def _read(path: Path, understand: Callable[[bytes], _Result]) -> _Result:
     if not path.is_file():
         raise MissingInputError(f"{path}: there is no such model file; name one that `train` has written")
     try:
@@ -43,22 +72,21 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
     except OSError as error:
         raise ReadWriteError(f"{path}: the model file can't be read: {error.strerror}") from error
     try:
-        model = from_bytes(content)
+        return understand(content)
     except ValueError as error:
         raise BadDataError(f"{path}: not a usable model: {error}; train or fetch it again") from error
-    return StoredModel(model, path, hashlib.sha256(content).hexdigest())
 
 
-def save_model(model: Model, path: Path) -> StoredModel:
-    """Write a model file, whole or not at all."""
-    content = to_bytes(model)
-    write_whole_file(content, path)
-    return StoredModel(model, path, hashlib.sha256(content).hexdigest())
+def _describe(content: bytes, path: Path) -> StoredModel:
+    arrays, header = unpack_model(content)
+    n_weights = sum(array.size for name, array in arrays.items() if name.endswith(("weight", "bias")))
+    return StoredModel(header, n_weights, path, hashlib.sha256(content).hexdigest())
 
 
 def save_checkpoint(progress: StageProgress, fingerprint: str, path: Path) -> None:
     """Write a stage's progress, whole or not at all; `fingerprint` says which training it belongs to."""
-    write_whole_file(pack(progress.to_tensors(), {"fingerprint": fingerprint, **progress.to_json()}), path)
+    arrays = {name: tensor.numpy() for name, tensor in progress.to_tensors().items()}
+    write_whole_file(pack(arrays, {"fingerprint": fingerprint, **progress.to_json()}), path)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> StageProgress | None:
@@ -69,12 +97,16 @@ def load_checkpoint(path: Path, fingerprint: str) -> StageProgress | None:
     OutputError
         When the file is damaged.
     """
+    import torch
+
+    from bids_cascade.cascade.training import StageProgress
+
     if not path.is_file():
         return None
     try:
-        tensors, header = unpack(path.read_bytes())
+        arrays, header = unpack(path.read_bytes())
         if header.get("fingerprint") != fingerprint:
             return None
-        return StageProgress.from_parts(tensors, header)
+        return StageProgress.from_parts({name: torch.tensor(array) for name, array in arrays.items()}, header)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise OutputError(f"{path}: damaged checkpoint ({error}); delete it to start this stage anew") from error

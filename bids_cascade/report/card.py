@@ -17,15 +17,13 @@ _COLUMNS = (
 
 def model_card(stored: StoredModel) -> str:
     """Return the model's card as Markdown, from what the model says of itself alone."""
-    model, provenance = stored.model, stored.model.provenance
-    config = model.cascade.config
-    network = model.cascade.networks[0].config
-    weights = sum(parameter.numel() for net in model.cascade.networks for parameter in net.parameters())
+    header, provenance = stored.header, stored.header.provenance
+    config, (network, _) = header.cascade, header.networks
     lines = [
-        f"# Model card: {model.name}",
+        f"# Model card: {header.name}",
         "",
         f"- File: `{stored.path.name}`, SHA-256 `{stored.sha256}`",
-        f"- Licence: {model.licence or 'not stated'}",
+        f"- Licence: {header.licence or 'not stated'}",
         f"- Sequences, in channel order: {', '.join(config.sequences)}",
         f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: z-score over the brain",
         f"- Candidates: {config.candidate_sequence} z-score above {config.candidate_z:g}; stage 2 where stage 1 "
@@ -33,7 +31,7 @@ def model_card(stored: StoredModel) -> str:
         f"- Lesion: probability of at least {config.threshold:g}, components of at least "
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected)",
         f"- Networks: two, patch {network.patch_size}³, features {network.features}, dense {network.dense}; "
-        f"{weights:,} weights together",
+        f"{stored.n_weights:,} weights together",
         "",
         "## How it was made",
         "",

@@ -97,8 +97,8 @@ def render_page(
 ) -> str:
     """Return a page as HTML; all text in it is escaped, whatever the dataset calls things.
 
-    A policy in the page's head forbids every request but images, and frames, that lie beside the page, and every
-    script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
+    A policy in the page's head forbids every request but images, drawings and frames that lie beside the page, and
+    every script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
 
     Parameters
     ----------
@@ -128,6 +128,13 @@ def render_page(
             version=__version__,
         )
     )
+
+
+def render_bare(template: str, *, scripts: Sequence[str], styles: Sequence[str], **content: Any) -> str:
+    """Return a page without the shell, under the same policy: see :func:`render_page`."""
+    own = [_read(name) for name in scripts]
+    found = _environment().get_template(template)
+    return found.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
 
 
 def relative_url(path: Path, page: Path) -> str:
@@ -170,6 +177,7 @@ def _policy(scripts: Sequence[str]) -> str:
             "style-src 'unsafe-inline'",  # also the style attributes of SVG; a style can't fetch anything
             "img-src 'self' file: data:",
             "frame-src 'self' file:",
+            "object-src 'self' file:",
             "base-uri 'none'",
             "form-action 'none'",
         )

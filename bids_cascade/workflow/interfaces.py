@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +66,8 @@ class FindBrain(Step):
         from bids_cascade.imaging.images import load_image, save_image
 
         found = brain_mask(load_image(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
-        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii.gz", np.uint8)
-        return {"mask": str(folder / "mask.nii.gz"), "method": found.method}
+        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii", np.uint8)
+        return {"mask": str(folder / "mask.nii"), "method": found.method}
 
 
 class RegisterInputSpec(StepInputSpec):
@@ -125,8 +127,8 @@ class CorrectBias(Step):
         image, mask = load_image(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
         to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
         corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
-        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii.gz", np.float32)
-        return {"corrected": str(folder / "corrected.nii.gz")}
+        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
+        return {"corrected": str(folder / "corrected.nii")}
 
 
 class StackChannelsInputSpec(StepInputSpec):
@@ -159,14 +161,15 @@ class StackChannels(Step):
             images, transforms, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.voxel_size_mm
         )
         np.save(folder / "channels.npy", channels)
-        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii.gz", np.uint8)
-        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii.gz")}
+        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)
+        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii")}
 
 
 class SegmentInputSpec(StepInputSpec):
     channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
     brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
     model = File(exists=True, mandatory=True, desc="model file")
+    half_precision = traits.Bool(False, usedefault=True, desc="compute in half precision")
     device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="tells nipype to count this node's GPU")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads")
@@ -187,17 +190,19 @@ class Segment(Step):
         import torch
 
         from bids_cascade.cascade.cascade import segment
+        from bids_cascade.cascade.inference import dense_probability
         from bids_cascade.imaging.images import mask_of, save_image
-        from bids_cascade.models.store import load_model
+        from bids_cascade.models.store import load_cascade
 
         torch.set_num_threads(self.inputs.n_threads)
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
-        cascade = load_model(Path(self.inputs.model)).model.cascade
-        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), device=self.inputs.device)
+        cascade = load_cascade(Path(self.inputs.model))
+        engine = partial(dense_probability, device=self.inputs.device, half=self.inputs.half_precision)
+        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), engine)
         outputs = {"probability": found.final, "first_probability": found.first}
         for name, values in outputs.items():
-            save_image(values, brain.affine, folder / f"{name}.nii.gz", np.float32)
-        return {name: str(folder / f"{name}.nii.gz") for name in outputs}
+            save_image(values, brain.affine, folder / f"{name}.nii", np.float32)
+        return {name: str(folder / f"{name}.nii") for name in outputs}
 
 
 class MoveLabelInputSpec(StepInputSpec):
@@ -226,8 +231,8 @@ class MoveLabel(Step):
         for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
             if same_grid(label, nib.Nifti1Image.from_filename(path)):
                 lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
-                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii.gz", np.uint8)
-                return {"lesion": str(folder / "lesion.nii.gz")}
+                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii", np.uint8)
+                return {"lesion": str(folder / "lesion.nii")}
         names = " or ".join(Path(path).name for path in self.inputs.images)
         raise BadDataError(
             f"{self.inputs.label}: the mask, {label.shape}, is on the grid of no image of its visit; "
@@ -248,6 +253,8 @@ class WriteOutputsInputSpec(StepInputSpec):
 
 class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
     stats = File(exists=True, desc="table of the visit's volumes, written last")
+    lesion = File(exists=True, desc="lesion mask on the grid of the image it is shown on")
+    lesions = File(exists=True, desc="table of the visit's lesions")
 
 
 class WriteOutputs(Step):
@@ -268,7 +275,76 @@ class WriteOutputs(Step):
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
         )
-        return {"stats": str(write_outputs(self.inputs.plan, images))}
+        return {name: str(path) for name, path in asdict(write_outputs(self.inputs.plan, images)).items()}
+
+
+class DrawReportInputSpec(StepInputSpec):
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    raw = InputMultiObject(File(exists=True), mandatory=True, desc="raw images, the T1w image first")
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
+    gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
+    shown = traits.Str(mandatory=True, desc="sequence to show the lesions on")
+    lesion = File(exists=True, mandatory=True, desc="lesion mask on the grid of that sequence")
+    lesions = File(exists=True, mandatory=True, desc="table of lesions")
+
+
+class DrawReportOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figures and quality measures, such as desc-brain_T1w.svg")
+
+
+class DrawReport(Step):
+    """The visit's figures, viewer and quality measures."""
+
+    input_spec, output_spec = DrawReportInputSpec, DrawReportOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.report.visit.draw_visit`."""
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.scan import make_scan
+        from bids_cascade.report.visit import VisitContent, draw_visit, read_lesions
+
+        spec = self.inputs
+        mask = nib.Nifti1Image.from_filename(spec.mask)
+        scans = {
+            name: make_scan(load_image(raw), nib.Nifti1Image.from_filename(corrected), mask, transform)
+            for name, raw, corrected, transform in zip(
+                spec.sequences, spec.raw, spec.images, _read_transforms(spec.transforms), strict=True
+            )
+        }
+        content = VisitContent(
+            scans=scans,
+            similarity=dict(zip(spec.sequences[1:], _given(spec.qualities), strict=True)),
+            shown=spec.shown,
+            lesion=nib.Nifti1Image.from_filename(spec.lesion),
+            probability=nib.Nifti1Image.from_filename(spec.probability),
+            first_probability=nib.Nifti1Image.from_filename(spec.first_probability),
+            gate_probability=spec.gate_probability,
+            lesions=read_lesions(Path(spec.lesions)),
+        )
+        return {"files": [str(path) for path in draw_visit(content, folder)]}
+
+
+class PublishReportInputSpec(StepInputSpec):
+    plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
+    files = InputMultiObject(File(exists=True), mandatory=True, desc="figures and quality measures")
+
+
+class PublishReport(Step):
+    """The visit's figures and quality measures in the derivative dataset."""
+
+    input_spec, output_spec = PublishReportInputSpec, TraitedSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.workflow.outputs.publish_report`."""
+        from bids_cascade.workflow.outputs import publish_report
+
+        publish_report(self.inputs.plan, [Path(path) for path in self.inputs.files])
+        return {}
 
 
 def _given(values: Any) -> list[Any]:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import label_lesions, lesion_mask, lesion_table
+from bids_cascade.whole_file import write_whole_file
 
 _LESION_COLUMNS = {
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
@@ -53,6 +55,10 @@ class OutputPlan:
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
         Lesions smaller than this are dropped.
+    gate_probability : float
+        Stage 1's probability above which stage 2 looks.
+    provenance : mapping
+        What else has made the results what they are, for the sidecar of the table of volumes.
     """
 
     visit: Visit
@@ -62,6 +68,32 @@ class OutputPlan:
     model_sha256: str
     threshold: float
     min_lesion_volume_mm3: float
+    gate_probability: float
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
+        return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
+
+
+@dataclass(frozen=True)
+class WrittenOutputs:
+    """What later steps need of a visit's outputs.
+
+    Attributes
+    ----------
+    stats : Path
+        Table of volumes.
+    lesion : Path
+        Lesion mask on the grid of the plan's shown sequence.
+    lesions : Path
+        Table of lesions.
+    """
+
+    stats: Path
+    lesion: Path
+    lesions: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +125,10 @@ class VisitImages:
     probability: nib.Nifti1Image
 
 
-def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
-    """Write all of a visit's derivatives, or none; return the path of the table of volumes, which appears last.
+def write_outputs(plan: OutputPlan, images: VisitImages) -> WrittenOutputs:
+    """Write all of a visit's derivatives, or none; the table of volumes appears last.
+
+    Figures and quality measures of earlier results go.
 
     Raises
     ------
@@ -104,10 +138,16 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     staging = plan.out_dir / f".{plan.visit.name}.{uuid.uuid4().hex}"
     try:
         _write_all(_Writer(plan, staging), images)
+        _remove_report(plan)
         _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return _stats_path(plan)
+    final = _Writer(plan, plan.out_dir)
+    return WrittenOutputs(
+        stats=_stats_path(plan),
+        lesion=final.path("mask", ".nii.gz", space=plan.shown, label="L"),
+        lesions=final.path("dseg", ".tsv", space="T1w", seg="lesions"),
+    )
 
 
 def _move_all(staging: Path, out_dir: Path, last: str) -> None:
@@ -150,7 +190,14 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
-    descriptions = {**_STATS_COLUMNS, "Warnings": images.warnings, **_model_fields(writer.plan)}
+    descriptions = {
+        **_STATS_COLUMNS,
+        "Warnings": images.warnings,
+        **_model_fields(writer.plan),
+        "BrainMaskMethod": images.mask_method,
+        **writer.plan.provenance,
+        "GeneratedByVersion": __version__,
+    }
     write_tsv([row], list(_STATS_COLUMNS), writer.path("stats", ".tsv", desc="lesions"), descriptions)
 
 
@@ -268,3 +315,25 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
 
 def _stats_path(plan: OutputPlan) -> Path:
     return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
+
+
+def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
+    """Copy a visit's figures, called as in ``desc-brain_T1w.svg``, and its quality measures to their places.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be written.
+    """
+    for path in files:
+        desc, _, suffix = path.stem.removeprefix("desc-").partition("_")
+        target = derivative_path(plan.out_dir, plan.visit, suffix, path.suffix, desc=desc)
+        write_whole_file(path.read_bytes(), target)
+
+
+def _remove_report(plan: OutputPlan) -> None:
+    """Remove what shows or judges earlier results."""
+    figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
+    quality = derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
+    for path in [*figures.glob(f"{plan.visit.name}_desc-*"), quality, sidecar_path(quality)]:
+        path.unlink(missing_ok=True)

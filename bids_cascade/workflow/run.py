@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -36,7 +37,11 @@ STEP_NAMES = {
     "cascade": "lesion segmentation",
     "lesion": "moving the manual mask",
     "outputs": "writing results",
+    "figures": "drawing figures",
+    "report": "writing the report",
 }
+REPORT_STEPS = ("figures", "report")
+"""One after the other; a visit whose results are written is finished even if these fail."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,16 @@ class VisitRun:
     steps : dict of str to StepRun
         By name; a step taken from an earlier run takes next to nothing.
     failure : Failure or None
+        Of a step, which may be one of the report alone.
     finished : bool
-        Whether all of its steps are done.
+        Whether all of its steps but those of the report are done.
+    crash_reports : list of Path
     """
 
     steps: dict[str, StepRun] = field(default_factory=dict)
     failure: Failure | None = None
     finished: bool = False
+    crash_reports: list[Path] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -91,7 +99,10 @@ class Progress:
         now = time.monotonic()
         start = self._started.get(node.fullname, now)
         self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
-        self._count(slug, failed=status != "end")
+        if status == "end" or step in REPORT_STEPS:
+            self._count(slug, 1 if status == "end" else len(REPORT_STEPS) - REPORT_STEPS.index(step))
+        else:
+            self.steps_left.pop(slug, None)
         word = "done" if status == "end" else "FAILED"
         _LOGGER.info(
             "%s: %s %s in %.1f s; %d visits with %d steps left",
@@ -103,12 +114,12 @@ class Progress:
             sum(self.steps_left.values()),
         )
 
-    def _count(self, slug: str, failed: bool) -> None:
-        """Count one step less, or, where it failed, all that can't follow; steps beside a failed one count no more."""
+    def _count(self, slug: str, n_steps: int) -> None:
+        """Count some steps less of a visit that still can be finished; steps beside a failed one count no more."""
         left = self.steps_left.pop(slug, 0)
-        if not failed and left > 1:
-            self.steps_left[slug] = left - 1
-        if not failed and left == 1:
+        if left > n_steps:
+            self.steps_left[slug] = left - n_steps
+        elif left:
             self.visits[slug].finished = True
 
 
@@ -142,6 +153,8 @@ def run_graphs(
     if run.write_graph:
         _write_graph(whole, log_dir)
     plugin = _make_plugin(run, progress, _largest_need(whole))
+    # nipype collects garbage before it starts a step: a tenth of a second a time if it looks at all that was imported.
+    gc.freeze()
     try:
         whole.run(plugin=plugin)
     except Exception as error:  # a plugin raises what it likes; each visit's own failure is told apart below
@@ -156,6 +169,8 @@ def run_graphs(
     else:
         for slug in steps:
             progress.visits[slug].finished = True
+    for name, path in _crash_reports(log_dir):
+        progress.visits[_visit_and_step(name)[0]].crash_reports.append(path)
     return {slug: progress.visits[slug] for slug in steps}
 
 
@@ -168,12 +183,18 @@ def _write_graph(graph: Workflow, folder: Path) -> None:
 
 def _read_crash_reports(folder: Path) -> dict[str, Failure]:
     """Return by a node's full name why it failed, from nipype's own crash reports."""
-    failures = {}
+    return {
+        name: failure_of(path.read_text(encoding="utf-8", errors="replace")) for name, path in _crash_reports(folder)
+    }
+
+
+def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
+    """Return nipype's crash reports with the full names of the nodes they are about."""
+    found = []
     for path in sorted(folder.glob("crash-*.txt")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        name = text.partition("\n")[0].removeprefix("Node:").strip()
-        failures[name] = failure_of(text)
-    return failures
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found.append((file.readline().removeprefix("Node:").strip(), path))
+    return found
 
 
 def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
@@ -212,10 +233,11 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
         {
             "execution": {
                 "hash_method": "content",
+                "local_hash_check": "false",  # the worker looks as well, and reading every input twice takes time
                 "crashdump_dir": str(log_dir),
                 "crashfile_format": "txt",
                 "check_version": "false",
-                "poll_sleep_duration": "0.2",
+                "poll_sleep_duration": "0.05",
                 "stop_on_first_crash": str(run.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",

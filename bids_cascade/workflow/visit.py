@@ -13,8 +13,10 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
+    DrawReport,
     FindBrain,
     MoveLabel,
+    PublishReport,
     Register,
     Segment,
     StackChannels,
@@ -48,6 +50,24 @@ class Preprocessing:
     skull_strip: str = "auto"
     seed: int = 0
     omp_nthreads: int = 1
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Which networks look at a visit, and how.
+
+    Attributes
+    ----------
+    model : Path
+        Model file.
+    device : str
+        A torch device.
+    half_precision : bool
+    """
+
+    model: Path
+    device: str = "cpu"
+    half_precision: bool = False
 
 
 def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
@@ -87,12 +107,17 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     return graph
 
 
-def segmentation_graph(visit: Visit, how: Preprocessing, model: Path, device: str, plan: OutputPlan) -> Workflow:
+def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, plan: OutputPlan) -> Workflow:
     """Return the graph of a visit from raw images to derivatives."""
     graph = preprocessing_graph(visit, how)
     brain, channels = graph.get_node("brain"), graph.get_node("channels")
-    on_gpu = device != "cpu"
-    segment = _node(Segment(model=str(model.absolute()), device=device, use_gpu=on_gpu), "cascade", how.omp_nthreads)
+    segment = Segment(
+        model=str(networks.model.absolute()),
+        half_precision=networks.half_precision,
+        device=networks.device,
+        use_gpu=networks.device != "cpu",
+    )
+    segment = _node(segment, "cascade", how.omp_nthreads)
     write = _node(WriteOutputs(plan=plan), "outputs")
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
@@ -104,7 +129,31 @@ def segmentation_graph(visit: Visit, how: Preprocessing, model: Path, device: st
     if len(needed_sequences(how.sequences)) > 1:
         for name in ("transforms", "qualities", "warnings"):
             graph.connect(graph.get_node(name), "out", write, name)
+    _add_report(graph, plan, needed_sequences(how.sequences))
     return graph
+
+
+def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
+    """Let the figures be drawn once the outputs are there, and be put beside them; no output waits for that."""
+    draw = DrawReport(
+        sequences=list(sequences),
+        raw=[str(plan.visit.images[sequence].path.absolute()) for sequence in sequences],
+        gate_probability=plan.gate_probability,
+        shown=plan.shown,
+    )
+    figures, publish = _node(draw, "figures"), _node(PublishReport(plan=plan), "report")
+    publish.overwrite = True
+    outputs, segment = graph.get_node("outputs"), graph.get_node("cascade")
+    for name in ("lesion", "lesions"):
+        graph.connect(outputs, name, figures, name)
+    for name in ("probability", "first_probability"):
+        graph.connect(segment, name, figures, name)
+    graph.connect(graph.get_node("brain"), "mask", figures, "mask")
+    graph.connect(graph.get_node("corrected"), "out", figures, "images")
+    if len(sequences) > 1:
+        for name in ("transforms", "qualities"):
+            graph.connect(graph.get_node(name), "out", figures, name)
+    graph.connect(figures, "files", publish, "files")
 
 
 def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:

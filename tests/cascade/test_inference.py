@@ -129,6 +129,25 @@ def test_translation_moves_the_map_along() -> None:
     np.testing.assert_allclose(after[3 + 5 : -4], before[5 : -3 - 4], atol=1e-6)
 
 
+def test_the_number_of_threads_does_not_matter() -> None:
+    network, channels = random_network(NETWORKS["published"]), random_channels(2, (20, 21, 22))
+    everywhere, n_threads = np.ones(channels.shape[1:], bool), torch.get_num_threads()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(dense_probability(network, channels, everywhere))
+    torch.set_num_threads(n_threads)
+    np.testing.assert_allclose(*found, atol=1e-6)
+
+
+def test_half_precision_is_near() -> None:
+    network, channels = random_network(NETWORKS["published"]), random_channels(2, (12, 13, 14))
+    everywhere = np.ones(channels.shape[1:], bool)
+    whole, half = (dense_probability(network, channels, everywhere, half=half) for half in (False, True))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(whole - half).max() < 2e-2
+
+
 def test_inputs_stay_as_they_are_and_runs_agree_bit_for_bit() -> None:
     network, channels = random_network(NETWORKS["published"]), random_channels(2, (12, 12, 12))
     copy, voxels = channels.copy(), np.ones((12, 12, 12), bool)

@@ -1,7 +1,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, from_matvec
+from scipy.ndimage import map_coordinates
+from scipy.spatial.transform import Rotation
 
 from bids_cascade.imaging.grid import Grid, fraction_inside, grid_of, model_grid, resample
 
@@ -57,7 +59,7 @@ def test_model_grid_is_isotropic_and_holds_the_mask_with_its_margin(affine):
 def test_model_grid_refuses_an_empty_mask():
     empty = image_of(np.zeros((5, 5, 5), np.uint8), np.eye(4))
     with pytest.raises(ValueError, match="mask is empty"):
-        model_grid(empty, empty)
+        model_grid(empty, empty, 1.0, margin_mm=2.0)
 
 
 def test_resample_of_a_linear_image_is_exact():
@@ -112,3 +114,16 @@ def test_fraction_inside():
     shift[0, 3] = 30
     assert fraction_inside(mask, mask, shift) == 0
     assert fraction_inside(mask, image_of(np.zeros((3, 3, 3)), np.eye(4))) == 0
+
+
+def test_resampling_of_a_small_image_onto_a_large_grid_is_that_of_every_point():
+    rng = np.random.default_rng(3)
+    turn = from_matvec(Rotation.from_euler("xyz", [20, -10, 35], degrees=True).as_matrix(), [4, -3, 6])
+    image = nib.Nifti1Image(rng.random((7, 9, 5), dtype=np.float32), np.diag([1.0, 1.2, 2.0, 1.0]))
+    grid = Grid((30, 28, 32), from_matvec(np.diag([0.9, 1.1, 1.0]), [-9, -8, -10]))
+    points = np.moveaxis(np.indices(grid.shape), 0, -1)
+    voxels = apply_affine(np.linalg.inv(image.affine) @ turn @ grid.affine, points)
+    inside = np.all((voxels >= -0.5) & (voxels <= np.array(image.shape) - 0.5), axis=-1)
+    expected = map_coordinates(image.get_fdata(), np.moveaxis(voxels, -1, 0), order=1, mode="nearest") * inside
+    assert inside.any()
+    np.testing.assert_allclose(resample(image, grid, 1, turn).get_fdata(), expected, atol=1e-6)

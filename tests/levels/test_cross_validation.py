@@ -61,11 +61,11 @@ def test_every_visit_is_left_out_once_with_its_whole_participant(done) -> None:
     assert first["visits"] == ["sub-01_ses-a", "sub-01_ses-b"]
     for fold in folds:
         stored = load_model(out / "cross-validation" / "models" / f"tiny_fold-{fold['number']}.safetensors")
-        origin = stored.model.provenance
+        origin = stored.header.provenance
         seen = {*origin["training_subjects"], *origin["validation_subjects"]}
         assert seen == {"01", "02", "03"} - set(fold["subjects"])
         assert origin["threshold"] == "chosen on the validation subjects"
-        assert stored.model.cascade.config.threshold == fold["threshold"]
+        assert stored.header.cascade.threshold == fold["threshold"]
         assert stored.sha256 == fold["model_sha256"]
         for visit in fold["visits"]:
             (mask,) = (out / "cross-validation" / "cascade").rglob(f"{visit}_space-FLAIR_label-L_mask.json")
@@ -196,8 +196,8 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(done, tiny_dataset: Pat
     assert train(tiny_dataset, out, work, *anew) == 0
     fold = json.loads((out / "cross-validation" / "fold-1.json").read_text())
     stored = load_model(out / "cross-validation" / "models" / "tiny_fold-1.safetensors")
-    assert fold["threshold"] == stored.model.cascade.config.threshold == 0.3, "other choices are done anew"
-    assert stored.model.provenance["threshold"] == "given"
+    assert fold["threshold"] == stored.header.cascade.threshold == 0.3, "other choices are done anew"
+    assert stored.header.provenance["threshold"] == "given"
 
 
 def blank(path: Path) -> None:
@@ -219,7 +219,7 @@ def test_bad_masks_are_named_and_the_others_go_on(done, tiny_dataset: Path, tmp_
     assert "is on the grid of no image of its visit" in rows["sub-01_ses-a"]
     assert "WARNING" in rows["sub-02"]
     assert "the mask has no lesion" in rows["sub-02"]
-    origin = load_model(tmp_path / "out" / "models" / "tiny.safetensors").model.provenance
+    origin = load_model(tmp_path / "out" / "models" / "tiny.safetensors").header.provenance
     assert {*origin["training_subjects"], *origin["validation_subjects"]} == {"01", "03"}
 
 

@@ -28,3 +28,9 @@ def test_table_names_what_is_done_and_what_is_not() -> None:
     assert bad == "sub-02        FAILED: scan.nii.gz is cut off"
     assert lacking == "sub-03        not processed: no T1w and no FLAIR image"
     assert last == "1 of 3 visits done, 2 not"
+
+
+def test_warnings_are_added_to_what_is_said() -> None:
+    assert DONE.with_warning("no page").message == "no page"
+    assert DONE.with_warning("one").with_warning("two").message == "one; two"
+    assert "WARNING: one; two" in format_table([DONE.with_warning("one").with_warning("two")])

@@ -9,7 +9,14 @@ from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.training import Epoch, StageProgress
 from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError
-from bids_cascade.models.store import PACKAGED_MODEL, load_checkpoint, load_model, save_checkpoint, save_model
+from bids_cascade.models.store import (
+    PACKAGED_MODEL,
+    load_cascade,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+)
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
@@ -24,15 +31,17 @@ def test_round_trip(model: Model, tmp_path: Path) -> None:
     loaded = load_model(saved.path)
     assert loaded.sha256 == saved.sha256
     assert len(loaded.sha256) == 64
-    assert loaded.model.name == "tiny"
+    assert loaded.header.name == "tiny"
+    assert loaded.n_weights == sum(p.numel() for net in model.cascade.networks for p in net.parameters())
+    assert load_cascade(saved.path).config == model.cascade.config
 
 
 def test_the_packaged_model_is_whole_and_small() -> None:
     packaged = load_model()
-    config = packaged.model.cascade.config
+    config = packaged.header.cascade
     assert config.sequences == ("T1w", "FLAIR")
     assert 0 < config.threshold < 1
-    assert packaged.model.provenance["training_subjects"]
+    assert packaged.header.provenance["training_subjects"]
     assert PACKAGED_MODEL.stat().st_size < 20e6
     assert packaged.sha256 in PACKAGED_MODEL.with_suffix(".md").read_text()
 

@@ -165,3 +165,45 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     one = Browser(program, tmp_path_factory.mktemp("browser"))
     yield one
     one.close()
+
+
+@pytest.fixture(scope="session")
+def visit_content() -> Any:
+    """Return a visit of coarse boxes: a brain, a lesion in its right anterior upper part, one in its left lower part.
+
+    The FLAIR is stored from left to right and front to back, in slices of 8 mm, and lies 6 mm further to the right.
+    """
+    import nibabel as nib
+    import numpy as np
+
+    from bids_cascade.imaging.scan import make_scan
+    from bids_cascade.lesions.components import Lesion
+    from bids_cascade.report.visit import VisitContent
+
+    t1w_to_own = np.eye(4)
+    t1w_to_own[0, 3] = 6
+    t1w_affine, flair_affine = np.diag([4.0, 4, 4, 1]), np.diag([-3.0, -3, 8, 1])
+    t1w_affine[:3, 3], flair_affine[:3, 3] = -100, (123, 123, -100)
+
+    def boxes(affine: Any, shape: tuple[int, ...], to_t1w: Any, values: dict[str, float]) -> Any:
+        x, y, z = np.moveaxis(np.stack(np.indices(shape), -1) @ affine[:3, :3].T + affine[:3, 3] - to_t1w[:3, 3], -1, 0)
+        data = np.zeros(shape, np.float32)
+        data[(abs(x) < 80) & (abs(y) < 90) & (abs(z) < 70)] = values["head"]
+        inside = (abs(x) < 62) & (abs(y) < 74) & (abs(z) < 54)
+        data[inside] = (values["brain"] * (1 + values.get("slope", 0) * x / 62))[inside]
+        data[(abs(x - 30) < 8) & (abs(y - 40) < 8) & (abs(z - 20) < 9)] = values["lesion"]
+        data[(abs(x + 30) < 5) & (abs(y + 40) < 5) & (abs(z + 20) < 5)] = values["lesion"]
+        return nib.Nifti1Image(data, affine)
+
+    def both(**values: float) -> tuple[Any, Any]:
+        t1w = boxes(t1w_affine, (50, 50, 50), np.eye(4), values)
+        return t1w, boxes(flair_affine, (80, 80, 26), t1w_to_own, values)
+
+    t1w, flair = both(head=60, brain=100, lesion=200, slope=0.3)
+    brain, _ = both(head=0, brain=1, lesion=1)
+    probability, lesion = both(head=0, brain=0, lesion=0.9)
+    first, _ = both(head=0, brain=0.2, lesion=1)
+    lesion = nib.Nifti1Image((np.asarray(lesion.dataobj) > 0).astype(np.uint8), lesion.affine)
+    scans = {"T1w": make_scan(t1w, t1w, brain, np.eye(4)), "FLAIR": make_scan(flair, flair, brain, t1w_to_own)}
+    lesions = [Lesion(1, 4096, 30, 40, 20, 0.9), Lesion(2, 512, -30, -40, -20, 0.9)]
+    return VisitContent(scans, {"FLAIR": 0.15}, "FLAIR", lesion, probability, first, 0.8, lesions)

@@ -1,8 +1,6 @@
 from pathlib import Path
 
-from bids_cascade.cascade.cascade import Cascade
-from bids_cascade.cascade.model import Model
-from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.packing import ModelHeader
 from bids_cascade.cascade.training import Epoch
 from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.models.store import StoredModel
@@ -13,8 +11,8 @@ NETWORK = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
 
 def stored(**provenance: object) -> StoredModel:
-    cascade = Cascade(CascadeConfig(threshold=0.4), (build_network(NETWORK, 0), build_network(NETWORK, 1)))
-    return StoredModel(Model(cascade, "tiny", "CC0-1.0", provenance), Path("tiny.safetensors"), "ab" * 32)
+    header = ModelHeader(CascadeConfig(threshold=0.4), (NETWORK, NETWORK), "tiny", "CC0-1.0", provenance)
+    return StoredModel(header, 1234, Path("tiny.safetensors"), "ab" * 32)
 
 
 def test_card_says_what_the_model_says() -> None:
@@ -25,6 +23,7 @@ def test_card_says_what_the_model_says() -> None:
         f"SHA-256 `{'ab' * 32}`",
         "- Licence: CC0-1.0",
         "T1w, FLAIR",
+        "1,234 weights",
         "probability of at least 0.4",
         "- training subjects: 01, 02",
         "- training: seed 7",

@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.plugin import Failure
 from bids_cascade.workflow.run import Progress, _read_crash_reports, clean_up
@@ -39,6 +41,17 @@ def test_steps_are_counted_down_and_failed_visits_taken_out(caplog) -> None:
     assert progress.visits["sub_01"].finished
     assert not progress.visits["sub_02"].finished
     assert progress.visits["sub_01"].seconds >= 0
+
+
+@pytest.mark.parametrize("failing", ["figures", "report"])
+def test_a_report_that_fails_leaves_its_visit_finished(failing: str) -> None:
+    progress = Progress({"sub_01": 3, "sub_02": 3}, NAMES)
+    for step in ("outputs", "figures", "report"):
+        pass_through(progress, f"bids_cascade.sub_01.{step}", "exception" if step == failing else "end")
+        if step == failing:
+            break
+    assert progress.visits["sub_01"].finished
+    assert progress.steps_left == {"sub_02": 3}
 
 
 def test_crash_reports_are_read_by_node(tmp_path: Path) -> None:

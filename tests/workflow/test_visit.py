@@ -9,7 +9,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.workflow.outputs import OutputPlan
-from bids_cascade.workflow.visit import Preprocessing, labelled_graph, needed_sequences, segmentation_graph
+from bids_cascade.workflow.visit import Networks, Preprocessing, labelled_graph, needed_sequences, segmentation_graph
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def visit(tmp_path: Path) -> Visit:
 
 @pytest.fixture
 def plan(visit: Visit, tmp_path: Path) -> OutputPlan:
-    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10)
+    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10, 0.8)
 
 
 def edges(graph) -> set[tuple[str, str, str, str]]:
@@ -45,7 +45,7 @@ def test_needed_sequences() -> None:
 def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
     model = visit.images["T1w"].path
     how = Preprocessing(("T1w", "FLAIR"), seed=5, skull_strip="force", omp_nthreads=2)
-    graph = segmentation_graph(visit, how, model, "cpu", plan)
+    graph = segmentation_graph(visit, how, Networks(model), plan)
     assert graph.name == visit.slug
     assert {
         ("brain", "mask", "bias_T1w", "mask"),
@@ -72,7 +72,7 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
 
 def test_the_cascade_is_a_gpu_node_where_there_is_one(visit: Visit, plan: OutputPlan) -> None:
     model = visit.images["T1w"].path
-    graph = segmentation_graph(visit, Preprocessing(("T1w", "FLAIR")), model, "cuda:1", plan)
+    graph = segmentation_graph(visit, Preprocessing(("T1w", "FLAIR")), Networks(model, "cuda:1"), plan)
     gpu_nodes = [name for name in graph.list_node_names() if graph.get_node(name).is_gpu_node()]
     assert gpu_nodes == ["cascade"]
     assert graph.get_node("cascade").inputs.device == "cuda:1"
@@ -81,13 +81,13 @@ def test_the_cascade_is_a_gpu_node_where_there_is_one(visit: Visit, plan: Output
 def test_channels_follow_the_models_order(visit: Visit, plan: OutputPlan) -> None:
     model = visit.images["T1w"].path
     for sequences in (("T1w", "FLAIR", "T2w"), ("T2w", "FLAIR"), ("FLAIR",)):
-        graph = segmentation_graph(visit, Preprocessing(sequences), model, "cpu", plan)
+        graph = segmentation_graph(visit, Preprocessing(sequences), Networks(model), plan)
         needed = needed_sequences(sequences)
         assert [needed[index] for index in graph.get_node("channels").inputs.channels] == list(sequences)
 
 
 def test_a_t1w_model_needs_no_registration(visit: Visit, plan: OutputPlan) -> None:
-    graph = segmentation_graph(visit, Preprocessing(("T1w",)), visit.images["T1w"].path, "cpu", plan)
+    graph = segmentation_graph(visit, Preprocessing(("T1w",)), Networks(visit.images["T1w"].path), plan)
     assert not any("register" in name for name in graph.list_node_names())
 
 
@@ -104,14 +104,14 @@ def test_threads_and_device_do_not_change_the_hash(visit: Visit, plan: OutputPla
     model = visit.images["T1w"].path
     hashes = set()
     for threads, device in ((1, "cpu"), (2, "cuda")):
-        graph = segmentation_graph(visit, Preprocessing(("T1w",), omp_nthreads=threads), model, device, plan)
+        graph = segmentation_graph(visit, Preprocessing(("T1w",), omp_nthreads=threads), Networks(model, device), plan)
         hashes.add(tuple(graph.get_node(name).interface.inputs.get_hashval()[1] for name in ("brain", "cascade")))
     assert len(hashes) == 1
 
 
 def test_version_model_and_options_change_the_hash(visit: Visit, plan: OutputPlan) -> None:
     def hash_of(**inputs: object) -> str:
-        graph = segmentation_graph(visit, Preprocessing(("T1w",)), visit.images["T1w"].path, "cpu", plan)
+        graph = segmentation_graph(visit, Preprocessing(("T1w",)), Networks(visit.images["T1w"].path), plan)
         node = graph.get_node("cascade")
         node.inputs.trait_set(**inputs)
         return node.interface.inputs.get_hashval(hash_method="content")[1]

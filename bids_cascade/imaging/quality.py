@@ -1,0 +1,269 @@
+"""How good a visit's scans are and how well they were processed, in numbers, and what of it should be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from scipy import ndimage
+
+from bids_cascade.config import SEQUENCES
+from bids_cascade.imaging.grid import fraction_inside
+from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.registration import COVERED_FROM, FAILED_BELOW
+from bids_cascade.imaging.scan import Scan, slice_axis
+
+Row = dict[str, float | None]
+
+_MOST_SLICES = 24
+_AIR_DISTANCE_MM = 25.0
+_MIN_VOXELS = 500
+_SHELL_MM = (2.0, 6.0)
+_MAD_TO_SD = 1.4826
+# Second differences along rows of those along columns; without the 6, noise would come out 6 times as large.
+_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a column holds, the range in which it is expected, and what is said beyond."""
+
+    description: str
+    units: str
+    flag: str
+    low: float
+    high: float
+    reason: str
+
+
+# Where the limits come from. Similarity and coverage: see the registration. Brain volume: brain masks of adults, with
+# some room. The rest: 16 visits from three sites, and copies of one of them made worse on purpose.
+# Contrast was 2.8 to 6.2. Noise was 0.004 to 0.056, and 0.075 after adding noise of 8 % of the brain's intensity.
+# Ghosting was -0.053 to 0.002 (below 0 since scanners dim the edges of the field of view, which are nearer in front
+# and behind), 0.065 with ghosts of 7.5 %, 0.025 to 0.034 with visible motion. Cut areas up to 18 cm^2 were the medulla
+# or the rim of the mask; scans that do cut the brain had 55 to 84 cm^2.
+_RULES = {
+    "registration_similarity": _Rule(
+        "Normalised mutual information of the registered {sequence} image and the T1w image in the brain",
+        "",
+        "registration_looks_failed",
+        FAILED_BELOW,
+        np.inf,
+        "the registration of the {sequence} image looks failed (similarity {value:.2f}, expected at least {low:g})",
+    ),
+    "brain_coverage": _Rule(
+        "Share of the brain within the field of view of the {sequence} image",
+        "",
+        "truncated_field_of_view",
+        COVERED_FROM,
+        np.inf,
+        "the {sequence} image shows only {value:.0%} of the brain (expected at least {low:.0%})",
+    ),
+    "brain_volume_ml": _Rule(
+        "Volume of the brain mask",
+        "mL",
+        "brain_volume_out_of_range",
+        900,
+        2000,
+        "the brain mask has {value:.0f} ml (expected {low:.0f} to {high:.0f} ml)",
+    ),
+    "brain_cut_area_cm2": _Rule(
+        "Area over which the outer faces of the T1w image cut the brain mask",
+        "cm^2",
+        "truncated_field_of_view",
+        -np.inf,
+        25,
+        "the T1w image ends within the brain, over {value:.0f} cm² (expected at most {high:g} cm²)",
+    ),
+    "lesion_contrast_sd": _Rule(
+        "Intensity of lesions above that of the brain 2 to 6 mm around them, in standard deviations of the latter",
+        "",
+        "low_lesion_contrast",
+        2,
+        np.inf,
+        "lesions are only {value:.1f} standard deviations brighter than the brain around them (expected at least "
+        "{low:g})",
+    ),
+    "noise": _Rule(
+        "Noise within the brain of the {sequence} image as a share of its median intensity",
+        "",
+        "motion_like_noise",
+        -np.inf,
+        0.07,
+        "the noise of the {sequence} image is {value:.1%} of its signal (expected at most {high:.0%})",
+    ),
+    "ghosting": _Rule(
+        "Signal in the air before and behind the head less that in the air beside it in the {sequence} image, as a "
+        "share of the brain's median intensity",
+        "",
+        "motion_like_noise",
+        -0.06,
+        0.02,
+        "the signal in the air before and behind the head differs from that beside it by {value:.1%} of the brain's in "
+        "the {sequence} image, as after motion (expected {low:.0%} to {high:.0%})",
+    ),
+}
+"""By column; those of a sequence are called so, an underscore and the sequence."""
+
+
+def measure(scans: Mapping[str, Scan], lesion: nib.Nifti1Image, similarity: Mapping[str, float], shown: str) -> Row:
+    """Measure a visit.
+
+    Parameters
+    ----------
+    scans : mapping of str to Scan
+        By sequence, the T1w image first.
+    lesion : nibabel.Nifti1Image
+        Lesion mask on the grid of the sequence `shown`.
+    similarity : mapping of str to float
+        Of the sequences other than the T1w image, see
+        :func:`bids_cascade.imaging.registration.registration_quality`.
+    shown : str
+        The sequence on which lesions are bright.
+
+    Returns
+    -------
+    dict
+        By column, in the order of :func:`describe_columns`; None where something can't be measured.
+    """
+    row: Row = {}
+    brain = next(iter(scans.values())).brain
+    for name, value in similarity.items():
+        row[f"registration_similarity_{name.lower()}"] = value
+        row[f"brain_coverage_{name.lower()}"] = fraction_inside(scans[name].raw, brain, scans[name].t1w_to_own)
+    row["brain_volume_ml"] = float(mask_of(brain).sum() * abs(np.linalg.det(brain.affine[:3, :3])) / 1000)
+    row["brain_cut_area_cm2"] = cut_area_cm2(brain)
+    row["lesion_contrast_sd"] = lesion_contrast(scans[shown], lesion)
+    for name, scan in scans.items():
+        row[f"noise_{name.lower()}"] = noise(scan)
+        row[f"ghosting_{name.lower()}"] = ghosting(scan)
+    return row
+
+
+def cut_area_cm2(brain: nib.Nifti1Image) -> float:
+    """Area over which a brain mask touches the outer faces of its image, in cm^2.
+
+    A mask that ends at the skull has none; one that goes on into the neck touches the lowest face with the few cm^2
+    of the medulla.
+    """
+    voxels, sizes_mm = mask_of(brain), voxel_sizes(brain.affine)
+    area_mm2 = 0.0
+    for axis in range(3):
+        pixel_mm2 = np.prod(np.delete(sizes_mm, axis))
+        area_mm2 += float((voxels.take(0, axis).sum() + voxels.take(-1, axis).sum()) * pixel_mm2)
+    return area_mm2 / 100
+
+
+def lesion_contrast(scan: Scan, lesion: nib.Nifti1Image) -> float | None:
+    """How much brighter lesions are than the brain 2 to 6 mm around them, in standard deviations of the latter.
+
+    Medians, and the median absolute deviation as a standard deviation's robust estimate.
+
+    Returns
+    -------
+    float or None
+        None without lesions, or without enough brain around them.
+    """
+    voxels = mask_of(nib.as_closest_canonical(lesion))
+    if not voxels.any():
+        return None
+    near, far = (ndimage.maximum_filter(voxels, _reach(scan.corrected, distance)) for distance in _SHELL_MM)
+    shell, data = far & ~near & mask_of(scan.brain), data_of(scan.corrected)
+    if np.count_nonzero(shell) < _MIN_VOXELS // 10:
+        return None
+    middle = np.median(data[shell])
+    spread = _MAD_TO_SD * np.median(np.abs(data[shell] - middle))
+    return float((np.median(data[voxels]) - middle) / spread) if spread > 0 else None
+
+
+def noise(scan: Scan) -> float | None:
+    """Noise within the brain, as a share of the brain's median intensity.
+
+    The standard deviation that Immerkaer's operator [1]_ finds in the slices the scanner took; the median over voxels
+    passes over edges.
+
+    References
+    ----------
+    .. [1] Immerkaer J., Fast noise variance estimation, Computer Vision and Image Understanding 64 (1996) 300-302.
+    """
+    axis = slice_axis(scan.raw)
+    data, brain = (np.moveaxis(one, axis, 0) for one in (data_of(scan.raw), mask_of(scan.brain)))
+    area = brain.sum(axis=(1, 2))
+    wide = np.flatnonzero(area > area.max() / 2)
+    if not len(wide):
+        return None
+    chosen = wide[:: max(1, len(wide) // _MOST_SLICES)]
+    inside = ndimage.minimum_filter(brain[chosen], (1, 5, 5))
+    if np.count_nonzero(inside) < _MIN_VOXELS:
+        return None
+    rest = ndimage.convolve(data[chosen], _NOISE_KERNEL[None])
+    return float(_MAD_TO_SD * np.median(np.abs(rest[inside])) / np.median(data[brain]))
+
+
+def ghosting(scan: Scan) -> float | None:
+    """How much more signal there is in the air before and behind the head than beside it, as a share of the brain's.
+
+    Motion and pulsation smear the head along the phase-encoding axis, which this ratio of mean intensities shows as
+    it does in the phantom test of the American College of Radiology (its "percent-signal ghosting"); noise is alike
+    on all sides. It is taken beyond 25 mm from the upper half of the brain, where there is no face.
+
+    Returns
+    -------
+    float or None
+        Negative when there is more beside the head; None where the image shows too little air, or all of it is 0.
+    """
+    data, brain = data_of(scan.raw), mask_of(scan.brain)
+    if not brain.any():
+        return None
+    levels = np.flatnonzero(brain.any(axis=(0, 1)))
+    upper = slice((levels[0] + levels[-1]) // 2, levels[-1] + 1)
+    data, half = data[:, :, upper], brain[:, :, upper]
+    margins = [n // 2 for n in _reach(scan.raw, _AIR_DISTANCE_MM)[:2]]
+    spans = [np.flatnonzero(half.any(axis=(1 - axis, 2)))[[0, -1]] for axis in (0, 1)]
+    beside = [slice(None, max(0, spans[0][0] - margins[0])), slice(spans[0][1] + margins[0] + 1, None)]
+    along = [slice(None, max(0, spans[1][0] - margins[1])), slice(spans[1][1] + margins[1] + 1, None)]
+    within = [slice(start, stop + 1) for start, stop in spans]
+    air_x = np.concatenate([data[side, within[1]].ravel() for side in beside])
+    air_y = np.concatenate([data[within[0], end].ravel() for end in along])
+    if min(air_x.size, air_y.size) < _MIN_VOXELS or not (air_x.any() or air_y.any()):
+        return None
+    return float((air_y.mean() - air_x.mean()) / np.median(data[half]))
+
+
+def find_flags(row: Row) -> dict[str, str]:
+    """Return what should be looked at, by flag, with the reason in a sentence."""
+    found: dict[str, list[str]] = {}
+    for column, value in row.items():
+        rule, sequence = _rule_of(column)
+        if value is not None and not rule.low <= value <= rule.high:
+            reason = rule.reason.format(sequence=sequence, value=value, low=rule.low, high=rule.high)
+            found.setdefault(rule.flag, []).append(reason)
+    return {flag: "; ".join(reasons) + "." for flag, reasons in found.items()}
+
+
+def describe_columns(row: Row) -> dict[str, dict[str, str]]:
+    """Return for each column what BIDS wants to know of it, and which values raise which flag."""
+    found = {}
+    for column in row:
+        rule, sequence = _rule_of(column)
+        usual = " to ".join(f"{limit:g}" for limit in (rule.low, rule.high) if np.isfinite(limit))
+        word = "at least " if np.isinf(rule.high) else "at most " if np.isinf(rule.low) else ""
+        text = f"{rule.description.format(sequence=sequence)}; expected {word}{usual}, else flagged {rule.flag}"
+        found[column] = {"Description": text} | ({"Units": rule.units} if rule.units else {})
+    return found
+
+
+def _rule_of(column: str) -> tuple[_Rule, str]:
+    """Return the rule of a column, and the sequence that its name ends with, if any."""
+    if column in _RULES:
+        return _RULES[column], ""
+    start, _, end = column.rpartition("_")
+    return _RULES[start], next(name for name in SEQUENCES if name.lower() == end)
+
+
+def _reach(image: nib.Nifti1Image, distance_mm: float) -> list[int]:
+    """Return the number of voxels along each axis of a box that reaches so far to all sides of its middle."""
+    return [1 + 2 * int(np.ceil(distance_mm / size_mm)) for size_mm in voxel_sizes(image.affine)]

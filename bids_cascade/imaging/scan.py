@@ -1,0 +1,55 @@
+"""A sequence of a visit as it was taken, with what has been found out about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from bids_cascade.imaging.grid import grid_of, resample
+
+_THICK_RATIO = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One sequence on its own grid, whose axes are in the order and direction nearest to RAS+.
+
+    Attributes
+    ----------
+    raw, corrected : nibabel.Nifti1Image
+        Before and after bias correction.
+    brain : nibabel.Nifti1Image
+        Brain mask.
+    t1w_to_own : (4, 4) ndarray
+        Maps points of the T1w image's world to its own, in mm.
+    """
+
+    raw: nib.Nifti1Image
+    corrected: nib.Nifti1Image
+    brain: nib.Nifti1Image
+    t1w_to_own: NDArray[np.float64]
+
+    @property
+    def own_to_t1w(self) -> NDArray[np.float64]:
+        """Maps points of its world to that of the T1w image."""
+        return np.asarray(np.linalg.inv(self.t1w_to_own), np.float64)
+
+
+def make_scan(
+    raw: nib.Nifti1Image, corrected: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]
+) -> Scan:
+    """Put a scan together from images of any orientation; the brain mask is on the grid of the T1w image."""
+    raw, corrected = nib.as_closest_canonical(raw), nib.as_closest_canonical(corrected)
+    own_brain = resample(brain, grid_of(raw), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
+    return Scan(raw, corrected, own_brain, t1w_to_own)
+
+
+def slice_axis(image: nib.Nifti1Image) -> int:
+    """Return the axis across the slices a scanner took: that of the thickest edge; the last where none is thick."""
+    sizes_mm = voxel_sizes(image.affine)
+    thickest = int(np.argmax(sizes_mm))
+    return thickest if sizes_mm[thickest] > _THICK_RATIO * sizes_mm.min() else 2

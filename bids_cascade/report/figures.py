@@ -1,0 +1,169 @@
+"""The figures of a visit, each as an SVG document."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.imaging.grid import grid_of, resample
+from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.scan import Scan, slice_axis
+from bids_cascade.report.mosaic import Tile, draw_mosaic, make_tile
+from bids_cascade.report.planes import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    bounding_box,
+    grey_levels,
+    sizes_of,
+    spread_indices,
+    window_of,
+)
+
+FIELD_RANGE_PERCENT = 40
+"""A bias field this much above 1 is full red, this much below full blue."""
+
+MOST_SLICES = 48
+
+_MARGIN_MM = 6.0
+_HEAD_MARGIN_MM = 18.0
+
+
+def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, gate_probability: float) -> bytes:
+    """Draw the scan in the planes it was taken in, with the candidates of stage 1 and the lesions of the final mask.
+
+    Parameters
+    ----------
+    scan : Scan
+        The FLAIR.
+    lesion : nibabel.Nifti1Image
+        Mask on the scan's own grid.
+    first : nibabel.Nifti1Image
+        Stage 1's probability, in the world of the T1w image.
+    gate_probability : float
+        Above it, a voxel is a candidate.
+    """
+    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.raw), slice_axis(scan.raw)
+    box = bounding_box(inside, sizes_mm, _MARGIN_MM)
+    shown, inside = scan.corrected.slicer[box], inside[box]
+    candidate = data_of(resample(first, grid_of(shown), 1, scan.own_to_t1w)) > gate_probability
+    masks = {"candidate": candidate, "lesion": mask_of(nib.as_closest_canonical(lesion).slicer[box])}
+    grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
+    indices = spread_indices(*_extent(inside, axis), MOST_SLICES)
+    tiles = [make_tile([grey], masks, sizes_mm, axis, index, f"{index + 1 + box[axis].start}") for index in indices]
+    return draw_mosaic(_in_rows(tiles, 6), "The FLAIR image with the outlines of candidates and lesions", 1.4)
+
+
+def draw_brain(t1w: Scan) -> bytes:
+    """Draw the brain mask's outline on the T1w image in three planes."""
+    shown, inside = _around_brain(t1w)
+    grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
+    rows = _three_planes([grey], inside, shown, axial_rows=2)
+    return draw_mosaic(rows, "The T1w image in three planes with the outline of the brain mask", 1.2)
+
+
+def draw_registration(t1w: Scan, other: Scan, name: str) -> bytes:
+    """Draw the T1w image and another sequence, called `name`, registered to it, in turn, with the brain's outline."""
+    shown, inside = _around_brain(t1w)
+    moved = resample(other.corrected, grid_of(shown), 1, other.t1w_to_own)
+    pictures = [grey_levels(one, *window_of(one, inside)) for one in map(data_of, (shown, moved))]
+    rows = _three_planes(pictures, inside, shown, axial_rows=1)
+    title = f"The T1w image and the registered {name} image, coming and going"
+    return draw_mosaic(rows, title, 1.2, layers=("T1w", name))
+
+
+def draw_bias(scan: Scan) -> bytes:
+    """Draw a sequence before and after bias correction, and what it was divided by."""
+    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.raw), slice_axis(scan.raw)
+    box = bounding_box(inside, sizes_mm, _MARGIN_MM)
+    inside, before, after = inside[box], data_of(scan.raw)[box], data_of(scan.corrected)[box]
+    window = window_of(before, inside)
+    field = _divided(before, after)
+    pictures = [grey_levels(before, *window), grey_levels(after, *window), _coloured(field, inside)]
+    indices = spread_indices(*_extent(inside, axis), 6)
+    rows = [[make_tile([picture], {}, sizes_mm, axis, index) for index in indices] for picture in pictures]
+    captions = ["before", "after", f"field, from -{FIELD_RANGE_PERCENT} % (blue) to +{FIELD_RANGE_PERCENT} % (red)"]
+    return draw_mosaic(rows, "Slices before and after bias correction, and the field", 1.2, captions)
+
+
+def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
+    """Draw how many lesions have which volume, and how much of the whole volume they make up.
+
+    Parameters
+    ----------
+    volumes_mm3 : sequence of float
+        Of each lesion; may be empty.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style: Any = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(7.5, 2.5), layout="constrained")
+        FigureCanvasSVG(figure)
+        edges = np.geomspace(1, 1e5, 21)
+        volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
+        for axes, weights, label in zip(
+            figure.subplots(1, 2), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
+        ):
+            axes.hist(volumes, edges, weights=weights, color="#0b5c75", edgecolor="white", linewidth=0.6)
+            axes.set(xscale="log", xlabel="volume of a lesion (mm³)", ylabel=label)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.yaxis.get_major_locator().set_params(integer=weights is None)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    return content.getvalue()
+
+
+def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
+    """Return the corrected image cut out around the brain, and the brain in it."""
+    inside = mask_of(scan.brain)
+    box = bounding_box(inside, sizes_of(scan.brain), _HEAD_MARGIN_MM)
+    return scan.corrected.slicer[box], inside[box]
+
+
+def _three_planes(
+    pictures: Sequence[NDArray[np.uint8]], inside: NDArray[np.bool_], image: nib.Nifti1Image, axial_rows: int
+) -> list[list[Tile]]:
+    """Return rows of axial, coronal and sagittal slices through a brain, about as wide as each other."""
+    rows = []
+    for axis, count, length in ((AXIAL, 7 * axial_rows, 7), (CORONAL, 7, 7), (SAGITTAL, 6, 6)):
+        indices = spread_indices(*_extent(inside, axis), count)
+        tiles = [make_tile(pictures, {"brain": inside}, sizes_of(image), axis, index) for index in indices]
+        rows += _in_rows(tiles, length)
+    return rows
+
+
+def _in_rows(tiles: Sequence[Tile], length: int) -> list[list[Tile]]:
+    return [list(tiles[start : start + length]) for start in range(0, len(tiles), length)]
+
+
+def _extent(inside: NDArray[np.bool_], axis: int) -> tuple[int, int]:
+    """Return the first slice that a mask has a voxel in and the one after the last; all when the mask is empty."""
+    found = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, inside.shape[axis])
+
+
+def _divided(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a smooth quotient; a voxel that is 0 in both takes that of its neighbours, or 1."""
+    known = after != 0
+    quotient = np.divide(before, after, out=np.zeros_like(before), where=known)
+    total = ndimage.uniform_filter(quotient, 5)
+    weight = ndimage.uniform_filter(known.astype(np.float32), 5)
+    return np.divide(total, weight, out=np.ones_like(total), where=weight > 1e-3)
+
+
+def _coloured(field: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a bias field, (X, Y, Z), as colours, (X, Y, Z, 3): white for 1, black outside the brain."""
+    share = np.clip((field - 1) * (100 / FIELD_RANGE_PERCENT), -1, 1)[..., None]
+    blue, red = np.array([38, 92, 180]), np.array([190, 40, 40])
+    colours = 255 + np.where(share > 0, share * (red - 255), -share * (blue - 255))
+    return np.where(inside[..., None], colours, 0).astype(np.uint8)

@@ -1,0 +1,101 @@
+"""The methods paragraph of a visit, from what was run on it, and the works it cites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REFERENCES = {
+    "Fisch et al., 2024": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of T1-weighted MRI "
+    "using convolutional neural networks. Computers in Biology and Medicine 179:108845, 2024. "
+    "doi:10.1016/j.compbiomed.2024.108845",
+    "Gorgolewski et al., 2011": "Gorgolewski K, Burns CD, Madison C, et al. Nipype: a flexible, lightweight and "
+    "extensible neuroimaging data processing framework in Python. Frontiers in Neuroinformatics 5:13, 2011. "
+    "doi:10.3389/fninf.2011.00013",
+    "Gorgolewski et al., 2017": "Gorgolewski KJ, Alfaro-Almagro F, Auer T, et al. BIDS Apps: Improving ease of use, "
+    "accessibility, and reproducibility of neuroimaging data analysis methods. PLOS Computational Biology "
+    "13(3):e1005209, 2017. doi:10.1371/journal.pcbi.1005209",
+    "Mattes et al., 2003": "Mattes D, Haynor DR, Vesselle H, et al. PET-CT image registration in the chest using "
+    "free-form deformations. IEEE Transactions on Medical Imaging 22(1):120-128, 2003. doi:10.1109/TMI.2003.809072",
+    "Tustison et al., 2010": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: Improved N3 bias correction. IEEE "
+    "Transactions on Medical Imaging 29(6):1310-1320, 2010. doi:10.1109/TMI.2010.2046908",
+    "Tustison et al., 2021": "Tustison NJ, Cook PA, Holbrook AJ, et al. The ANTsX ecosystem for quantitative "
+    "biological and medical imaging. Scientific Reports 11:9068, 2021. doi:10.1038/s41598-021-87564-6",
+    "Valverde et al., 2017": "Valverde S, Cabezas M, Roura E, et al. Improving automated multiple sclerosis lesion "
+    "segmentation with a cascaded 3D convolutional neural network approach. NeuroImage 155:159-168, 2017. "
+    "doi:10.1016/j.neuroimage.2017.04.034",
+    "Yarkoni et al., 2019": "Yarkoni T, Markiewicz CJ, de la Vega A, et al. PyBIDS: Python tools for BIDS datasets. "
+    "Journal of Open Source Software 4(40):1294, 2019. doi:10.21105/joss.01294",
+}
+"""By the words they are cited with."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A paragraph, and the references it cites in alphabetical order."""
+
+    paragraph: str
+    references: tuple[str, ...]
+
+
+def describe_methods(sidecar: Mapping[str, Any]) -> Methods | None:
+    """Return how a visit was processed; None where its results don't say.
+
+    Parameters
+    ----------
+    sidecar : mapping
+        Of the visit's table of volumes.
+    """
+    try:
+        paragraph = " ".join((_tools(sidecar), _preparation(sidecar), _cascade(sidecar)))
+    except (KeyError, TypeError, ValueError):
+        return None
+    cited = sorted(word for word in REFERENCES if word in paragraph)
+    return Methods(paragraph, tuple(REFERENCES[word] for word in cited))
+
+
+def _tools(sidecar: Mapping[str, Any]) -> str:
+    versions = sidecar["SoftwareVersions"]
+    return (
+        f"White-matter lesions were segmented with bids_cascade {sidecar['GeneratedByVersion']}, a BIDS App "
+        f"(Gorgolewski et al., 2017) built on nipype {versions['nipype']} (Gorgolewski et al., 2011), pybids "
+        f"{versions['pybids']} (Yarkoni et al., 2019), nibabel {versions['nibabel']} and PyTorch {versions['torch']}."
+    )
+
+
+def _preparation(sidecar: Mapping[str, Any]) -> str:
+    versions, others = sidecar["SoftwareVersions"], [name for name in sidecar["Sequences"] if name != "T1w"]
+    if sidecar["BrainMaskMethod"] == "deepbet":
+        text = f"The brain was found in the T1w image with deepbet {versions['deepbet']} (Fisch et al., 2024). "
+    else:
+        text = "The non-zero voxels of the T1w image, which was skull-stripped already, were taken as the brain. "
+    if others:
+        text += (
+            f"The {_join(others)} image{'s were' if len(others) > 1 else ' was'} registered to the T1w image by the "
+            "rigid transform of greatest Mattes mutual information (Mattes et al., 2003), found with ANTs (antspyx "
+            f"{versions['antspyx']}; Tustison et al., 2021). "
+        )
+    size_mm = float(sidecar["VoxelSize"])
+    return text + (
+        "Each image was corrected for its bias field within the brain with N4 (Tustison et al., 2010), brought to "
+        f"{size_mm:g} mm isotropic resolution in one interpolation, and standardised to zero mean and unit variance "
+        "over the brain."
+    )
+
+
+def _cascade(sidecar: Mapping[str, Any]) -> str:
+    return (
+        "Lesions were then found by a cascade of two patch-wise three-dimensional convolutional neural networks "
+        f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
+        f"{_join(sidecar['Sequences'])}: the first network judged every voxel with a {sidecar['CandidateSequence']} "
+        f"z-score above {float(sidecar['CandidateZ']):g}, the second those to which the first gave a probability "
+        f"above {float(sidecar['GateProbability']):g}. Its probability map was interpolated linearly to the grid of "
+        f"the image and thresholded at {float(sidecar['Threshold']):g}; 26-connected components below "
+        f"{float(sidecar['MinLesionVolume']):g} mm³ were removed. The random seed was {int(sidecar['RandomSeed'])}."
+    )
+
+
+def _join(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

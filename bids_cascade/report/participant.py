@@ -1,0 +1,282 @@
+"""The page of a participant, from what stands in the output folder: results, figures, and how the runs ended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.dataset.derivatives import derivative_path, sidecar_path, visit_record_path
+from bids_cascade.dataset.layout import natural_key
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.report.methods import Methods, describe_methods
+from bids_cascade.report.page import Column, Table, relative_url, render_page
+from bids_cascade.whole_file import write_whole_file
+
+FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
+FAR_ML, FAR_SHARE = 1.0, 0.5
+
+_ATTEMPTS = 5
+_CRASH_CHARACTERS = 20_000
+_NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+@dataclass(frozen=True)
+class VisitView:
+    """What the page shows of one visit; what is not there is empty.
+
+    Attributes
+    ----------
+    visit : Visit
+        Without images.
+    record : mapping
+        How its latest run ended.
+    stats, quality : Table or None
+        One row each.
+    sidecar : mapping
+        Of `stats`.
+    flags : dict of str to str
+        Reasons by quality flag.
+    lesions : Table or None
+        One row a lesion.
+    figures : mapping of str to str
+        Links by name, such as ``brain_T1w.svg``.
+    crash_reports : sequence of (str, str)
+        Names and texts.
+    unreadable : sequence of str
+        What was there but could not be read.
+    """
+
+    visit: Visit
+    record: Mapping[str, Any]
+    stats: Table | None
+    quality: Table | None
+    sidecar: Mapping[str, Any]
+    flags: dict[str, str]
+    lesions: Table | None
+    figures: Mapping[str, str]
+    crash_reports: Sequence[tuple[str, str]] = ()
+    unreadable: Sequence[str] = field(default_factory=list)
+
+    @property
+    def heading(self) -> str:
+        """Session or, without sessions, participant."""
+        return f"ses-{self.visit.session}" if self.visit.session else self.visit.name
+
+    @property
+    def failed(self) -> bool:
+        """Whether its latest run did not end well."""
+        return bool(self.record.get("exit_code"))
+
+    def cell(self, column: str) -> str:
+        """Return a cell of the table of volumes, as it stands there."""
+        return _cell(self.stats, column)
+
+    def rounded(self, column: str, decimals: int) -> str:
+        """Return a cell of the table of volumes with so many decimals, or as it stands there if it is no number."""
+        cell = self.cell(column)
+        return f"{float(cell):.{decimals}f}" if _NUMBER.fullmatch(cell) else cell
+
+    @property
+    def measures(self) -> list[tuple[Column, str]]:
+        """The quality measures with what they mean."""
+        return list(zip(self.quality.columns, self.quality.rows[0], strict=True)) if self.quality else []
+
+    def figures_of(self, kind: str) -> list[tuple[str, str]]:
+        """Return the figures of a kind: sequences and links, the T1w image first."""
+        found = [
+            (name.rpartition("_")[2].partition(".")[0], url)
+            for name, url in self.figures.items()
+            if name.startswith(f"{kind}_")
+        ]
+        return sorted(found, key=lambda one: (one[0] != "T1w", one[0]))
+
+
+def write_participant_page(out_dir: Path, participant: str) -> Path:
+    """Write ``sub-<participant>.html`` anew from what the output folder holds; return its path.
+
+    Several runs may do so at once: who finds afterwards that something has changed meanwhile writes it again.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When the page can't be written.
+    """
+    page = out_dir / f"sub-{participant}.html"
+    for _ in range(_ATTEMPTS):
+        before = _state(out_dir, participant)
+        write_whole_file(participant_page(out_dir, participant, page).encode(), page)
+        if _state(out_dir, participant) == before:
+            break
+    return page
+
+
+def participant_page(out_dir: Path, participant: str, page: Path) -> str:
+    """Return the page of a participant as HTML."""
+    views = [_read_visit(out_dir, visit, page) for visit in _find_visits(out_dir, participant)]
+    for earlier, later in pairwise(views):
+        _compare(earlier, later)
+    contents = [("overview", "Overview"), *((view.visit.name, view.heading) for view in views), ("methods", "Methods")]
+    return render_page(
+        "participant.html",
+        title=f"sub-{participant}",
+        contents=contents,
+        scripts=["participant.js"],
+        styles=["participant.css"],
+        views=views,
+        methods=_methods(views),
+        dataset=next((str(view.record["dataset"]) for view in views if "dataset" in view.record), ""),
+    )
+
+
+def _find_visits(out_dir: Path, participant: str) -> list[Visit]:
+    """Return the visits of which there are results or records, in natural order of their sessions."""
+    sessions: set[str | None] = set()
+    folder = out_dir / f"sub-{participant}"
+    for path in folder.glob("ses-*/anat/*_desc-lesions_stats.tsv"):
+        sessions.add(path.parts[-3].removeprefix("ses-"))
+    for path in visit_record_path(out_dir, "").parent.glob(f"sub-{participant}_ses-*.json"):
+        sessions.add(path.stem.partition("_ses-")[2])
+    alone = Visit(participant, None, {})
+    if visit_record_path(out_dir, alone.name).exists() or _path(out_dir, alone, "stats", ".tsv", "lesions").exists():
+        sessions.add(None)
+    return [Visit(participant, session, {}) for session in sorted(sessions, key=natural_key)]
+
+
+def _read_visit(out_dir: Path, visit: Visit, page: Path) -> VisitView:
+    unreadable: list[str] = []
+    record = _read_object(visit_record_path(out_dir, visit.name), unreadable)
+    stats_path = _path(out_dir, visit, "stats", ".tsv", "lesions")
+    quality_path = _path(out_dir, visit, "stats", ".tsv", "quality")
+    quality_sidecar = _read_object(sidecar_path(quality_path), unreadable)
+    sidecar = _read_object(sidecar_path(stats_path), unreadable)
+    stats = _read_table(stats_path, sidecar, unreadable)
+    quality = _read_table(quality_path, quality_sidecar, unreadable)
+    figures = _find_figures(out_dir, visit, page)
+    reasons = quality_sidecar.get("QualityFlags")
+    return VisitView(
+        visit=visit,
+        record=record,
+        stats=stats if stats and len(stats.rows) == 1 else None,
+        quality=quality if quality and len(quality.rows) == 1 else None,
+        sidecar=sidecar,
+        flags={str(flag): str(reason) for flag, reason in reasons.items()} if isinstance(reasons, dict) else {},
+        lesions=_read_lesions(out_dir, visit, figures, unreadable),
+        figures=figures,
+        crash_reports=_read_crash_reports(out_dir, record),
+        unreadable=unreadable,
+    )
+
+
+def _path(out_dir: Path, visit: Visit, suffix: str, extension: str, desc: str) -> Path:
+    return derivative_path(out_dir, visit, suffix, extension, desc=desc)
+
+
+def _find_figures(out_dir: Path, visit: Visit, page: Path) -> dict[str, str]:
+    start = f"{visit.name}_desc-"
+    folder = out_dir / f"sub-{visit.participant}" / "figures"
+    return {path.name.removeprefix(start): relative_url(path, page) for path in sorted(folder.glob(f"{start}*"))}
+
+
+def _read_lesions(out_dir: Path, visit: Visit, figures: Mapping[str, str], unreadable: list[str]) -> Table | None:
+    """Return the table of lesions, each row with a link to its place in the viewer."""
+    path = derivative_path(out_dir, visit, "dseg", ".tsv", space="T1w", seg="lesions")
+    table = _read_table(path, _read_object(sidecar_path(path), unreadable), unreadable)
+    viewer = next((url for name, url in figures.items() if name.startswith("viewer_")), None)
+    if table is None or viewer is None:
+        return table
+    return Table(table.file_name, table.columns, table.rows, [f"{viewer}#lesion-{row[0]}" for row in table.rows])
+
+
+def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -> Table | None:
+    """Return the table of a TSV file, described by its sidecar; None where there is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            names, *rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if any(len(row) != len(names) for row in rows):
+            raise ValueError("its rows differ in length")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        unreadable.append(f"{path.name}: {error}")
+        return None
+    return Table(path.name, [Column(name, _description(sidecar.get(name))) for name in names], rows)
+
+
+def _description(field: object) -> str:
+    """Return what a sidecar says of a column, with its units."""
+    if not isinstance(field, dict) or "Description" not in field:
+        return ""
+    return f"{field['Description']} ({field['Units']})" if "Units" in field else str(field["Description"])
+
+
+def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
+    """Return the object of a JSON file; an empty one where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        unreadable.append(f"{path.name}: {error}")
+        return {}
+    return found
+
+
+def _read_crash_reports(out_dir: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the names and texts of the crash reports that a record names; of a long text the end, with the error."""
+    found = []
+    for name in map(str, record.get("crash_reports", [])):
+        path = out_dir / name
+        if path.is_file() and path.resolve().is_relative_to(out_dir.resolve()):
+            found.append((name, path.read_text(encoding="utf-8", errors="replace")[-_CRASH_CHARACTERS:]))
+    return found
+
+
+def _cell(table: Table | None, column: str) -> str:
+    names = [one.name for one in table.columns] if table else []
+    return table.rows[0][names.index(column)] if table and column in names else ""
+
+
+def _compare(earlier: VisitView, later: VisitView) -> None:
+    """Flag the later of two visits whose lesion volumes are far from each other."""
+    cells = earlier.cell("lesion_volume_t1w_ml"), later.cell("lesion_volume_t1w_ml")
+    if not all(_NUMBER.fullmatch(cell) for cell in cells):
+        return
+    before_ml, after_ml = map(float, cells)
+    if abs(after_ml - before_ml) > max(FAR_ML, FAR_SHARE * max(before_ml, after_ml)):
+        later.flags[FAR_FROM_OTHER_VISIT] = (
+            f"the lesion volume is {cells[1]} ml, at {earlier.heading} it is {cells[0]} ml (expected within "
+            f"{FAR_ML:g} ml or {FAR_SHARE:.0%} of the larger)."
+        )
+
+
+def _methods(views: Sequence[VisitView]) -> list[tuple[Methods, list[str]]]:
+    """Return each different methods paragraph with the headings of the visits it is about."""
+    found: dict[Methods, list[str]] = {}
+    for view in views:
+        methods = describe_methods(view.sidecar) if view.stats else None
+        if methods:
+            found.setdefault(methods, []).append(view.heading)
+    return list(found.items())
+
+
+def _state(out_dir: Path, participant: str) -> set[tuple[str, int, int]]:
+    """Return what changes when anything that a participant's page shows does."""
+    top = out_dir / f"sub-{participant}"
+    paths = [*top.glob("figures/*"), *top.glob("**/anat/*_stats.*"), *top.glob("**/anat/*_dseg.*")]
+    paths += visit_record_path(out_dir, "").parent.glob(f"sub-{participant}[._]*")
+    found = set()
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found.add((path.name, status.st_ino, status.st_mtime_ns))
+    return found

@@ -1,0 +1,34 @@
+"use strict";
+// A lesion's number leads to its place in the viewer above its table; the methods can be copied.
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href*='#lesion-']");
+  const viewer = link?.closest("section")?.querySelector("iframe.viewer");
+  if (!viewer || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  viewer.src = link.href;
+  viewer.scrollIntoView({ block: "nearest" });
+});
+
+// A viewer says how tall it is.
+window.addEventListener("message", (event) => {
+  const viewer = [...document.querySelectorAll("iframe.viewer")].find((one) => one.contentWindow === event.source);
+  if (viewer && event.data?.height > 0) viewer.style.height = `${Math.ceil(event.data.height)}px`;
+});
+
+for (const methods of document.querySelectorAll(".methods")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    const text = [...methods.querySelectorAll("p, li")].map((one) => one.textContent).join("\n\n");
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(methods);
+      button.textContent = "Selected; copy it with your keyboard";
+    }
+  });
+  methods.after(button);
+}

@@ -1,0 +1,102 @@
+"""A page on which to scroll through the volume: three planes of the FLAIR with its lesions as a layer."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.imaging.grid import Grid, grid_of, resample
+from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.scan import Scan, slice_axis
+from bids_cascade.lesions.components import Lesion
+from bids_cascade.report.page import render_bare
+from bids_cascade.report.planes import bounding_box, grey_levels, sizes_of, window_of
+
+MOST_VOXELS = 4_000_000
+"""A finer volume is shown on a coarser grid, so that its page stays small."""
+
+_MARGIN_MM = 6.0
+_LEAST_PROBABILITY = 0.05
+
+
+def viewer_page(
+    scan: Scan,
+    lesion: nib.Nifti1Image,
+    probability: nib.Nifti1Image,
+    first: nib.Nifti1Image,
+    lesions: Sequence[Lesion],
+) -> str:
+    """Return the page as HTML: a file that needs no other and asks for none.
+
+    It holds the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        The FLAIR.
+    lesion : nibabel.Nifti1Image
+        Mask on the scan's own grid.
+    probability, first : nibabel.Nifti1Image
+        Final and stage 1's probability, in the world of the T1w image.
+    lesions : sequence of Lesion
+        Their centres are in the world of the T1w image.
+    """
+    box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
+    cut = scan.corrected.slicer[box]
+    grid = coarsened(grid_of(cut), MOST_VOXELS)
+    volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
+    volumes["mask"] = np.where(mask_of(resample(lesion, grid, 0)), 255, 0)
+    for name, one in (("probability", probability), ("candidates", first)):
+        share = data_of(resample(one, grid, 1, scan.own_to_t1w))
+        volumes[name] = np.rint(np.where(share < _LEAST_PROBABILITY, 0, share) * 255)
+    stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())
+    to_world = scan.own_to_t1w @ grid.affine
+    axis = slice_axis(scan.raw)
+    content: dict[str, Any] = {
+        "shape": grid.shape,
+        "sizes_mm": voxel_sizes(grid.affine).tolist(),
+        "to_world": to_world.tolist(),
+        "from_world": np.linalg.inv(to_world).tolist(),
+        "slices": {
+            "axis": axis,
+            "first": box[axis].start + 1,
+            "per_voxel": cut.shape[axis] / grid.shape[axis],
+            "count": scan.raw.shape[axis],
+        },
+        "names": list(volumes),
+        "volumes": base64.b64encode(gzip.compress(stacked, 6, mtime=0)).decode(),
+        "lesions": [
+            {"index": one.label, "centre": [one.centre_x_mm, one.centre_y_mm, one.centre_z_mm]} for one in lesions
+        ],
+    }
+    return render_bare("viewer.html", title="Slices", scripts=["viewer.js"], styles=["viewer.css"], content=content)
+
+
+def coarsened(grid: Grid, at_most: int) -> Grid:
+    """Return a grid of the same extent with at most so many voxels, made larger along their shortest edges first."""
+    sizes_mm, shape = voxel_sizes(grid.affine), np.asarray(grid.shape)
+    edge_mm, new_shape = sizes_mm.min(), shape
+    while np.prod(new_shape) > at_most:
+        edge_mm *= 1.05
+        new_shape = np.maximum(np.floor(shape * np.minimum(1, sizes_mm / edge_mm)), 1).astype(int)
+    factors = shape / new_shape
+    affine = grid.affine @ np.diag([*factors, 1])
+    affine[:3, 3] = grid.affine[:3, 3] + grid.affine[:3, :3] @ ((factors - 1) / 2)
+    x, y, z = new_shape.tolist()
+    return Grid((x, y, z), affine)
+
+
+def _grey_near_brain(image: nib.Nifti1Image, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the image's grey levels, black far from the brain; even ones only, which take a fifth less space."""
+    data = data_of(image)
+    reach = [1 + 2 * int(np.ceil(_MARGIN_MM / size_mm)) for size_mm in sizes_of(image)]
+    grey = grey_levels(data, *window_of(data, inside)) & 0xFE
+    return np.where(ndimage.maximum_filter(inside, reach), grey, 0)

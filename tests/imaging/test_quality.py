@@ -1,0 +1,168 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_cascade.imaging.quality import (
+    cut_area_cm2,
+    describe_columns,
+    find_flags,
+    ghosting,
+    lesion_contrast,
+    measure,
+    noise,
+)
+from bids_cascade.imaging.scan import Scan, make_scan, slice_axis
+
+SHAPE = (90, 100, 30)
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+BRAIN = (slice(25, 65), slice(30, 70), slice(5, 25))
+GOOD = {
+    "registration_similarity_flair": 0.15,
+    "brain_coverage_flair": 1.0,
+    "brain_volume_ml": 1300.0,
+    "brain_cut_area_cm2": 3.0,
+    "lesion_contrast_sd": 4.0,
+    "noise_t1w": 0.02,
+    "ghosting_t1w": None,
+    "noise_flair": 0.03,
+    "ghosting_flair": -0.03,
+}
+
+
+def brain_mask() -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[BRAIN] = True
+    return mask
+
+
+def scan(data: np.ndarray, affine: np.ndarray = AFFINE) -> Scan:
+    image = nib.Nifti1Image(data.astype(np.float32), affine)
+    mask = nib.Nifti1Image(brain_mask().astype(np.uint8), affine)
+    return make_scan(image, image, mask, np.eye(4))
+
+
+def test_slices_lie_across_the_thickest_edge() -> None:
+    assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([4.0, 1, 1, 1]))) == 0
+    assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([1.4, 1, 1, 1]))) == 2
+
+
+def test_a_scan_is_turned_to_ras_and_gets_the_brain_where_it_lies_in_it() -> None:
+    flipped = np.diag([-2.0, -2.0, 5.0, 1.0])
+    flipped[:3, 3] = [178, 198, 0]
+    image = nib.Nifti1Image(np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE), flipped)
+    shift = np.eye(4)
+    shift[0, 3] = 4
+    one = make_scan(image, image, nib.Nifti1Image(brain_mask().astype(np.uint8), AFFINE), shift)
+    np.testing.assert_array_equal(one.raw.dataobj[-1, -1, 0], image.dataobj[0, 0, 0])
+    inside = np.argwhere(np.asarray(one.brain.dataobj))
+    assert inside.min(axis=0).tolist() == [27, 30, 5], "2 voxels of 2 mm further to the right"
+    np.testing.assert_allclose(one.own_to_t1w @ shift, np.eye(4))
+
+
+def test_cut_area_by_hand() -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:10, 20:40, 10:25] = 1
+    assert cut_area_cm2(nib.Nifti1Image(mask, AFFINE)) == pytest.approx(20 * 15 * 2 * 5 / 100)
+    mask[:10, 20:40, 25:] = 1
+    expected = 20 * 20 * 2 * 5 / 100 + 10 * 20 * 2 * 2 / 100
+    assert cut_area_cm2(nib.Nifti1Image(mask, AFFINE)) == pytest.approx(expected)
+    assert cut_area_cm2(nib.Nifti1Image(brain_mask().astype(np.uint8), AFFINE)) == 0
+
+
+@pytest.mark.parametrize("sigma", [5.0, 20.0])
+def test_noise_is_the_one_put_in_whatever_smooth_lies_below(sigma: float) -> None:
+    slope = np.linspace(180, 220, SHAPE[0])[:, None, None] * np.ones(SHAPE)
+    noisy = slope + np.random.default_rng(0).normal(0, sigma, SHAPE)
+    assert noise(scan(noisy)) == pytest.approx(sigma / 200, rel=0.05)
+
+
+def test_noise_is_sought_within_slices() -> None:
+    by_slice = np.random.default_rng(0).normal(200, 40, SHAPE[2]) * np.ones(SHAPE)
+    assert noise(scan(by_slice)) == pytest.approx(0, abs=1e-6)
+
+
+def test_noise_of_hardly_any_brain_is_unknown() -> None:
+    one = scan(np.ones(SHAPE))
+    few = np.zeros(SHAPE, np.uint8)
+    few[40:44, 40:44, 10] = 1
+    assert noise(Scan(one.raw, one.corrected, nib.Nifti1Image(few, AFFINE), np.eye(4))) is None
+
+
+def test_ghosting_by_hand() -> None:
+    data = np.full(SHAPE, 8.0)
+    data[BRAIN] = 200
+    assert ghosting(scan(data)) == pytest.approx(0), "what is everywhere is no ghost"
+    # Voxels 0-16 and 83-99 along y are more than 25 mm from the brain, 30-69.
+    data[:, :10] = 48
+    assert ghosting(scan(data)) == pytest.approx(40 * 10 / 34 / 200)
+    turned = np.where(np.arange(SHAPE[0])[:, None, None] < 10, 48, np.where(brain_mask(), 200, 8.0))
+    # Voxels 0-11 and 78-89 along x.
+    assert ghosting(scan(turned)) == pytest.approx(-40 * 10 / 24 / 200), "to the sides"
+    lower = data.copy()
+    lower[:, :, :14] = 500
+    assert ghosting(scan(lower)) == ghosting(scan(data)), "the face is passed over"
+    data[~brain_mask()] = 0
+    assert ghosting(scan(data)) is None
+    assert ghosting(scan(np.full(SHAPE, 8.0), np.diag([0.5, 0.5, 5, 1]))) is None, "no air is in view"
+
+
+def test_lesion_contrast_by_hand() -> None:
+    # Five intensities about equally often: their median is 100, their median absolute deviation 10.
+    data = np.random.default_rng(0).choice([80.0, 90, 100, 110, 120], SHAPE)
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[40:44, 50:54, 14:16] = 1
+    data[lesion > 0] = 160
+    data[39:45, 49:55, 13:17][lesion[39:45, 49:55, 13:17] == 0] = 150  # its blurred rim
+    data[np.indices(SHAPE)[0] > 50] = 0  # far away
+    assert lesion_contrast(scan(data), nib.Nifti1Image(lesion, AFFINE)) == pytest.approx(60 / 14.826)
+    assert lesion_contrast(scan(data), nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE)) is None
+    flat = np.where(lesion, 160.0, 100.0)
+    assert lesion_contrast(scan(flat), nib.Nifti1Image(lesion, AFFINE)) is None, "no spread to measure by"
+
+
+def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
+    data = np.random.default_rng(0).normal(200, 4, SHAPE)
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[40:44, 50:54, 14:16] = 1
+    scans = {"T1w": scan(data), "FLAIR": scan(np.where(lesion, 240, data))}
+    row = measure(scans, nib.Nifti1Image(lesion, AFFINE), {"FLAIR": 0.16}, "FLAIR")
+    assert list(row) == list(GOOD)
+    assert row["registration_similarity_flair"] == 0.16
+    assert row["brain_coverage_flair"] == 1
+    assert row["brain_volume_ml"] == pytest.approx(40 * 40 * 20 * 20 / 1000)
+    assert row["lesion_contrast_sd"] == pytest.approx(10, rel=0.2)
+    assert find_flags(row) == {"brain_volume_out_of_range": "the brain mask has 640 ml (expected 900 to 2000 ml)."}
+
+
+def test_nothing_is_flagged_of_a_good_visit() -> None:
+    assert find_flags(GOOD) == {}
+    assert set(describe_columns(GOOD)) == set(GOOD)
+    assert describe_columns(GOOD)["brain_volume_ml"] == {
+        "Description": "Volume of the brain mask; expected 900 to 2000, else flagged brain_volume_out_of_range",
+        "Units": "mL",
+    }
+    assert describe_columns(GOOD)["noise_flair"]["Description"].endswith("at most 0.07, else flagged motion_like_noise")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "flag", "said"),
+    [
+        ("registration_similarity_flair", 0.07, "registration_looks_failed", "similarity 0.07, expected at least 0.1"),
+        ("brain_coverage_flair", 0.74, "truncated_field_of_view", "the FLAIR image shows only 74% of the brain"),
+        ("brain_cut_area_cm2", 84.3, "truncated_field_of_view", "ends within the brain, over 84 cm²"),
+        ("brain_volume_ml", 2100.0, "brain_volume_out_of_range", "2100 ml (expected 900 to 2000 ml)"),
+        ("lesion_contrast_sd", 1.4, "low_lesion_contrast", "only 1.4 standard deviations brighter"),
+        ("noise_t1w", 0.08, "motion_like_noise", "the noise of the T1w image is 8.0% of its signal"),
+        ("ghosting_flair", 0.05, "motion_like_noise", "by 5.0% of the brain's in the FLAIR image"),
+        ("ghosting_t1w", -0.07, "motion_like_noise", "by -7.0% of the brain's in the T1w image"),
+    ],
+)
+def test_each_flag_has_its_reason(column: str, value: float, flag: str, said: str) -> None:
+    found = find_flags(GOOD | {column: value})
+    assert list(found) == [flag]
+    assert said in found[flag]
+
+
+def test_reasons_of_one_flag_are_joined() -> None:
+    found = find_flags(GOOD | {"noise_t1w": 0.08, "ghosting_t1w": 0.1})
+    assert found["motion_like_noise"].count("; ") == 1

@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from bids_cascade.report.methods import REFERENCES, describe_methods
+
+SIDECAR: dict[str, Any] = {
+    "ModelName": "tiny",
+    "ModelSHA256": "ab" * 32,
+    "Threshold": 0.4,
+    "MinLesionVolume": 12.5,
+    "BrainMaskMethod": "deepbet",
+    "Sequences": ["T1w", "FLAIR"],
+    "CandidateSequence": "FLAIR",
+    "CandidateZ": 0.5,
+    "GateProbability": 0.8,
+    "VoxelSize": 1.0,
+    "RandomSeed": 7,
+    "GeneratedByVersion": "1.2.3",
+    "SoftwareVersions": {
+        "nipype": "1.11",
+        "pybids": "0.22",
+        "nibabel": "5.4",
+        "torch": "2.13",
+        "deepbet": "1.0.2",
+        "antspyx": "0.6.3",
+    },
+}
+
+
+def test_paragraph_says_what_was_run() -> None:
+    found = describe_methods(SIDECAR)
+    assert found is not None
+    for said in (
+        "bids_cascade 1.2.3",
+        "deepbet 1.0.2 (Fisch et al., 2024)",
+        "The FLAIR image was registered",
+        "antspyx 0.6.3",
+        "1 mm isotropic",
+        f"the model tiny (SHA-256 {'ab' * 32})",
+        "takes T1w and FLAIR",
+        "FLAIR z-score above 0.5",
+        "probability above 0.8",
+        "thresholded at 0.4",
+        "below 12.5 mm³",
+        "seed was 7",
+    ):
+        assert said in found.paragraph
+    assert found.references == tuple(REFERENCES[word] for word in sorted(REFERENCES))
+
+
+def test_stripped_scans_and_single_sequences_are_told_apart() -> None:
+    found = describe_methods(SIDECAR | {"BrainMaskMethod": "nonzero", "Sequences": ["T1w"]})
+    assert found is not None
+    assert "skull-stripped already" in found.paragraph
+    assert "registered" not in found.paragraph
+    assert not any("deepbet" in one or "PET-CT" in one for one in found.references)
+    assert "FLAIR and T2w images were registered" in _paragraph({"Sequences": ["T1w", "FLAIR", "T2w"]})
+
+
+def _paragraph(changed: dict[str, Any]) -> str:
+    found = describe_methods(SIDECAR | changed)
+    assert found is not None
+    return found.paragraph
+
+
+@pytest.mark.parametrize("changed", [{"Threshold": None}, {"SoftwareVersions": {}}, {"VoxelSize": "?"}])
+def test_nothing_is_made_up(changed: dict[str, Any]) -> None:
+    assert describe_methods(SIDECAR | changed) is None
+    assert describe_methods({}) is None

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_cascade.dataset.derivatives import derivative_path, visit_record_path, write_json, write_tsv
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.report import participant as module
+from bids_cascade.report.participant import FAR_FROM_OTHER_VISIT, participant_page, write_participant_page
+from bids_cascade.report.visit import draw_visit
+
+EVIL = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">"
+COLUMNS = ["index", "name", "volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability"]
+
+
+@pytest.fixture(scope="module")
+def drawn(visit_content: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return draw_visit(visit_content, tmp_path_factory.mktemp("drawn"))
+
+
+def add_record(out: Path, visit: Visit, **changed: Any) -> None:
+    record = {
+        "visit": visit.name,
+        "exit_code": 0,
+        "message": "",
+        "ended": "2026-01-02T03:04:05+00:00",
+        "command": ["bids-cascade", "/data", "/out", "participant"],
+        "dataset": "A dataset",
+        "images": {"FLAIR": {"path": "/data/x_FLAIR.nii.gz", "reason": "the only one"}},
+        "missing": [],
+        "log_folder": "logs/20260102T030405_1",
+        "crash_reports": [],
+        "version": "0.1",
+    }
+    write_json(record | changed, visit_record_path(out, visit.name))
+
+
+def add_results(out: Path, visit: Visit, drawn: list[Path], volume_ml: float = 4.608, model: str = "tiny") -> None:
+    stats = {
+        "n_lesions": 2,
+        "lesion_volume_t1w_ml": volume_ml,
+        "lesion_volume_flair_ml": 4.5,
+        "brain_volume_ml": 1300.5,
+    }
+    sidecar = {"n_lesions": {"Description": "Number of lesions"}, "Warnings": ["look"], "ModelName": model}
+    write_tsv([stats], list(stats), derivative_path(out, visit, "stats", ".tsv", desc="lesions"), sidecar)
+    rows = [(1, "lesion1", 4096, 30, 40, 20, 0.9), (2, "lesion2", 512, -30, -40, -20, 0.9)]
+    lesions = derivative_path(out, visit, "dseg", ".tsv", space="T1w", seg="lesions")
+    write_tsv([dict(zip(COLUMNS, row, strict=True)) for row in rows], COLUMNS, lesions)
+    for path in drawn:
+        desc, _, suffix = path.stem.removeprefix("desc-").partition("_")
+        target = derivative_path(out, visit, suffix, path.suffix, desc=desc)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def text_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub(r"<(script|style)>.*?</\1>", "", html, flags=re.DOTALL)))
+
+
+def page_of(out: Path, participant: str = "01") -> str:
+    return write_participant_page(out, participant).read_text(encoding="utf-8")
+
+
+def test_numbers_are_those_of_the_tables(tmp_path: Path, drawn: list[Path]) -> None:
+    visit = Visit("01", None, {})
+    add_results(tmp_path, visit, drawn, volume_ml=4.608)
+    add_record(tmp_path, visit)
+    text = text_of(page_of(tmp_path))
+    assert "sub-01 done 2 4.61 1300" in text, "the overview's row"
+    assert "1 lesion1 4096 30 40 20 0.9 2 lesion2 512 -30 -40 -20 0.9" in text
+    assert "registration_similarity_flair 0.15 Normalised mutual information" in text
+    assert "No quality flag" in text
+    assert "A dataset; 1 visit." in text
+
+
+def test_visits_come_in_order_and_far_volumes_are_flagged(tmp_path: Path, drawn: list[Path]) -> None:
+    for session, volume_ml in (("10", 2.9), ("2", 1.0), ("1", 1.9), ("20", 9.0)):
+        add_results(tmp_path, Visit("01", session, {}), drawn, volume_ml)
+    html = page_of(tmp_path)
+    assert re.findall(r'<h2 id="sub-01_ses-(\d+)">', html) == ["1", "2", "10", "20"]
+    # From 1.9 to 1.0 is less than 1 ml; from 1.0 to 2.9 and from 2.9 to 9.0 is more, and more than half of the larger.
+    assert html.count(FAR_FROM_OTHER_VISIT.replace("_", " ")) == 2 * 2
+    assert "the lesion volume is 9 ml, at ses-10 it is 2.9 ml (expected within 1 ml or 50% of the larger)" in html
+
+
+def test_small_shares_of_large_volumes_are_not_far(tmp_path: Path, drawn: list[Path]) -> None:
+    for session, volume_ml in (("1", 10.0), ("2", 19.0)):
+        add_results(tmp_path, Visit("01", session, {}), drawn, volume_ml)
+    assert FAR_FROM_OTHER_VISIT.replace("_", " ") not in page_of(tmp_path)
+
+
+def test_a_failed_visit_has_a_page_with_its_crash_report(tmp_path: Path) -> None:
+    crash = tmp_path / "logs" / "run" / "crash-1.txt"
+    crash.parent.mkdir(parents=True)
+    crash.write_text("Node: bids_cascade.sub_01.brain\nTraceback\nValueError: <b>odd</b>\n")
+    secret = tmp_path.parent / "secret.txt"
+    secret.write_text("not of this dataset")
+    names = ["logs/run/crash-1.txt", "../secret.txt", "logs/run/gone.txt"]
+    add_record(tmp_path, Visit("01", "1", {}), exit_code=65, message="FAILED: x.nii is broken", crash_reports=names)
+    html = page_of(tmp_path)
+    assert "FAILED: x.nii is broken" in html
+    assert "ValueError: &lt;b&gt;odd&lt;/b&gt;" in html
+    assert "not of this dataset" not in html
+    assert "failed" in text_of(html)
+    assert "earlier" not in text_of(html)
+
+
+def test_a_missing_image_and_earlier_results_are_named(tmp_path: Path, drawn: list[Path]) -> None:
+    visit = Visit("01", "1", {})
+    add_results(tmp_path, visit, drawn)
+    add_record(tmp_path, visit, exit_code=66, message="not processed: no T1w image", missing=["T1w"])
+    text = text_of(page_of(tmp_path))
+    assert "not processed, earlier results" in text
+    assert "results of an earlier run" in text
+    assert "T1w missing" in text
+
+
+def test_results_without_figures_say_so(tmp_path: Path) -> None:
+    visit = Visit("01", None, {})
+    add_results(tmp_path, visit, [])
+    add_record(tmp_path, visit, message="no report: MemoryError")
+    text = text_of(page_of(tmp_path))
+    assert "Figures or quality measures are missing" in text
+    assert "no report: MemoryError" in text
+    assert "not judged" in text
+
+
+def test_unreadable_files_are_named(tmp_path: Path, drawn: list[Path]) -> None:
+    visit = Visit("01", None, {})
+    add_results(tmp_path, visit, drawn)
+    derivative_path(tmp_path, visit, "stats", ".json", desc="lesions").write_text("{")
+    derivative_path(tmp_path, visit, "dseg", ".tsv", space="T1w", seg="lesions").write_text("a\tb\n1\n")
+    visit_record_path(tmp_path, visit.name).parent.mkdir(parents=True)
+    visit_record_path(tmp_path, visit.name).write_text("[]")
+    text = text_of(page_of(tmp_path))
+    assert "sub-01_desc-lesions_stats.json: Expecting" in text
+    assert "sub-01_space-T1w_seg-lesions_dseg.tsv: its rows differ in length" in text
+    assert "sub-01.json: it holds no JSON object" in text
+
+
+def test_other_participants_are_not_mixed_in(tmp_path: Path) -> None:
+    for name in ("1", "10", "1x"):
+        add_record(tmp_path, Visit(name, "a", {}))
+        add_record(tmp_path, Visit(name, None, {}))
+    found = [visit.name for visit in module._find_visits(tmp_path, "1")]
+    assert found == ["sub-1", "sub-1_ses-a"]
+
+
+def test_page_is_written_again_when_something_appears_meanwhile(
+    tmp_path: Path, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_record(tmp_path, Visit("01", "1", {}))
+    pages = []
+
+    def assemble(*arguments: Any) -> str:
+        html = participant_page(*arguments)
+        if not pages:  # another run finishes after this one has looked
+            add_record(tmp_path, Visit("01", "2", {}))
+        pages.append(html)
+        return html
+
+    monkeypatch.setattr(module, "participant_page", assemble)
+    html = page_of(tmp_path)
+    assert len(pages) == 2
+    assert "ses-2" not in pages[0]
+    assert "ses-2" in html
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_page_in_browser(tmp_path: Path, drawn: list[Path], browser: Any) -> None:
+    for session in ("1", "2"):
+        visit = Visit("01", session, {})
+        add_results(tmp_path, visit, drawn, model=EVIL)
+        add_record(tmp_path, visit, dataset=EVIL, message=EVIL, command=[EVIL, "</code>"])
+    failed = Visit("01", "3", {})
+    (tmp_path / "logs" / "crash-x.txt").write_text(f"Node: x\n{EVIL}")
+    add_record(tmp_path, failed, exit_code=1, message=EVIL, crash_reports=["logs/crash-x.txt"])
+    path = write_participant_page(tmp_path, "01")
+    one = browser.open(path)
+    assert one.evaluate("document.title") == "sub-01"
+    missing = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
+    assert one.evaluate(missing) == 0
+    links = one.evaluate(
+        "[...document.querySelectorAll('main a[href^=\"./\"], object, iframe, img')]"
+        ".map(e => e.getAttribute('href') || e.getAttribute('data') || e.getAttribute('src'))"
+    )
+    assert len(links) > 2 * 7
+    for link in links:
+        assert (tmp_path / link.partition("#")[0]).is_file(), link
+    drawings = "[...document.querySelectorAll('object')].map(e => e.getBoundingClientRect().height)"
+    assert min(one.evaluate(drawings)) > 100, "an object that doesn't load shows its text alone"
+    for width in (360, 1280):
+        one.resize(width, 800)
+        assert one.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert one.problems == []
+    assert all(url.startswith(("file:", "data:")) for url in one.requests)
+    one.close()
+
+
+def test_a_lesions_number_leads_to_its_place(tmp_path: Path, drawn: list[Path], browser: Any) -> None:
+    add_results(tmp_path, Visit("01", None, {}), drawn)
+    one = browser.open(write_participant_page(tmp_path, "01"))
+    height = (
+        "new Promise(done => {const { style } = document.querySelector('iframe');"
+        "const wait = () => style.height ? done(parseFloat(style.height)) : setTimeout(wait, 20); wait()})"
+    )
+    one.evaluate("document.querySelector('iframe').scrollIntoView()")
+    assert one.evaluate(height) > 200, "the viewer has said how tall it is"
+    one.evaluate("document.querySelectorAll('tbody a[href*=lesion-]')[1].click()")
+    assert one.evaluate("document.querySelector('iframe').src").endswith("_desc-viewer_FLAIR.html#lesion-2")
+    assert one.evaluate("location.pathname").endswith("sub-01.html"), "the page itself stays"
+    assert one.problems == []
+    one.close()
+
+
+def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Path]) -> None:
+    versions = dict.fromkeys(("nipype", "pybids", "nibabel", "torch", "deepbet", "antspyx"), "1")
+    known = {
+        "SoftwareVersions": versions,
+        "Sequences": ["T1w", "FLAIR"],
+        "CandidateSequence": "FLAIR",
+        "CandidateZ": 0.5,
+    }
+    known |= {"GateProbability": 0.8, "VoxelSize": 1, "RandomSeed": 0, "BrainMaskMethod": "deepbet", "Threshold": 0.5}
+    known |= {"ModelSHA256": "0", "MinLesionVolume": 10, "GeneratedByVersion": "1"}
+    for session, model in (("1", "old"), ("2", "old"), ("3", "new")):
+        visit = Visit("01", session, {})
+        add_results(tmp_path, visit, drawn)
+        sidecar = derivative_path(tmp_path, visit, "stats", ".json", desc="lesions")
+        sidecar.write_text(json.dumps(known | {"ModelName": model}))
+    methods = page_of(tmp_path).partition('<h2 id="methods">')[2]
+    assert methods.count('<div class="methods">') == 2
+    assert re.findall(r"<h3>(.*?)</h3>", methods) == ["ses-1, ses-2", "ses-3"]
+    assert "the model old (SHA-256 0)" in methods
+    assert "the model new (SHA-256 0)" in methods

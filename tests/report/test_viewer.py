@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nibabel.affines import apply_affine
+
+from bids_cascade.imaging.grid import Grid
+from bids_cascade.report.viewer import coarsened, viewer_page
+
+
+@pytest.fixture(scope="module")
+def page(visit_content: Any) -> str:
+    one = visit_content
+    return viewer_page(one.scans["FLAIR"], one.lesion, one.probability, one.first_probability, one.lesions)
+
+
+@pytest.fixture
+def opened(page: str, browser: Any, tmp_path: Path) -> Any:
+    path = tmp_path / "viewer.html"
+    path.write_text(page, encoding="utf-8")
+    one = browser.open(path)
+    ready = "new Promise(done => {const wait = () => window.viewer ? done(true) : setTimeout(wait, 20); wait()})"
+    assert one.evaluate(ready)
+    yield one
+    one.close()
+
+
+def content_of(page: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    content = json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])
+    stacked = np.frombuffer(gzip.decompress(base64.b64decode(content["volumes"])), np.uint8)
+    volumes = stacked.reshape(len(content["names"]), -1)
+    named = zip(content["names"], volumes, strict=True)
+    return content, {name: one.reshape(content["shape"], order="F") for name, one in named}
+
+
+def test_voxels_are_those_of_the_scan_in_the_world_of_the_t1w(page: str) -> None:
+    content, volumes = content_of(page)
+    assert content["sizes_mm"] == [3, 3, 8]
+    assert content["slices"]["axis"] == 2
+    assert content["slices"]["count"] == 26
+    for centre in ((30, 40, 20), (-30, -40, -20)):
+        x, y, z = np.rint(apply_affine(np.array(content["from_world"]), centre)).astype(int)
+        assert volumes["mask"][x, y, z] == 255
+        assert volumes["image"][x, y, z] == 254, "the brightest, of even grey levels"
+        assert volumes["probability"][x, y, z] == round(0.9 * 255)
+        assert volumes["candidates"][x, y, z] == 255
+        assert volumes["mask"][-x, y, z] == 0
+    np.testing.assert_allclose(np.array(content["to_world"]) @ content["from_world"], np.eye(4), atol=1e-9)
+    assert not volumes["image"][volumes["image"] % 2 == 1].any()
+
+
+def test_page_asks_for_nothing_and_is_the_same_again(page: str, visit_content: Any) -> None:
+    one = visit_content
+    assert not re.search(r"https?://", page)
+    again = viewer_page(one.scans["FLAIR"], one.lesion, one.probability, one.first_probability, one.lesions)
+    assert again == page
+
+
+def test_coarsened_grid_keeps_its_extent() -> None:
+    affine = np.array([[-0.5, 0, 0, 10], [0, 1, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1.0]])
+    grid = Grid((200, 100, 25), affine)
+    assert coarsened(grid, 500_000) is grid or coarsened(grid, 500_000).shape == grid.shape
+    found = coarsened(grid, 100_000)
+    assert np.prod(found.shape) <= 100_000
+    assert found.shape[2] == 25, "the thick slices stay"
+    before, after = (apply_affine(one.affine, [np.full(3, -0.5), np.array(one.shape) - 0.5]) for one in (grid, found))
+    np.testing.assert_allclose(after, before, atol=1e-9)
+
+
+def colours(opened: Any, panel: int) -> Any:
+    """Return the colours at the crosshair's four neighbours of a panel, 40 pixels off."""
+    return opened.evaluate(
+        f"""(() => {{ const {{ canvas, across, down }} = viewer.panels[{panel}];
+        const [x, y] = [across, down].map((axis, index) =>
+          (1 - (viewer.at[axis] + 0.5) / viewer.shape[axis]) * (index ? canvas.height : canvas.width));
+        return [[-9, -9], [9, 9]].map(([dx, dy]) =>
+          [...canvas.getContext("2d").getImageData(x + dx, y + dy, 1, 1).data]); }})()"""
+    )
+
+
+def test_viewer_starts_at_the_largest_lesion_and_shows_it_red(opened: Any) -> None:
+    assert opened.problems == []
+    assert all(url.startswith(("file:", "data:")) for url in opened.requests)
+    reading = opened.evaluate("document.querySelector('.reading').textContent")
+    assert re.search(r"(29|30|31)\.\d R, (39|40|41)\.\d A, (16|17|18|19|20|21|22|23|24)\.\d S mm", reading)
+    assert "probability 0.90 (stage 1: 1.00)" in reading
+    assert "lesion 1" in reading
+    for panel in range(3):
+        for red, green, blue, _ in colours(opened, panel):
+            assert red > green + 40
+            assert abs(green - blue) < 10
+
+
+def test_without_layer_the_scan_alone_is_seen(opened: Any) -> None:
+    opened.evaluate("(s => {s.value = 'none'; s.dispatchEvent(new Event('input'))})(document.querySelector('select'))")
+    for red, green, blue, _ in colours(opened, 0):
+        assert red == green == blue
+        assert red > 240
+
+
+def test_the_patients_right_is_left(opened: Any) -> None:
+    # The lesion lies on the patient's right, in front: left of and above the middle of the axial slice.
+    x, y = opened.evaluate("[viewer.at[0] / viewer.shape[0], viewer.at[1] / viewer.shape[1]]")
+    assert x > 0.6
+    assert y > 0.6
+    canvas = "viewer.panels[0].canvas"
+    click = f"""(() => {{ const box = {canvas}.getBoundingClientRect();
+      {canvas}.dispatchEvent(new PointerEvent("pointermove", {{ buttons: 1, pointerId: 1,
+        clientX: box.left + 0.01 * box.width, clientY: box.top + 0.99 * box.height }})); return viewer.at; }})()"""
+    assert opened.evaluate(click)[:2] == [opened.evaluate("viewer.shape[0] - 1"), 0]
+    assert re.match(r"[\d.]+ R, [\d.]+ P,", opened.evaluate("document.querySelector('#place').textContent"))
+
+
+def test_wheel_keys_buttons_and_address_move(opened: Any) -> None:
+    def at() -> list[int]:
+        return opened.evaluate("viewer.at")
+
+    x, y, z = at()
+    opened.evaluate("viewer.panels[0].canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: -100}))")
+    assert at() == [x, y, z + 1]
+    opened.evaluate("viewer.panels[2].canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: 100}))")
+    assert at() == [x - 1, y, z + 1]
+    opened.evaluate("viewer.panels[1].canvas.focus()")
+    opened.press("ArrowRight")
+    assert at() == [x - 2, y, z + 1], "to the patient's left"
+    for _ in range(2):
+        opened.evaluate("document.querySelector('#next').click()")
+    assert at() == [x, y, z], "after the last lesion comes the first"
+    opened.evaluate(
+        "new Promise(done => {addEventListener('hashchange', done, {once: true}); location.hash = '#lesion-2'})"
+    )
+    assert "lesion 2" in opened.evaluate("document.querySelector('.reading').textContent")
+    assert at()[2] < z
+    assert opened.problems == []

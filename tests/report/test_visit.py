@@ -1,0 +1,105 @@
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from bids_cascade.report.visit import draw_visit, read_lesions
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def drawn(visit_content: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    files = draw_visit(visit_content, tmp_path_factory.mktemp("drawn"))
+    return {path.name.removeprefix("desc-"): path for path in files}
+
+
+def test_all_figures_are_there(drawn: dict[str, Path]) -> None:
+    assert set(drawn) == {
+        "quality_stats.tsv",
+        "quality_stats.json",
+        "lesions_FLAIR.svg",
+        "viewer_FLAIR.html",
+        "brain_T1w.svg",
+        "registration_FLAIR.svg",
+        "bias_T1w.svg",
+        "bias_FLAIR.svg",
+        "sizes_dseg.svg",
+    }
+    for name, path in drawn.items():
+        if name.endswith(".svg"):
+            ElementTree.parse(path)
+
+
+def test_lesions_are_outlined_where_they_are(drawn: dict[str, Path]) -> None:
+    root = ElementTree.parse(drawn["lesions_FLAIR.svg"]).getroot()
+    kinds = [path.attrib["class"].split()[1] for path in root.iter(f"{SVG}path")]
+    # Of slices 8 mm apart, three show the large lesion and one the small one.
+    assert kinds.count("lesion") == kinds.count("candidate") == 4
+    assert "brain" not in kinds
+    numbers = [text.text for text in root.iter(f"{SVG}text") if text.text not in ("R", "L")]
+    assert numbers == [str(number) for number in range(int(numbers[0]), int(numbers[0]) + len(numbers))]
+
+
+def test_brain_is_outlined_in_every_slice(drawn: dict[str, Path]) -> None:
+    for name in ("brain_T1w.svg", "registration_FLAIR.svg"):
+        root = ElementTree.parse(drawn[name]).getroot()
+        sides = [text.text for text in root.iter(f"{SVG}text") if text.text in "RLAP"]
+        assert len(list(root.iter(f"{SVG}path"))) == len(sides) / 2
+        assert sides.count("A") == sides.count("P") == 6
+
+
+def test_registered_sequences_lie_over_each_other(drawn: dict[str, Path]) -> None:
+    root = ElementTree.parse(drawn["registration_FLAIR.svg"]).getroot()
+    fixed, moved = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(one.attrib["href"].partition(",")[2]))), float)
+        for one in root.iter(f"{SVG}image")
+    )
+    assert np.corrcoef(fixed.ravel(), moved.ravel())[0, 1] > 0.9
+
+
+def test_quality_is_beside_them(drawn: dict[str, Path]) -> None:
+    header, row = drawn["quality_stats.tsv"].read_text().splitlines()
+    values = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert header.split("\t")[-1] == "quality_flags"
+    assert values["registration_similarity_flair"] == "0.15"
+    assert values["ghosting_flair"] == "n/a"
+    assert values["quality_flags"] == "n/a"
+
+
+def test_same_content_same_bytes(drawn: dict[str, Path], visit_content: Any, tmp_path: Path) -> None:
+    for path in draw_visit(visit_content, tmp_path):
+        assert path.read_bytes() == drawn[path.name.removeprefix("desc-")].read_bytes(), path.name
+
+
+def test_a_lost_brain_is_drawn_as_well(visit_content: Any, tmp_path: Path) -> None:
+    flair = visit_content.scans["FLAIR"]
+    nowhere = nib.Nifti1Image(np.zeros(flair.brain.shape, np.uint8), flair.brain.affine)
+    scans = {**visit_content.scans, "FLAIR": replace(flair, brain=nowhere)}
+    files = draw_visit(replace(visit_content, scans=scans, lesions=[], similarity={"FLAIR": 0.01}), tmp_path)
+    assert len(files) == 9
+    row = (tmp_path / "desc-quality_stats.tsv").read_text().splitlines()[1]
+    assert row.endswith("registration_looks_failed")
+
+
+def test_lesions_are_read_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability\n"
+    path.write_text(columns)
+    assert read_lesions(path) == []
+    path.write_text(columns + "1\tlesion1\t20.5\t-1\t2\t3e1\t0.75\n")
+    (one,) = read_lesions(path)
+    assert (one.label, one.volume_mm3, one.centre_x_mm, one.centre_z_mm, one.mean_probability) == (
+        1,
+        20.5,
+        -1,
+        30,
+        0.75,
+    )

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from bids_cascade.dataset.visits import ImageChoice, Visit
+from bids_cascade.errors import OutputError
+from bids_cascade.workflow.outputs import OutputPlan, _remove_report, publish_report
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"desc-{name}" for name in ("brain_T1w.svg", "viewer_FLAIR.html", "quality_stats.tsv")]
+    for path in paths:
+        path.write_text(path.name)
+    return paths
+
+
+def plan(tmp_path: Path, session: str | None) -> OutputPlan:
+    images = {"T1w": ImageChoice(tmp_path / "x.nii", "the only one")}
+    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10, 0.8)
+
+
+def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: Path) -> None:
+    publish_report(plan(tmp_path, "1"), files)
+    top = tmp_path / "out" / "sub-01"
+    there = sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+    assert there == [
+        "figures/sub-01_ses-1_desc-brain_T1w.svg",
+        "figures/sub-01_ses-1_desc-viewer_FLAIR.html",
+        "ses-1/anat/sub-01_ses-1_desc-quality_stats.tsv",
+    ]
+    assert (top / there[0]).read_text() == "desc-brain_T1w.svg"
+
+
+def test_an_earlier_report_goes_and_those_of_other_visits_stay(files: list[Path], tmp_path: Path) -> None:
+    for session in (None, "1", "10"):
+        publish_report(plan(tmp_path, session), files)
+    for session, left in (("1", 6), (None, 3), (None, 3)):
+        _remove_report(plan(tmp_path, session))
+        assert sum(path.is_file() for path in (tmp_path / "out").rglob("*")) == left
+    assert all("ses-10" in path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_what_can_not_be_published_is_said(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "out" / "sub-01").mkdir(parents=True)
+    (tmp_path / "out" / "sub-01" / "figures").touch()
+    with pytest.raises(OutputError, match=r"can.t create the folder .*figures"):
+        publish_report(plan(tmp_path, None), files)
+
+
+def test_lesions_are_shown_on_the_flair_if_there_is_one(tmp_path: Path) -> None:
+    assert plan(tmp_path, None).shown == "T1w"
