@@ -15,11 +15,16 @@ from scipy import ndimage
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
 
-SIZE_CLASSES = {"3to10": (3.0, 10.0), "10to50": (10.0, 50.0), "50to150": (50.0, 150.0), "over150": (150.0, math.inf)}
-"""Names of the size classes and their volumes in mm^3, from the first up to but without the second."""
-
 MIN_COUNTED_MM3 = 3.0
 """Smaller components, of either mask, are not counted as lesions, as in the MSSEG challenge (Commowick 2018)."""
+
+SIZE_CLASSES = {
+    "3to10": (MIN_COUNTED_MM3, 10.0),
+    "10to50": (10.0, 50.0),
+    "50to150": (50.0, 150.0),
+    "over150": (150.0, math.inf),
+}
+"""Names of the size classes and their volumes in mm^3, from the first up to but without the second."""
 
 Outcome = Literal["found", "missed", "right", "false"]
 

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from bids_cascade.cascade.sampling import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_json
-from bids_cascade.dataset.labels import find_labels, find_lesion_masks
+from bids_cascade.dataset.labels import find_lesion_masks
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
-from bids_cascade.levels.claim import find_selected, locked
+from bids_cascade.levels.claim import locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
 from bids_cascade.levels.participant import segment_visits
-from bids_cascade.levels.prepare import Prepared, prepare_visits
+from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import write_record
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
 from bids_cascade.levels.train import fingerprint_of, recipe_of, train_model
@@ -56,9 +56,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
 
     With ``how.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
     """
-    visits = find_selected(inputs, config.cascade.sequences)
-    labels = find_labels(config.labels, inputs.bids_dir, visits)
-    labelled = [visit for visit in visits if visit.name in labels]
+    labelled, labels = find_labelled(inputs, config)
     folds = _split(labelled, how, config.training.seed)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "cross_validation": how, "folds": folds, "run": run}, labelled)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.sampling import LabelledVisit
-from bids_cascade.config import RunConfig, TrainConfig
+from bids_cascade.config import Inputs, RunConfig, TrainConfig
+from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.imaging.images import mask_of
 from bids_cascade.lesions.components import label_lesions
-from bids_cascade.levels.claim import claimed
+from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.results import VisitResult, unfinished_result
 from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
@@ -48,6 +49,22 @@ class Prepared:
     def name(self) -> str:
         """Such as ``sub-01_ses-1``."""
         return self.visit.name
+
+
+def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dict[str, Path]]:
+    """Return the selected visits that have a manual mask, and their masks by name of the visit; name the others.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no mask of any visit.
+    """
+    visits = find_selected(inputs, config.cascade.sequences)
+    labels = find_labels(config.labels, inputs.bids_dir, visits)
+    unlabelled = [visit.name for visit in visits if visit.name not in labels]
+    if unlabelled:
+        _LOGGER.warning("left out, as there is no lesion mask: %s", ", ".join(unlabelled))
+    return [visit for visit in visits if visit.name in labels], labels
 
 
 def prepare_visits(

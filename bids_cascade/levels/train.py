@@ -20,14 +20,12 @@ from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
-from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.errors import BadDataError
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
-from bids_cascade.levels.claim import find_selected
-from bids_cascade.levels.prepare import Prepared, prepare_visits
+from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
 from bids_cascade.models.store import StoredModel, load_checkpoint, save_checkpoint, save_model
@@ -63,9 +61,7 @@ _FIGURES = {
 
 def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
     """Train a cascade on every selected visit that has a manual mask; return the exit code."""
-    visits = find_selected(inputs, config.cascade.sequences)
-    labels = find_labels(config.labels, inputs.bids_dir, visits)
-    labelled = [visit for visit in visits if visit.name in labels]
+    labelled, labels = find_labelled(inputs, config)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "run": run}, labelled)
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir)

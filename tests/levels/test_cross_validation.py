@@ -214,13 +214,17 @@ def test_bad_masks_are_named_and_the_others_go_on(done, tiny_dataset: Path, tmp_
     affine[0, 3] += 1
     nib.Nifti1Image(np.asarray(mask.dataobj), affine).to_filename(shifted)
     blank(labels / "sub-02" / "anat" / "sub-02_space-FLAIR_label-L_mask.nii.gz")
+    shutil.rmtree(labels / "sub-01" / "ses-b")
     assert train(tiny_dataset, tmp_path / "out", done[1], labels=labels) == 65
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("sub-")}
+    said = capsys.readouterr()
+    assert "left out, as there is no lesion mask: sub-01_ses-b" in said.err
+    rows = {line.split()[0]: line for line in said.out.splitlines() if line.startswith("sub-")}
     assert "is on the grid of no image of its visit" in rows["sub-01_ses-a"]
     assert "WARNING" in rows["sub-02"]
     assert "the mask has no lesion" in rows["sub-02"]
     origin = load_model(tmp_path / "out" / "models" / "tiny.safetensors").header.provenance
-    assert {*origin["training_subjects"], *origin["validation_subjects"]} == {"01", "03"}
+    assert origin["training_subjects"] == ["03"]
+    assert origin["threshold"] == "the default, as no subject was held out"
 
 
 def test_nothing_to_learn_from(done, tiny_dataset: Path, tmp_path: Path, capsys) -> None:
