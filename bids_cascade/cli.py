@@ -30,7 +30,7 @@ from bids_cascade.config import (
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
 from bids_cascade.workflow.workers import prepare_workers
 
-LEVELS = ("participant", "train", "evaluate")
+LEVELS = ("participant", "group", "train", "evaluate")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -196,6 +196,10 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
+    if options.analysis_level == "group":
+        from bids_cascade.levels.group import run_group
+
+        return run_group(inputs)
     if options.analysis_level in ("train", "evaluate") and not options.labels:
         raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
     if options.fold is not None and options.cross_validate is None:

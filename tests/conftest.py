@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +39,38 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "dataset"
     write_phantom_dataset(folder, 1, t1w_voxel_mm=(1.2, 1.2, 1.2), flair_voxel_mm=(1.2, 1.2, 3.6))
     return folder
+
+
+@pytest.fixture
+def leave_results() -> Callable[..., Path]:
+    """Return a writer of what the participant level leaves of a visit, but for images; it returns the folder."""
+
+    def leave(
+        out: Path,
+        name: str,
+        volumes_mm3: Sequence[float] = (150.0, 40.0, 10.0),
+        *,
+        brain_ml: float = 1000.0,
+        flags: Sequence[str] | None = None,
+        warnings: Sequence[str] = (),
+        **model: Any,
+    ) -> Path:
+        anat = out.joinpath(*name.split("_"), "anat")
+        anat.mkdir(parents=True, exist_ok=True)
+        fields = {"ModelName": "tiny", "ModelSHA256": "ab" * 32, "Threshold": 0.5, "MinLesionVolume": 10.0, **model}
+        version = {"GeneratedByVersion": fields.pop("GeneratedByVersion", "1.0.0")}
+        columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability"
+        rows = [f"{n}\tlesion{n}\t{volume:.6g}\t1\t-2\t3.5\t0.75" for n, volume in enumerate(volumes_mm3, start=1)]
+        (anat / f"{name}_space-T1w_seg-lesions_dseg.tsv").write_text("\n".join([columns, *rows]) + "\n")
+        (anat / f"{name}_space-T1w_seg-lesions_dseg.json").write_text(json.dumps(fields | version))
+        total_ml = sum(volumes_mm3) / 1000
+        header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
+        row = f"{len(volumes_mm3)}\t{total_ml:.6g}\t{total_ml / 2:.6g}\t{brain_ml:.6g}"
+        (anat / f"{name}_desc-lesions_stats.json").write_text(json.dumps({"Warnings": list(warnings), **fields}))
+        (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n{row}\n")
+        if flags is not None:
+            cell = ";".join(flags) or "n/a"
+            (anat / f"{name}_desc-quality_stats.tsv").write_text(f"snr\tquality_flags\n9.5\t{cell}\n")
+        return anat
+
+    return leave

@@ -59,7 +59,11 @@ def test_version(capsys) -> None:
     ("arguments", "code", "message"),
     [
         (["in"], 64, "required: output_dir"),
-        (["{bids}", "{out}", "particpant"], 17, "no analysis level `particpant`; expected one of participant, train"),
+        (
+            ["{bids}", "{out}", "particpant"],
+            17,
+            "no analysis level `particpant`; expected one of participant, group, train",
+        ),
         (["{bids}", "{out}", "participant", "--treshold", "1"], 64, "unrecognized arguments: --treshold"),
         (
             ["{bids}", "{out}", "participant", "--threshold", "1.5"],
@@ -175,4 +179,4 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
     done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
-    assert "{participant,train,evaluate}" in done.stdout
+    assert "{participant,group,train,evaluate}" in done.stdout

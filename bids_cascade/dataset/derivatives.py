@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _PATTERNS = (
     "sub-{subject}/figures/sub-{subject}[_ses-{session}]_desc-{desc}_{suffix<T1w|FLAIR|T2w|PDw|dseg>}"
     "{extension<.svg|.html>}",
 )
+_BLANKS = str.maketrans("\t\n\r", "   ")
 _BIDSIGNORE = (
     "*.html",
     "logs/",
@@ -127,7 +128,7 @@ def write_json(obj: Mapping[str, Any], path: Path) -> None:
 
 
 def write_tsv(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     columns: Sequence[str],
     path: Path,
     descriptions: Mapping[str, Any] | None = None,
@@ -136,7 +137,7 @@ def write_tsv(
 
     Parameters
     ----------
-    rows : sequence of mapping
+    rows : iterable of mapping
         By column; None, NaN or infinity is written as ``n/a``, a float with at most 6 significant digits.
     columns : sequence of str
         In the order to write; other keys of a row are left out.
@@ -264,8 +265,10 @@ def _plain(value: object) -> object:
 
 
 def _cell(value: object) -> str:
-    """Return one cell of a table."""
+    """Return one cell of a table; what would end it, in a message or a name, becomes a blank."""
+    if isinstance(value, str):
+        return value.translate(_BLANKS)
     plain = _plain(value)
     if plain is None:
         return "n/a"
-    return f"{plain:.6g}" if isinstance(plain, float) else str(plain)
+    return f"{plain:.6g}" if isinstance(plain, float) else str(plain).translate(_BLANKS)

@@ -18,12 +18,17 @@ from typing import Any
 import bids
 from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
-from bids_cascade.config import Selection
+from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
 
 logger = logging.getLogger(__name__)
 
-_LABEL = "[0-9a-zA-Z+]+"
+LABEL = "[0-9a-zA-Z+]+"
+"""What a participant's or session's label is made of, as a regular expression."""
+
+Unit = tuple[str, str | None]
+"""A visit's participant and session, as labels; None in a dataset without sessions."""
+
 _INVALID_BIDS = 16
 _SHOWN = 5
 
@@ -59,9 +64,7 @@ def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None
     ReadWriteError
         `bids_dir` can't be read.
     """
-    description = read_description(bids_dir)
-    if description.get("DatasetType", "raw") == "derivative":
-        raise InvalidDatasetError(f"{bids_dir} is a derivative dataset; give the raw dataset it was made from")
+    read_raw_description(bids_dir)
     root = bids_dir.resolve()
     try:
         participants = _choose_participants(root, selection)
@@ -98,6 +101,20 @@ def read_description(root: Path) -> dict[str, Any]:
     return description
 
 
+def read_raw_description(root: Path) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json`` of a raw dataset.
+
+    Raises
+    ------
+    InvalidDatasetError
+        As :func:`read_description`, or it is a derivative dataset.
+    """
+    description = read_description(root)
+    if description.get("DatasetType", "raw") == "derivative":
+        raise InvalidDatasetError(f"{root} is a derivative dataset; give the raw dataset it was made from")
+    return description
+
+
 def list_participants(root: Path) -> list[str]:
     """Return the labels of all ``sub-`` folders in natural order (2 before 10), without ``sub-``."""
     return _list_labels(root, "sub")
@@ -106,6 +123,32 @@ def list_participants(root: Path) -> list[str]:
 def list_sessions(root: Path, participant: str) -> list[str]:
     """Return the labels of a participant's ``ses-`` folders in natural order, without ``ses-``."""
     return _list_labels(root / f"sub-{participant}", "ses")
+
+
+def list_visits(root: Path) -> dict[Unit, set[str]]:
+    """Return the visits of a raw dataset by the names of its folders and files alone, however many there are.
+
+    Returns
+    -------
+    dict of Unit to set of str
+        The suffixes of the anatomical images (such as ``T1w``) of each visit that has any, in natural order. The
+        visits of a participant without any come too, with an empty set.
+
+    Raises
+    ------
+    ReadWriteError
+        A folder can't be read.
+    """
+    visits: dict[Unit, set[str]] = {}
+    try:
+        for participant in list_participants(root):
+            sessions: list[str | None] = [None, *list_sessions(root, participant)]
+            images = {session: _anat_suffixes(root, participant, session) for session in sessions}
+            known = [session for session in sessions if images[session]] or sessions[1:] or sessions
+            visits |= {(participant, session): images[session] for session in known}
+    except OSError as error:
+        raise ReadWriteError(f"can't read the dataset {root}: {error}") from error
+    return visits
 
 
 def natural_key(text: str | None) -> list[tuple[int, str]]:
@@ -172,10 +215,21 @@ def validate_dataset(bids_dir: Path) -> None:
 def _list_labels(folder: Path, prefix: str) -> list[str]:
     """Return the labels of the folders in `folder` named ``<prefix>-<label>``."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name.startswith(f"{prefix}-")]
-    valid = [name for name in names if re.fullmatch(f"{prefix}-{_LABEL}", name)]
+    valid = [name for name in names if re.fullmatch(f"{prefix}-{LABEL}", name)]
     for name in sorted(set(names) - set(valid)):
         logger.warning("%s is ignored: a BIDS label is made of letters, digits and +", folder / name)
     return sorted((name.removeprefix(f"{prefix}-") for name in valid), key=natural_key)
+
+
+def _anat_suffixes(root: Path, participant: str, session: str | None) -> set[str]:
+    """Return the suffixes of a visit's anatomical images that this app knows; empty where it has none."""
+    folder = root / f"sub-{participant}" / (f"ses-{session}" if session else "") / "anat"
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    images = (name.partition(".")[0].rpartition("_")[2] for name in names if name.endswith((".nii", ".nii.gz")))
+    return {suffix for suffix in images if suffix in SEQUENCES}
 
 
 def _choose_participants(root: Path, selection: Selection) -> list[str]:
@@ -202,9 +256,9 @@ def _check_sessions(root: Path, participants: Sequence[str], selection: Selectio
 
 def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern for the indexer to ignore: all but the way to ``anat`` folders and the files therein."""
-    participant = "|".join(map(re.escape, participants)) or _LABEL
+    participant = "|".join(map(re.escape, participants)) or LABEL
     session = "|".join(map(re.escape, sessions))
-    below = f"/ses-(?:{session})" if session else f"(?:/ses-{_LABEL})?"
+    below = f"/ses-(?:{session})" if session else f"(?:/ses-{LABEL})?"
     files = rf"{below}/anat(?:/[^/]+)?"
     return re.compile(rf"^/(?!sub-(?:{participant})(?:{below}|{files})?$)")
 

@@ -12,15 +12,13 @@ from typing import Any
 from bids.layout import BIDSFile, BIDSLayout, Query
 
 from bids_cascade.config import SEQUENCES, Selection
-from bids_cascade.dataset.layout import list_sessions, natural_key
+from bids_cascade.dataset.layout import Unit, list_sessions, natural_key
 from bids_cascade.errors import NothingSelectedError, UsageError
 
 logger = logging.getLogger(__name__)
 
 UNWANTED_ENTITIES = ("ceagent", "part", "chunk")
 """Images with these (contrast-enhanced, phase, cut up) are taken only if the filter for their sequence says so."""
-
-_Unit = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -167,15 +165,15 @@ def _agrees_with_folder(file: BIDSFile) -> bool:
     return rest.startswith("_") and (session is not None or not rest.startswith("_ses-"))
 
 
-def _unit_of(file: BIDSFile) -> _Unit:
+def _unit_of(file: BIDSFile) -> Unit:
     """Return a BIDSFile's participant and session."""
     return file.entities["subject"], file.entities.get("session")
 
 
-def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], selection: Selection) -> list[_Unit]:
+def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], selection: Selection) -> list[Unit]:
     """Return the visits of participants asked for by name that have no image at all."""
     with_image = {_unit_of(file)[0] for file in files}
-    units: list[_Unit] = []
+    units: list[Unit] = []
     for participant in selection.participants:
         if participant not in with_image:
             existing = list_sessions(Path(layout.root), participant)
@@ -184,17 +182,17 @@ def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], sele
     return units
 
 
-def _by_unit(files: Iterable[BIDSFile], wanted: Mapping[str, Any]) -> dict[_Unit, list[BIDSFile]]:
+def _by_unit(files: Iterable[BIDSFile], wanted: Mapping[str, Any]) -> dict[Unit, list[BIDSFile]]:
     """Sort BIDSImageFiles by visit, leaving out those with unwanted entities that the filter doesn't name."""
     unwanted = [entity for entity in UNWANTED_ENTITIES if entity not in wanted]
-    by_unit: dict[_Unit, list[BIDSFile]] = {}
+    by_unit: dict[Unit, list[BIDSFile]] = {}
     for file in files:
         if not any(entity in file.entities for entity in unwanted):
             by_unit.setdefault(_unit_of(file), []).append(file)
     return by_unit
 
 
-def _make_visit(unit: _Unit, candidates: Mapping[str, Mapping[_Unit, list[BIDSFile]]]) -> Visit:
+def _make_visit(unit: Unit, candidates: Mapping[str, Mapping[Unit, list[BIDSFile]]]) -> Visit:
     """Choose the images of one visit."""
     images = {sequence: _choose(by_unit[unit]) for sequence, by_unit in candidates.items() if unit in by_unit}
     missing = tuple(sequence for sequence in candidates if sequence not in images)

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_cascade.dataset.derivatives import write_tsv
+from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.imaging.images import load_mask
 from bids_cascade.lesions.agreement import MEASURES, SIZE_CLASSES, Agreement, count_lesions
 from bids_cascade.lesions.cohort import (
@@ -204,9 +205,8 @@ def summary_row(measure: str, summary: Summary) -> dict[str, Any]:
 
 def table_of(path: Path, columns: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table of a TSV file, cell by cell, for a page."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    described = [Column(name, columns[name]["Description"]) for name in header.split("\t")]
-    return Table(path.name, described, [line.split("\t") for line in lines])
+    found = read_tsv(path)
+    return Table(path.name, [Column(name, columns[name]["Description"]) for name in found.columns], found.rows)
 
 
 def data_url(content: bytes, kind: str) -> str:

@@ -84,10 +84,11 @@ def draw_bias(scan: Scan) -> bytes:
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
     inside, before, after = inside[box], data_of(scan.raw)[box], data_of(scan.corrected)[box]
     window = window_of(before, inside)
-    field = _divided(before, after)
-    pictures = [grey_levels(before, *window), grey_levels(after, *window), _coloured(field, inside)]
     indices = spread_indices(*_extent(inside, axis), 6)
-    rows = [[make_tile([picture], {}, sizes_mm, axis, index) for index in indices] for picture in pictures]
+    field = _divided(before, after).take(indices, axis)
+    pictures = [grey_levels(volume.take(indices, axis), *window) for volume in (before, after)]
+    pictures.append(_coloured(field, inside.take(indices, axis)))
+    rows = [[make_tile([picture], {}, sizes_mm, axis, index) for index in range(len(indices))] for picture in pictures]
     captions = ["before", "after", f"field, from -{FIELD_RANGE_PERCENT} % (blue) to +{FIELD_RANGE_PERCENT} % (red)"]
     return draw_mosaic(rows, "Slices before and after bias correction, and the field", 1.2, captions)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -80,11 +79,3 @@ def _figures(content: VisitContent) -> Iterator[tuple[str, bytes]]:
     for name, scan in content.scans.items():
         yield f"bias_{name}.svg", draw_bias(scan)
     yield "sizes_dseg.svg", draw_sizes([lesion.volume_mm3 for lesion in content.lesions])
-
-
-def read_lesions(path: Path) -> list[Lesion]:
-    """Read the table of a visit's lesions."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    numbers = [field.name for field in fields(Lesion) if field.name != "label"]
-    return [Lesion(int(row["index"]), *(float(row[name]) for name in numbers)) for row in rows]

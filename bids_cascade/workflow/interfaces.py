@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,8 +252,6 @@ class WriteOutputsInputSpec(StepInputSpec):
 
 class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
     stats = File(exists=True, desc="table of the visit's volumes, written last")
-    lesion = File(exists=True, desc="lesion mask on the grid of the image it is shown on")
-    lesions = File(exists=True, desc="table of the visit's lesions")
 
 
 class WriteOutputs(Step):
@@ -275,7 +272,7 @@ class WriteOutputs(Step):
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
         )
-        return {name: str(path) for name, path in asdict(write_outputs(self.inputs.plan, images)).items()}
+        return {"stats": str(write_outputs(self.inputs.plan, images))}
 
 
 class DrawReportInputSpec(StepInputSpec):
@@ -288,9 +285,9 @@ class DrawReportInputSpec(StepInputSpec):
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
+    threshold = traits.Float(mandatory=True, desc="probability from which a voxel is lesion")
+    min_lesion_volume_mm3 = traits.Float(mandatory=True, desc="smaller lesions are dropped")
     shown = traits.Str(mandatory=True, desc="sequence to show the lesions on")
-    lesion = File(exists=True, mandatory=True, desc="lesion mask on the grid of that sequence")
-    lesions = File(exists=True, mandatory=True, desc="table of lesions")
 
 
 class DrawReportOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -304,9 +301,12 @@ class DrawReport(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_visit`."""
+        from bids_cascade.imaging.grid import grid_of
         from bids_cascade.imaging.images import load_image
         from bids_cascade.imaging.scan import make_scan
-        from bids_cascade.report.visit import VisitContent, draw_visit, read_lesions
+        from bids_cascade.lesions.components import label_lesions, lesion_table
+        from bids_cascade.report.visit import VisitContent, draw_visit
+        from bids_cascade.workflow.outputs import find_lesions
 
         spec = self.inputs
         mask = nib.Nifti1Image.from_filename(spec.mask)
@@ -316,15 +316,20 @@ class DrawReport(Step):
                 spec.sequences, spec.raw, spec.images, _read_transforms(spec.transforms), strict=True
             )
         }
+        probability = nib.Nifti1Image.from_filename(spec.probability)
+        choices = spec.threshold, spec.min_lesion_volume_mm3
+        grid, shown = grid_of(mask), scans[spec.shown]
+        in_t1w, lesion = find_lesions(probability, grid, np.eye(4), *choices)
+        _, in_shown = find_lesions(probability, grid_of(shown.raw), shown.t1w_to_own, *choices)
         content = VisitContent(
             scans=scans,
             similarity=dict(zip(spec.sequences[1:], _given(spec.qualities), strict=True)),
             shown=spec.shown,
-            lesion=nib.Nifti1Image.from_filename(spec.lesion),
-            probability=nib.Nifti1Image.from_filename(spec.probability),
+            lesion=nib.Nifti1Image(in_shown.astype(np.uint8), shown.raw.affine),
+            probability=probability,
             first_probability=nib.Nifti1Image.from_filename(spec.first_probability),
             gate_probability=spec.gate_probability,
-            lesions=read_lesions(Path(spec.lesions)),
+            lesions=lesion_table(label_lesions(lesion)[0], in_t1w, grid.affine),
         )
         return {"files": [str(path) for path in draw_visit(content, folder)]}
 
@@ -332,6 +337,7 @@ class DrawReport(Step):
 class PublishReportInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures and quality measures")
+    stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
 
 
 class PublishReport(Step):

@@ -72,28 +72,14 @@ class OutputPlan:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def choices(self) -> tuple[float, float]:
+        """Threshold and smallest volume (mm^3) of a lesion."""
+        return self.threshold, self.min_lesion_volume_mm3
+
+    @property
     def shown(self) -> str:
         """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
         return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
-
-
-@dataclass(frozen=True)
-class WrittenOutputs:
-    """What later steps need of a visit's outputs.
-
-    Attributes
-    ----------
-    stats : Path
-        Table of volumes.
-    lesion : Path
-        Lesion mask on the grid of the plan's shown sequence.
-    lesions : Path
-        Table of lesions.
-    """
-
-    stats: Path
-    lesion: Path
-    lesions: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +111,8 @@ class VisitImages:
     probability: nib.Nifti1Image
 
 
-def write_outputs(plan: OutputPlan, images: VisitImages) -> WrittenOutputs:
-    """Write all of a visit's derivatives, or none; the table of volumes appears last.
+def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
+    """Write all of a visit's derivatives, or none; return the path of the table of volumes, which appears last.
 
     Figures and quality measures of earlier results go.
 
@@ -142,12 +128,7 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> WrittenOutputs:
         _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    final = _Writer(plan, plan.out_dir)
-    return WrittenOutputs(
-        stats=_stats_path(plan),
-        lesion=final.path("mask", ".nii.gz", space=plan.shown, label="L"),
-        lesions=final.path("dseg", ".tsv", space="T1w", seg="lesions"),
-    )
+    return _stats_path(plan)
 
 
 def _move_all(staging: Path, out_dir: Path, last: str) -> None:
@@ -175,17 +156,18 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         "SpatialReference": writer.spatial_reference("T1w"),
     }
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
-    probability = data_of(resample(images.probability, t1w_grid, 1))
-    lesion = _write_lesions(writer, "T1w", probability, t1w_grid)
-    _write_lesion_table(writer, lesion, probability, t1w_grid)
+    probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), *writer.plan.choices)
+    _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
+    n_lesions = _write_lesion_table(writer, lesion, probability, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
     if "FLAIR" in sequences:
         index = sequences.index("FLAIR")
-        grid, to_t1w = grid_of(images.corrected[index]), np.asarray(np.linalg.inv(images.transforms[index]), np.float64)
-        in_flair = _write_lesions(writer, "FLAIR", data_of(resample(images.probability, grid, 1, to_t1w)), grid)
-        volumes["FLAIR"] = in_flair.sum() * grid.voxel_volume_mm3 / 1000
+        grid = grid_of(images.corrected[index])
+        probability, lesion = find_lesions(images.probability, grid, images.transforms[index], *writer.plan.choices)
+        _write_lesions(writer, "FLAIR", probability, lesion, grid)
+        volumes["FLAIR"] = lesion.sum() * grid.voxel_volume_mm3 / 1000
     row = {
-        "n_lesions": label_lesions(lesion)[1],
+        "n_lesions": n_lesions,
         "lesion_volume_t1w_ml": volumes["T1w"],
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
@@ -258,24 +240,52 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
 
 
-def _write_lesions(writer: _Writer, space: str, probability: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
-    """Write the probability, (X, Y, Z) on one grid, and its mask; return the mask, (X, Y, Z) bool."""
+def find_lesions(
+    probability: nib.Nifti1Image,
+    grid: Grid,
+    t1w_to_own: NDArray[np.float64],
+    threshold: float,
+    min_lesion_volume_mm3: float,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Bring the probability onto an image's own grid, and find the lesions there.
+
+    Parameters
+    ----------
+    probability : nibabel.Nifti1Image
+        Of lesion, in the world of the T1w image.
+    grid : Grid
+        The image's.
+    t1w_to_own : (4, 4) ndarray
+        Maps points of the T1w image's world to the image's, in mm.
+    threshold, min_lesion_volume_mm3 : float
+
+    Returns
+    -------
+    probability : (X, Y, Z) float32 ndarray
+    mask : (X, Y, Z) bool ndarray
+    """
+    found = data_of(resample(probability, grid, 1, np.asarray(np.linalg.inv(t1w_to_own), np.float64)))
+    return found, lesion_mask(found, threshold, grid.voxel_volume_mm3, min_lesion_volume_mm3)
+
+
+def _write_lesions(
+    writer: _Writer, space: str, probability: NDArray[np.float32], mask: NDArray[np.bool_], grid: Grid
+) -> None:
+    """Write the probability and the mask, (X, Y, Z) on one grid."""
     plan = writer.plan
     sources = list(writer.raw.values())
     common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
     sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
     path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
-    mask = lesion_mask(probability, plan.threshold, grid.voxel_volume_mm3, plan.min_lesion_volume_mm3)
     sidecar = {"Description": "Lesion mask", "Type": "Lesion", "Sources": [writer.uri(path)], **common}
     writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
-    return mask
 
 
 def _write_lesion_table(
     writer: _Writer, lesion: NDArray[np.bool_], probability: NDArray[np.float32], grid: Grid
-) -> None:
-    """Write each lesion as a value of a discrete segmentation, and a row of its table."""
-    labels, _ = label_lesions(lesion)
+) -> int:
+    """Write each lesion as a value of a discrete segmentation, and a row of its table; return how many they are."""
+    labels, n_lesions = label_lesions(lesion)
     rows = [
         {"index": one.label, "name": f"lesion{one.label}", **asdict(one)}
         for one in lesion_table(labels, probability, grid.affine)
@@ -291,6 +301,7 @@ def _write_lesion_table(
     # The columns index and name are BIDS's own; describing them anew would make the validator warn.
     write_tsv(rows, ["index", "name", *_LESION_COLUMNS], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
+    return n_lesions
 
 
 def _model_fields(plan: OutputPlan) -> dict[str, Any]:

@@ -134,18 +134,18 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
 
 
 def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
-    """Let the figures be drawn once the outputs are there, and be put beside them; no output waits for that."""
+    """Let the figures be drawn while the outputs are written, and then be put beside them; no output waits for that."""
     draw = DrawReport(
         sequences=list(sequences),
         raw=[str(plan.visit.images[sequence].path.absolute()) for sequence in sequences],
         gate_probability=plan.gate_probability,
+        threshold=plan.threshold,
+        min_lesion_volume_mm3=plan.min_lesion_volume_mm3,
         shown=plan.shown,
     )
     figures, publish = _node(draw, "figures"), _node(PublishReport(plan=plan), "report")
     publish.overwrite = True
     outputs, segment = graph.get_node("outputs"), graph.get_node("cascade")
-    for name in ("lesion", "lesions"):
-        graph.connect(outputs, name, figures, name)
     for name in ("probability", "first_probability"):
         graph.connect(segment, name, figures, name)
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
@@ -154,6 +154,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
         for name in ("transforms", "qualities"):
             graph.connect(graph.get_node(name), "out", figures, name)
     graph.connect(figures, "files", publish, "files")
+    graph.connect(outputs, "stats", publish, "stats")
 
 
 def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:

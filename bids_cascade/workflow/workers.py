@@ -11,9 +11,12 @@ _NEEDED = (
     "bids_cascade.imaging.brain",
     "bids_cascade.imaging.channels",
     "bids_cascade.imaging.registration",
+    "bids_cascade.cascade.model",
     "bids_cascade.models.store",
+    "bids_cascade.report.visit",
     "ants",
     "deepbet.bet",
+    "matplotlib.backends.backend_svg",
 )
 """Modules that the steps need. Importing them starts no thread but those of OpenBLAS, which is made to be forked."""
 

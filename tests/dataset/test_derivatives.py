@@ -119,6 +119,11 @@ def test_json_of_paths_arrays_and_nan(tmp_path: Path) -> None:
     assert "é" in text
 
 
+def test_no_text_breaks_a_table(tmp_path: Path) -> None:
+    write_tsv([{"a": "one\ttwo\r\nthree", "b": Path("x\ty")}], ["a", "b"], tmp_path / "x.tsv")
+    assert (tmp_path / "x.tsv").read_text() == "a\tb\none two  three\tx y\n"
+
+
 def test_tsv(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"label": np.int32(1), "volume_mm3": 1234.56789, "name": "a"},

@@ -13,7 +13,7 @@ import pytest
 
 from bids_cascade.config import Selection
 from bids_cascade.dataset import layout as module
-from bids_cascade.dataset.layout import list_participants, natural_key, open_dataset, validate_dataset
+from bids_cascade.dataset.layout import list_participants, list_visits, natural_key, open_dataset, validate_dataset
 from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError
 
 MakeRaw = Callable[..., Path]
@@ -168,3 +168,25 @@ def test_real_validator_leaves_bad_images_to_their_visit(make_raw: MakeRaw) -> N
     (root / "sub-03/anat").mkdir(parents=True)
     (root / "sub-03/anat/sub-03_T1w.nii.gz").write_bytes(b"truncated")
     assert validate_dataset(root) is None
+
+
+def test_visits_are_listed_by_names_alone(make_raw: Callable[..., Path]) -> None:
+    root = make_raw(
+        "sub-1/ses-b/anat/sub-1_ses-b_T1w.nii",
+        "sub-1/ses-a/anat/sub-1_ses-a_run-1_FLAIR.nii.gz",
+        "sub-1/ses-a/anat/sub-1_ses-a_T1w.json",
+        "sub-1/ses-c/func/sub-1_ses-c_task-x_bold.nii.gz",
+        "sub-2/anat/sub-2_T1w.nii.gz",
+        "sub-2/anat/sub-2_FLAIR.nii.gz",
+        "sub-2/anat/sub-2_angio.nii.gz",
+        "sub-10/ses-a/anat/notes.txt",
+        "sub-11/anat",
+    )
+    assert list_visits(root) == {
+        ("1", "a"): {"FLAIR"},
+        ("1", "b"): {"T1w"},
+        ("2", None): {"T1w", "FLAIR"},
+        ("10", "a"): set(),
+        ("11", None): set(),
+    }
+    assert [participant for participant, _ in list_visits(root)] == ["1", "1", "2", "10", "11"]

@@ -113,7 +113,8 @@ def test_same_content_same_bytes(write: Any) -> None:
 def test_page_in_browser(write: Any, browser: Any) -> None:
     one = browser.open(write(visits()))
     assert one.evaluate("document.querySelector('h1').textContent") == "A page"
-    assert one.evaluate("document.querySelector('figure img').naturalWidth") == 9
+    image = "document.querySelector('figure img')"
+    assert one.evaluate(f"{image}.loading = 'eager', {image}.decode().then(() => {image}.naturalWidth)") == 9
     assert one.evaluate("document.querySelector('.count').textContent") == "4 rows"
     missing = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.querySelector(a.hash)).length"
     assert one.evaluate(missing) == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bids_cascade.report.visit import draw_visit, read_lesions
+from bids_cascade.report.visit import draw_visit
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,19 +87,3 @@ def test_a_lost_brain_is_drawn_as_well(visit_content: Any, tmp_path: Path) -> No
     assert len(files) == 9
     row = (tmp_path / "desc-quality_stats.tsv").read_text().splitlines()[1]
     assert row.endswith("registration_looks_failed")
-
-
-def test_lesions_are_read_as_written(tmp_path: Path) -> None:
-    path = tmp_path / "x.tsv"
-    columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability\n"
-    path.write_text(columns)
-    assert read_lesions(path) == []
-    path.write_text(columns + "1\tlesion1\t20.5\t-1\t2\t3e1\t0.75\n")
-    (one,) = read_lesions(path)
-    assert (one.label, one.volume_mm3, one.centre_x_mm, one.centre_z_mm, one.mean_probability) == (
-        1,
-        20.5,
-        -1,
-        30,
-        0.75,
-    )

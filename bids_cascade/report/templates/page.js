@@ -132,6 +132,7 @@ class DataTable {
     row.cells.forEach((text, index) => {
       const cell = row.element.insertCell();
       if (this.isNumber[index]) cell.className = "number";
+      if (isMissing(text)) cell.dataset.missing = "";
       if (index === 0 && row.link) {
         const link = document.createElement("a");
         link.setAttribute("href", row.link);

@@ -1,0 +1,259 @@
+"""The tables of a dataset: TSV files read strictly, and what a raw dataset's tables say of participants and visits."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.dataset.layout import Unit
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, ReadWriteError
+
+logger = logging.getLogger(__name__)
+
+NOT_AVAILABLE = "n/a"
+
+_DATED_SUFFIXES = ("FLAIR", "T1w")
+
+
+@dataclass(frozen=True)
+class Tsv:
+    """A table as text.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Each once.
+    lines : tuple of str
+        The rows, not yet cut into cells, which would take eight times the memory; each has a cell a column.
+    """
+
+    columns: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The rows as cells."""
+        return [tuple(line.split("\t")) for line in self.lines]
+
+    def dicts(self) -> list[dict[str, str]]:
+        """Return the rows by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+@dataclass
+class JoinedColumns:
+    """What participants.tsv and the sessions.tsv files say, ready to stand in another table.
+
+    Attributes
+    ----------
+    descriptions : dict of str to dict
+        By column, in order: what a BIDS sidecar says of it, and where it comes from.
+    by_participant : dict of str to dict
+        By label, then by column.
+    by_visit : dict of Unit to dict
+        By column.
+    participants : tuple of str
+        Labels in participants.tsv.
+    problems : list of BidsCascadeError
+        Tables that could not be read, and so were not joined.
+    """
+
+    descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    by_participant: dict[str, dict[str, str]] = field(default_factory=dict)
+    by_visit: dict[Unit, dict[str, str]] = field(default_factory=dict)
+    participants: tuple[str, ...] = ()
+    problems: list[BidsCascadeError] = field(default_factory=list)
+
+    def of(self, unit: Unit) -> dict[str, str]:
+        """Return a visit's cells by column; a column is left out where the tables don't have the visit."""
+        return {**self.by_participant.get(unit[0], {}), **self.by_visit.get(unit, {})}
+
+
+def read_tsv(path: Path) -> Tsv:
+    """Read a table.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such file.
+    BadDataError
+        It isn't UTF-8 text, a column comes twice or has no name, or a row has not as many cells as the header.
+    ReadWriteError
+        It can't be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadDataError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}); correct it") from error
+    # Not splitlines(): a cell may hold what Unicode, but not a TSV file, takes for the end of a line.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise BadDataError(f"{path} is empty; expected a header and rows, separated by tabs")
+    columns = tuple(lines.pop(0).split("\t"))
+    if "" in columns or len(set(columns)) != len(columns):
+        raise BadDataError(f"{path}: a column without a name, or two of one name: {', '.join(columns)}; correct it")
+    for number, line in enumerate(lines, start=2):
+        if line.count("\t") != len(columns) - 1:
+            n_cells = line.count("\t") + 1
+            raise BadDataError(f"{path}: line {number} has {n_cells} cells, the header {len(columns)}; correct it")
+    return Tsv(columns, tuple(lines))
+
+
+def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) -> JoinedColumns:
+    """Read participants.tsv and every participant's sessions.tsv.
+
+    A column whose name is `taken`, or in both tables, is called ``participants_<name>`` or ``sessions_<name>``.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the raw dataset.
+    units : iterable of Unit
+        The visits to look for.
+    taken : sequence of str
+        Names of columns that the other table has already.
+    """
+    joined = JoinedColumns()
+    participants = _read_keyed(bids_dir / "participants.tsv", "participant_id", "sub-", joined.problems)
+    joined.participants = tuple(participants)
+    sessions = {}
+    for participant in dict.fromkeys(participant for participant, session in units if session is not None):
+        path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
+        for label, row in _read_keyed(path, "session_id", "ses-", joined.problems).items():
+            sessions[participant, label] = row
+    columns = {"participants": _columns_of(participants.values()), "sessions": _columns_of(sessions.values())}
+    names: dict[str, dict[str, str]] = {}
+    used = set(taken)
+    for table, own in columns.items():
+        other = columns["sessions" if table == "participants" else "participants"]
+        names[table] = {}
+        for column in own:
+            name = f"{table}_{column}" if column in taken or column in other else column
+            while name in used:
+                name = f"{table}_{name}"
+            used.add(name)
+            names[table][column] = name
+        joined.descriptions |= _descriptions(bids_dir, table, names[table])
+    joined.by_participant = {key: _renamed(row, names["participants"]) for key, row in participants.items()}
+    joined.by_visit = {key: _renamed(row, names["sessions"]) for key, row in sessions.items()}
+    return joined
+
+
+def acquisition_date(bids_dir: Path, unit: Unit) -> date | None:
+    """Return the day a visit's images were made, or None where the dataset doesn't say.
+
+    It is looked for in scans.tsv (``acq_time`` of the FLAIR, else the T1w, else the first anatomical image), then in
+    sessions.tsv, then in the sidecars of FLAIR and T1w (``AcquisitionDateTime``, ``AcquisitionDate``). What can't be
+    read counts as not said.
+    """
+    participant, session = unit
+    name = f"sub-{participant}" + (f"_ses-{session}" if session else "")
+    folder = bids_dir / f"sub-{participant}" / (f"ses-{session}" if session else "")
+    said = [*_times_of_scans(folder / f"{name}_scans.tsv"), *_times_of_session(bids_dir, unit)]
+    found = next((day for day in map(_parse_day, said) if day), None)
+    return found or next((day for day in map(_parse_day, _times_of_sidecars(folder / "anat")) if day), None)
+
+
+def _read_keyed(path: Path, key: str, prefix: str, problems: list[BidsCascadeError]) -> dict[str, dict[str, str]]:
+    """Return a table's rows by label, without the key column; nothing if there is no table, or a bad one."""
+    try:
+        table = read_tsv(path)
+        if key not in table.columns:
+            raise BadDataError(f"{path} has no column {key}; correct it")
+        rows = {}
+        for row in table.dicts():
+            label = row.pop(key).removeprefix(prefix)
+            if label in rows:
+                raise BadDataError(f"{path} has more than one row of {prefix}{label}; correct it")
+            rows[label] = row
+    except MissingInputError:
+        return {}
+    except BidsCascadeError as error:
+        problems.append(error)
+        return {}
+    return rows
+
+
+def _columns_of(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _renamed(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {names[column]: cell or NOT_AVAILABLE for column, cell in row.items()}
+
+
+def _descriptions(bids_dir: Path, table: str, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what the table's sidecar says of its columns, by their new names."""
+    said = _read_json(bids_dir / f"{table}.json")
+    descriptions = {}
+    for column, name in names.items():
+        own = said.get(column)
+        described = {"Description": f"Column {column} of {table}.tsv", **(own if isinstance(own, dict) else {})}
+        descriptions[name] = {**described, "JoinedFrom": f"{table}.tsv, column {column}"}
+    return descriptions
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        logger.warning("%s is ignored: it can't be read as JSON: %s", path, error)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _times_of_scans(path: Path) -> list[str]:
+    """Return when the anatomical images of a scans.tsv were made, that of the FLAIR first."""
+    try:
+        rows = read_tsv(path).dicts()
+    except BidsCascadeError as error:
+        if not isinstance(error, MissingInputError):
+            logger.warning("no acquisition date: %s", error)
+        return []
+    times: dict[str, list[str]] = {suffix: [] for suffix in (*_DATED_SUFFIXES, "")}
+    for row in rows:
+        name = row.get("filename", "")
+        if name.startswith("anat/"):
+            suffix = name.partition(".")[0].rpartition("_")[2]
+            times[suffix if suffix in times else ""].append(row.get("acq_time", ""))
+    return [time for group in times.values() for time in group]
+
+
+def _times_of_session(bids_dir: Path, unit: Unit) -> list[str]:
+    participant, session = unit
+    if session is None:
+        return []
+    path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
+    row = _read_keyed(path, "session_id", "ses-", []).get(session, {})
+    return [row.get("acq_time", "")]
+
+
+def _times_of_sidecars(folder: Path) -> list[str]:
+    times = []
+    for suffix in _DATED_SUFFIXES:
+        for path in sorted(folder.glob(f"*_{suffix}.json")):
+            sidecar = _read_json(path)
+            times += [str(sidecar.get(key, "")) for key in ("AcquisitionDateTime", "AcquisitionDate")]
+    return times
+
+
+def _parse_day(text: str) -> date | None:
+    """Return the day of an ISO or DICOM date or time, or None."""
+    try:
+        return datetime.fromisoformat(text.strip()).date()
+    except ValueError:
+        return None

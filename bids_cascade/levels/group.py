@@ -1,0 +1,162 @@
+"""The group level: what the participant level has left of every visit, as tables and a page; nothing is recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from bids_cascade import __version__
+from bids_cascade.config import Inputs, Selection
+from bids_cascade.dataset.derivatives import prepare_output, write_tsv
+from bids_cascade.dataset.layout import Unit, list_visits, natural_key, read_raw_description
+from bids_cascade.dataset.results import list_being_written, list_results, read_latest_end, read_results
+from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import (
+    OK,
+    BidsCascadeError,
+    InvalidDatasetError,
+    MissingInputError,
+    NothingSelectedError,
+    TemporaryError,
+)
+from bids_cascade.levels.group_text import closing_text
+from bids_cascade.levels.results import VisitResult, exit_code_of
+from bids_cascade.report.group_columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.report.group_page import write_group_page
+from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
+
+_NEEDED = ("T1w", "FLAIR")
+_READERS = 8
+"""Files read at once: little work for this machine, but a network's file system answers several as fast as one."""
+
+
+def run_group(inputs: Inputs) -> int:
+    """Write the tables and the page of all selected visits, with results or without; return the exit code."""
+    description = read_raw_description(inputs.bids_dir)
+    images = list_visits(inputs.bids_dir)
+    units = _select({*images, *list_results(inputs.out_dir)}, inputs)
+    prepare_output(inputs.out_dir, inputs.bids_dir)
+    joined = join_columns(inputs.bids_dir, units, list(VISIT_COLUMNS))
+    problems = [*joined.problems, *_without_folder(joined, units, inputs.selection)]
+    visits = _read_visits(units, images, joined, inputs)
+    rows = visit_rows(visits)
+    _write_tables(visits, rows, joined, inputs)
+    page = write_group_page(
+        inputs.out_dir,
+        name=str(description.get("Name", inputs.bids_dir.name)),
+        descriptions=joined.descriptions,
+        problems=[str(problem) for problem in problems],
+        selection=_say_selection(inputs.selection),
+    )
+    print(closing_text(visits, rows, problems, page))
+    return _exit_code(visits, joined.problems)
+
+
+def _select(units: Iterable[Unit], inputs: Inputs) -> list[Unit]:
+    """Return the visits asked for in natural order; refuse labels that nothing has."""
+    existing = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
+    if not existing:
+        raise InvalidDatasetError(f"{inputs.bids_dir} has no participant: no folder named sub-<label>")
+    selection = inputs.selection
+    for asked_for, there, what in (
+        (selection.participants, {participant for participant, _ in existing}, "participant"),
+        (selection.sessions, {session for _, session in existing}, "session"),
+    ):
+        unknown = [label for label in asked_for if label not in there]
+        if unknown:
+            raise NothingSelectedError(f"no {what} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}")
+    chosen = [
+        (participant, session)
+        for participant, session in existing
+        if participant in (selection.participants or (participant,)) and session in (selection.sessions or (session,))
+    ]
+    if not chosen:
+        raise NothingSelectedError(
+            f"none of the participants asked for has one of the sessions asked for in {inputs.bids_dir}"
+        )
+    return chosen
+
+
+def _without_folder(joined: JoinedColumns, units: Sequence[Unit], selection: Selection) -> list[BidsCascadeError]:
+    """Return a problem for each participant that participants.tsv names and that has no folder anywhere."""
+    if selection.participants or selection.sessions:
+        return []
+    there = {participant for participant, _ in units}
+    return [
+        MissingInputError(f"sub-{label}: in participants.tsv, but there is no such folder")
+        for label in joined.participants
+        if label not in there
+    ]
+
+
+def _read_visits(
+    units: Sequence[Unit], images: dict[Unit, set[str]], joined: JoinedColumns, inputs: Inputs
+) -> list[GroupVisit]:
+    """Read what there is of each visit."""
+    being_written = list_being_written(inputs.out_dir)
+
+    def read(unit: Unit) -> GroupVisit:
+        common: dict[str, Any] = {
+            "unit": unit,
+            "day": acquisition_date(inputs.bids_dir, unit),
+            "in_dataset": unit in images,
+            "joined": joined.of(unit),
+        }
+        try:
+            return GroupVisit(status="complete", results=read_results(inputs.out_dir, unit), **common)
+        except MissingInputError:
+            name = Visit(*unit, images={}).name
+            if name in being_written:
+                reason, code = "being written, or a run was killed", TemporaryError.exit_code
+                return GroupVisit(status="incomplete", reason=reason, exit_code=code, **common)
+            status, reason = _why_missing(images.get(unit, set()), read_latest_end(inputs.out_dir, unit))
+            return GroupVisit(status=status, reason=reason, **common)
+        except BidsCascadeError as error:
+            status = "incomplete" if isinstance(error, TemporaryError) else "unreadable"
+            return GroupVisit(status=status, reason=str(error), exit_code=error.exit_code, **common)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(read, units))
+
+
+def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tuple[str, str]:
+    """Return status and reason of a visit without results."""
+    lacking = [sequence for sequence in _NEEDED if sequence not in suffixes]
+    if lacking:
+        return "missing", f"no {' and no '.join(lacking)} image"
+    code, message = latest_end or (OK, "")
+    if code in (OK, TemporaryError.exit_code):
+        return "missing", message or "not processed yet"
+    return "failed", message
+
+
+def _write_tables(
+    visits: Sequence[GroupVisit], rows: Sequence[dict[str, Any]], joined: JoinedColumns, inputs: Inputs
+) -> None:
+    """Write the three tables, each with its description, each whole."""
+    common = {
+        "GeneratedByVersion": __version__,
+        "Selection": {"Participants": inputs.selection.participants, "Sessions": inputs.selection.sessions},
+        "Processings": {str(number): asdict(processing) for processing, number in number_processings(visits).items()},
+    }
+    columns = {**VISIT_COLUMNS, **joined.descriptions}
+    out = inputs.out_dir
+    write_tsv(rows, list(columns), out / "group_lesions.tsv", columns | common)
+    write_tsv(lesion_rows(visits), list(LESION_COLUMNS), out / "group_lesion_table.tsv", LESION_COLUMNS | common)
+    write_tsv(summary_rows(rows), list(SUMMARY_COLUMNS), out / "group_summary.tsv", SUMMARY_COLUMNS | common)
+
+
+def _say_selection(selection: Selection) -> str:
+    said = {"participants": selection.participants, "sessions": selection.sessions}
+    return "; ".join(f"only {name} {', '.join(labels)}" for name, labels in said.items() if labels)
+
+
+def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
+    """Return 0 where all results that there are could be read, and there are any."""
+    ends = [VisitResult("", code) for code in [one.exit_code for one in visits] + [one.exit_code for one in problems]]
+    if not any(visit.results for visit in visits):
+        ends.append(VisitResult("", MissingInputError.exit_code))
+    return exit_code_of(ends)

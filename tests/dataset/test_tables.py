@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_cascade.dataset.tables import acquisition_date, join_columns, read_tsv
+from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
+
+
+def test_cells_are_read_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_bytes("\ufeffa\tb\r\n1\t\r\n <i>\u2028\tn/a\r\n\r\n".encode())
+    table = read_tsv(path)
+    assert table.columns == ("a", "b")
+    assert table.rows == [("1", ""), (" <i>\u2028", "n/a")]
+    assert table.dicts()[1] == {"a": " <i>\u2028", "b": "n/a"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"a\ta\n1\t2\n", "two of one name: a, a"),
+        (b"a\t\n1\t2\n", "a column without a name"),
+        (b"a\tb\n1\t2\n1\n", r"line 3 has 1 cells, the header 2"),
+        (b"a\n\xff\n", r"no UTF-8 text \(invalid start byte at byte 2\)"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_bytes(content)
+    with pytest.raises(BadDataError, match=message) as caught:
+        read_tsv(path)
+    assert str(path) in str(caught.value)
+
+
+def test_tables_that_are_not_there_or_no_files(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="there is no such file"):
+        read_tsv(tmp_path / "x.tsv")
+    with pytest.raises(ReadWriteError, match="directory"):
+        read_tsv(tmp_path)
+
+
+def test_columns_are_joined_and_renamed_where_names_clash(make_raw: Callable[..., Path]) -> None:
+    raw = make_raw(
+        files={
+            "participants.tsv": "participant_id\tage\tsex\tn_lesions\nsub-01\t40\tF\t\nsub-02\t50\tM\t7\n",
+            "participants.json": {"age": {"Description": "At first visit", "Units": "year"}, "sex": "F or M"},
+            "sub-01/sub-01_sessions.tsv": "session_id\tage\tedss\nses-1\t40\t2.5\nses-2\t41\tn/a\n",
+        }
+    )
+    units = [("01", "1"), ("01", "2"), ("01", "3"), ("02", None)]
+    joined = join_columns(raw, units, ["n_lesions"])
+    assert joined.problems == []
+    assert joined.participants == ("01", "02")
+    assert list(joined.descriptions) == [
+        "participants_age",
+        "sex",
+        "participants_n_lesions",
+        "sessions_age",
+        "edss",
+    ]
+    assert joined.descriptions["participants_age"] == {
+        "Description": "At first visit",
+        "Units": "year",
+        "JoinedFrom": "participants.tsv, column age",
+    }
+    assert joined.descriptions["edss"]["Description"] == "Column edss of sessions.tsv"
+    assert joined.of(("01", "1")) == {
+        "participants_age": "40",
+        "sex": "F",
+        "participants_n_lesions": "n/a",
+        "sessions_age": "40",
+        "edss": "2.5",
+    }
+    assert "edss" not in joined.of(("01", "3"))
+    assert joined.of(("02", None))["participants_n_lesions"] == "7"
+    assert joined.of(("03", None)) == {}
+
+
+def test_a_renamed_column_does_not_take_another_s_name(make_raw: Callable[..., Path]) -> None:
+    raw = make_raw(files={"participants.tsv": "participant_id\tparticipants_status\tstatus\nsub-01\ta\tb\n"})
+    joined = join_columns(raw, [("01", None)], ["status"])
+    assert joined.of(("01", None)) == {"participants_status": "a", "participants_participants_status": "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("subject\tage\nsub-01\t3\n", "no column participant_id"),
+        ("participant_id\tage\nsub-01\t3\nsub-01\t4\n", "more than one row of sub-01"),
+        ("participant_id\tage\nsub-01\n", "line 2 has 1 cells"),
+    ],
+)
+def test_a_bad_table_is_named_and_not_joined(make_raw: Callable[..., Path], text: str, message: str) -> None:
+    joined = join_columns(make_raw(files={"participants.tsv": text}), [("01", None)], [])
+    assert joined.descriptions == {}
+    (problem,) = joined.problems
+    assert message in str(problem)
+    assert problem.exit_code == 65
+
+
+SCANS = "filename\tacq_time\nanat/sub-01_ses-1_T1w.nii.gz\t2020-01-02T10:00:00\n"
+SESSIONS = "session_id\tacq_time\nses-1\t2019-03-04\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"scans": SCANS}, date(2020, 1, 2)),
+        ({"scans": SCANS + "anat/sub-01_ses-1_FLAIR.nii.gz\t1877-06-15T13:45:30.000000Z\n"}, date(1877, 6, 15)),
+        ({"scans": SCANS + "anat/sub-01_ses-1_FLAIR.nii.gz\tn/a\n"}, date(2020, 1, 2)),
+        ({"scans": SCANS.replace("anat", "func"), "sessions": SESSIONS}, date(2019, 3, 4)),
+        ({"scans": "filename\nanat/sub-01_ses-1_T1w.nii.gz\n", "sessions": SESSIONS}, date(2019, 3, 4)),
+        ({"scans": "broken\t\n", "sessions": SESSIONS}, date(2019, 3, 4)),
+        (
+            {"sessions": SESSIONS.replace("2019", "n/a 2019"), "sidecar": {"AcquisitionDate": "20180506"}},
+            date(2018, 5, 6),
+        ),
+        ({"sidecar": {"AcquisitionDateTime": "2018-05-07T01:02:03.4"}}, date(2018, 5, 7)),
+        ({"sidecar": "{"}, None),
+    ],
+)
+def test_acquisition_date(make_raw: Callable[..., Path], files: dict[str, Any], expected: date | None) -> None:
+    names = {
+        "scans": "sub-01/ses-1/sub-01_ses-1_scans.tsv",
+        "sessions": "sub-01/sub-01_sessions.tsv",
+        "sidecar": "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.json",
+    }
+    raw = make_raw(files={names[kind]: content for kind, content in files.items()})
+    assert acquisition_date(raw, ("01", "1")) == expected
+
+
+def test_acquisition_date_without_sessions(make_raw: Callable[..., Path]) -> None:
+    raw = make_raw(
+        files={"sub-01/sub-01_scans.tsv": "filename\tacq_time\nanat/sub-01_PDw.nii.gz\t2021-12-31T00:00:00\n"}
+    )
+    assert acquisition_date(raw, ("01", None)) == date(2021, 12, 31)
