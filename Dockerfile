@@ -1,25 +1,48 @@
 FROM python:3.11-slim-bookworm
 
-# Options for the installation of torch alone, for instance "--find-links FOLDER" or the index of its CPU builds;
-# empty takes the default build, which on Linux may be the large one for GPUs.
+# Which PyTorch: `cuda`, its default build from PyPI, or `cpu`, a fifth of the size. The CPU build is on PyTorch's own
+# index, which TORCH_OPTIONS names to pip ("--index-url ..." or "--find-links ...").
+ARG TORCH_BUILD=cuda
 ARG TORCH_OPTIONS=""
 
+# Under Apptainer the home folder is the user's: what they have installed there for another Python stays out.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore \
+    PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1
 
 WORKDIR /opt/bids_cascade
 
-# Dependencies first: this layer is built anew only when pyproject.toml changes.
-COPY pyproject.toml ./
-RUN python -c "import tomllib; \
-print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
-    && pip install ${TORCH_OPTIONS} "$(grep '^torch==' /tmp/requirements.txt)" \
-    && pip install -r /tmp/requirements.txt \
-    && rm /tmp/requirements.txt
+# From what changes seldom to what changes often: PyTorch, the other dependencies, the app.
+COPY requirements/torch-cuda.txt requirements/
+RUN if [ "$TORCH_BUILD" = cuda ]; then \
+        pip install --require-hashes --no-deps ${TORCH_OPTIONS} --requirement requirements/torch-cuda.txt; \
+    else \
+        pip install --no-deps ${TORCH_OPTIONS} \
+            "$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/torch-cuda.txt)+${TORCH_BUILD}"; \
+    fi \
+    # What is there to be tested and compiled against.
+    && find /usr/local/lib -type d \( -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
+
+# Without isolation, what is only to be had as source is built with the tools at hand instead of newly fetched ones.
+COPY requirements/common.txt requirements/
+RUN pip install --require-hashes --no-deps --no-build-isolation --requirement requirements/common.txt \
+    && find /usr/local/lib -type d -path '*-packages/*/tests' -prune -exec rm -r {} +
 
 COPY . ./
-RUN pip install --no-deps --editable . && python -m compileall -q bids_cascade
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG SOURCE=unknown
+RUN pip install --no-deps --no-build-isolation --editable . \
+    && python -m compileall -q bids_cascade \
+    && chmod -R a+rX .
+
+LABEL org.opencontainers.image.title="bids_cascade" \
+    org.opencontainers.image.description="BIDS App that segments white-matter lesions of multiple sclerosis" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="$VERSION" \
+    org.opencontainers.image.revision="$REVISION" \
+    org.opencontainers.image.source="$SOURCE"
 
 ENTRYPOINT ["/opt/bids_cascade/run.py"]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +25,9 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
-from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
+from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, UnknownLevelError, UsageError
+from bids_cascade.folders import contained, make_work_dir
+from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
 from bids_cascade.workflow.workers import prepare_workers
 
 LEVELS = ("participant", "group", "train", "evaluate")
@@ -106,6 +106,11 @@ def _add_selection(group: Any) -> None:
     )
     group.add_argument(
         "--session-label", "--session_label", nargs="+", default=[], metavar="LABEL", help="with or without ses-"
+    )
+    group.add_argument(
+        "--list-participants",
+        choices=("all", "unfinished"),
+        help="only print the labels of the participants that can be processed, or of those not yet processed so",
     )
     group.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON: by sequence, the entities to match")
     group.add_argument("--skip-bids-validation", action="store_true", help="don't run bids-validator on the input")
@@ -196,6 +201,8 @@ def _add_running(group: Any) -> None:
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
     inputs = _make_inputs(options)
+    if options.list_participants:
+        return _print_participants(options, inputs)
     if options.analysis_level == "group":
         from bids_cascade.levels.group import run_group
 
@@ -205,25 +212,46 @@ def _run_level(options: argparse.Namespace) -> int:
     if options.fold is not None and options.cross_validate is None:
         raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     run = _make_run(options, inputs)
-    _quieten_libraries(run.work_dir)
-    prepare_workers()
-    if options.analysis_level == "train":
-        train_config = _make_train(options)
-        if options.cross_validate is not None:
-            from bids_cascade.levels.cross_validation import run_cross_validation
+    with contained(run.work_dir):
+        prepare_workers()
+        if options.analysis_level == "train":
+            return _run_train(options, inputs, run)
+        if options.analysis_level == "evaluate":
+            from bids_cascade.levels.evaluate import run_evaluate
 
-            how = CrossValidationConfig(options.cross_validate or None, options.fold)
-            return run_cross_validation(inputs, train_config, how, run)
+            return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
+        from bids_cascade.levels.participant import run_participant
+
+        return run_participant(inputs, _make_participant(options), run)
+
+
+def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Train once, or by cross-validation."""
+    config = _make_train(options)
+    if options.cross_validate is None:
         from bids_cascade.levels.train import run_train
 
-        return run_train(inputs, train_config, run)
-    if options.analysis_level == "evaluate":
-        from bids_cascade.levels.evaluate import run_evaluate
+        return run_train(inputs, config, run)
+    from bids_cascade.levels.cross_validation import run_cross_validation
 
-        return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
-    from bids_cascade.levels.participant import run_participant
+    return run_cross_validation(
+        inputs, config, CrossValidationConfig(options.cross_validate or None, options.fold), run
+    )
 
-    config = ParticipantConfig(
+
+def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
+    """Print the labels of those there is to process, one a line, for a job array; nothing is written."""
+    if options.analysis_level != "participant":
+        raise UsageError("--list-participants goes with the participant level")
+    from bids_cascade.levels.participant import list_participants
+
+    for label in list_participants(inputs, _make_participant(options), options.list_participants == "unfinished"):
+        print(label)
+    return OK
+
+
+def _make_participant(options: argparse.Namespace) -> ParticipantConfig:
+    return ParticipantConfig(
         model=options.model,
         threshold=options.threshold,
         min_lesion_volume_mm3=options.min_lesion_volume_mm3,
@@ -231,7 +259,6 @@ def _run_level(options: argparse.Namespace) -> int:
         seed=options.random_seed,
         half_precision=options.half_precision,
     )
-    return run_participant(inputs, config, run)
 
 
 def _make_inputs(options: argparse.Namespace) -> Inputs:
@@ -283,85 +310,19 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
 
 
 def _make_run(options: argparse.Namespace, inputs: Inputs) -> RunConfig:
-    n_procs = options.nprocs or _allowed_processors()
+    n_procs = options.nprocs or allowed_processors()
     return RunConfig(
-        work_dir=_make_work_dir(options.work_dir, inputs),
+        work_dir=make_work_dir(options.work_dir, inputs.bids_dir, inputs.out_dir),
         n_procs=n_procs,
         omp_nthreads=min(options.omp_nthreads or min(n_procs, 8), n_procs),
-        mem_gb=options.mem_gb or _free_memory_gb(),
-        device=_resolve_device(options.device),
+        mem_gb=options.mem_gb or free_memory_gb(),
+        device=resolve_device(options.device),
         plugin_file=options.use_plugin,
         stop_on_first_crash=options.stop_on_first_crash,
         write_graph=options.write_graph,
         resource_monitor=options.resource_monitor,
         clean_work_dir=options.clean_workdir,
     )
-
-
-def _make_work_dir(asked_for: Path | None, inputs: Inputs) -> Path:
-    """Make the work folder: the one asked for, or one in the temporary folder that a second run finds again."""
-    if asked_for is None:
-        import hashlib
-
-        key = hashlib.sha256(f"{inputs.bids_dir.absolute()}\n{inputs.out_dir.absolute()}".encode()).hexdigest()[:12]
-        asked_for = Path(tempfile.gettempdir()) / f"bids_cascade_{os.getuid()}_{key}"
-    work_dir = asked_for.absolute()
-    if work_dir.is_relative_to(inputs.bids_dir.absolute()) and inputs.bids_dir.is_dir():
-        raise UsageError(f"the work folder {work_dir} lies inside the input dataset; choose another with -w")
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"can't write to the work folder {work_dir}: {error.strerror}; choose another with -w"
-        ) from error
-    return work_dir
-
-
-def _allowed_processors() -> int:
-    """Return how many processors this process may use: its affinity, or Slurm's word if that is less."""
-    allowed = len(os.sched_getaffinity(0))
-    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(allowed, int(slurm)) if slurm.isdigit() and int(slurm) > 0 else allowed
-
-
-def _free_memory_gb() -> float:
-    """Return 90 % of the memory that is free, or of what the control group leaves if that is less."""
-    import psutil
-
-    free: float = psutil.virtual_memory().available
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit_bytes, used_bytes = (int(Path("/sys/fs/cgroup", name).read_text()) for name in (limit, used))
-        except (OSError, ValueError):
-            continue
-        free = min(free, limit_bytes - used_bytes)
-    return 0.9 * free / 1e9
-
-
-def _resolve_device(asked_for: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``cuda:N``: nipype must know before the graph is built."""
-    kind, _, number = asked_for.partition(":")
-    if asked_for not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-        raise UsageError(f"--device {asked_for}: expected auto, cpu, cuda or cuda:N")
-    if asked_for == "cpu" or (asked_for == "auto" and not _has_nvidia_driver()):
-        return "cpu"
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked_for == "auto":
-        return "cuda" if count else "cpu"
-    if int(number or 0) >= count:
-        raise UsageError(f"--device {asked_for}: torch finds {count} CUDA devices here; use --device cpu or auto")
-    return asked_for
-
-
-def _has_nvidia_driver() -> bool:
-    return any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/dxg"))
 
 
 def _fraction(text: str) -> float:
@@ -413,12 +374,3 @@ def _set_up_logging(verbosity: int) -> None:
         force=True,
     )
     _LOGGER.setLevel(level)
-
-
-def _quieten_libraries(work_dir: Path) -> None:
-    """Keep libraries from talking to the network, from writing into the home folder, and from waiting busily."""
-    for name in ("NO_ET", "NIPYPE_NO_ET"):
-        os.environ.setdefault(name, "1")
-    # Threads that spin while they wait for others slow each other down tenfold where processors are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("MPLCONFIGDIR", str(work_dir / "bids_cascade_matplotlib"))

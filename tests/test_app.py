@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -326,6 +327,41 @@ def test_foreign_plugins_tell_failures_apart(dataset: Path, tmp_path: Path, caps
     assert "sub-nan_T1w.nii.gz has 1 voxels that are NaN" in rows["sub-nan"]
 
 
+def test_a_batch_system_takes_the_steps_over(
+    dataset: Path, done, repository: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    _, work, *_ = done
+    # A queue that runs each job as it is submitted; tests/container/run.sh has a real one.
+    (tmp_path / "bin").mkdir()
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text('#!/bin/bash\nbash "${@: -1}" >"${@: -1}.log" 2>&1\necho "Submitted batch job 1"\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), "--skip-bids-validation"]
+    arguments += ["--participant-label", "01"]
+    assert main([*arguments, "--use-plugin", str(repository / "hpc" / "slurmgraph.yml")]) == 75
+    assert "sub-01  handed over to the batch system: run it again, without --use-plugin" in capsys.readouterr().out
+    assert sorted(path.name.removeprefix("sub-01") for path in anat(tmp_path / "out").iterdir()) == EXPECTED
+    assert main(arguments) == 0
+
+
+def test_participants_are_listed_for_a_job_array(dataset: Path, done, tmp_path: Path, capsys) -> None:
+    out, *_ = done
+    listing = [str(dataset), str(out), "participant", "--skip-bids-validation", "--list-participants"]
+    assert main([*listing, "all"]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == ["01", "apart", "cut", "nan"], "the one without FLAIR has nothing to be processed"
+    assert "sub-lacking: no FLAIR image" in said.err
+    assert main([*listing, "unfinished"]) == 0
+    assert capsys.readouterr().out.split() == ["apart", "cut", "nan"]
+    assert main([*listing, "unfinished", "--threshold", "0.4"]) == 0
+    assert capsys.readouterr().out.split() == ["01", "apart", "cut", "nan"], "results of another threshold don't count"
+    assert main([str(dataset), str(tmp_path / "none"), *listing[2:], "unfinished", "--participant-label", "01"]) == 0
+    assert capsys.readouterr().out == "01\n"
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Path, capsys) -> None:
     linked, work = tmp_path / "dataset", tmp_path / "work"
     (linked / "sub-01" / "anat").mkdir(parents=True)
@@ -351,6 +387,7 @@ def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -
     assert main([*arguments, "--participant-label", "01", "--clean-workdir"]) == 0
     assert (work / "mine.txt").exists()
     assert not (work / "bids_cascade" / "sub_01").exists()
+    assert not list(work.glob("tmp_*"))
     assert anat(tmp_path / "out").is_dir()
 
 

@@ -1,7 +1,6 @@
 """The command line: what is asked for, what is refused, and with which exit code."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +82,11 @@ def test_version(capsys) -> None:
             64,
             "expected loo or a whole number above 1, found `all`",
         ),
+        (
+            ["{bids}", "{out}", "group", "--list-participants", "all"],
+            64,
+            "--list-participants goes with the participant level",
+        ),
         (["{bids}", "{out}", "train", "--labels", "m", "--sequences", "T1w"], 64, "--sequences needs FLAIR"),
         (
             ["{bids}", "{out}", "participant", "--bids-filter-file", "none.json"],
@@ -119,27 +123,6 @@ def test_each_error_is_one_line_with_its_exit_code(tmp_path: Path, capsys, argum
     assert message in errors[0]
 
 
-def test_cuda_that_is_not_there_is_refused(monkeypatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(cli.UsageError, match="torch finds 0 CUDA devices"):
-        cli._resolve_device("cuda:1")
-    assert cli._resolve_device("cpu") == "cpu"
-
-
-def test_cuda_that_is_there_is_taken(monkeypatch) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(cli, "_has_nvidia_driver", lambda: True)
-    assert cli._resolve_device("auto") == "cuda"
-    assert cli._resolve_device("cuda:1") == "cuda:1"
-    with pytest.raises(cli.UsageError, match="finds 2 CUDA"):
-        cli._resolve_device("cuda:2")
-
-
 @pytest.mark.parametrize("content", ["{", "[]", '{"t1w": 3}'])
 def test_bad_filter_files(tmp_path: Path, content: str) -> None:
     path = tmp_path / "filter.json"
@@ -152,26 +135,6 @@ def test_good_filter_file(tmp_path: Path) -> None:
     path = tmp_path / "filter.json"
     path.write_text(json.dumps({"flair": {"acquisition": "3D"}}))
     assert cli._read_filters(path) == {"flair": {"acquisition": "3D"}}
-
-
-def test_slurm_and_affinity_limit_the_processors(monkeypatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
-    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    assert cli._allowed_processors() == 6
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
-    assert cli._allowed_processors() == 3
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
-    assert cli._allowed_processors() == 6
-
-
-def test_the_default_work_folder_is_found_again(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(cli.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
-    first, again, other = (
-        cli._make_work_dir(None, cli.Inputs(tmp_path / "in", tmp_path / out)) for out in ("a", "a", "b")
-    )
-    assert first == again
-    assert first != other
-    assert first.is_dir()
 
 
 def test_help_imports_nothing_heavy() -> None:

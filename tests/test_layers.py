@@ -24,6 +24,8 @@ RANKS = {
     "phantom": 2,
     "cascade": 1,
     "whole_file": 1,
+    "folders": 1,
+    "limits": 1,
     "config": 0,
     "errors": 0,
 }

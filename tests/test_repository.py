@@ -72,12 +72,32 @@ def test_ci_finds_the_command(repository: Path, readme: str) -> None:
 
 def test_circleci_calls_the_same_script(repository: Path) -> None:
     config = (repository / ".circleci" / "config.yml").read_text()
-    assert set(yaml.safe_load(config)["jobs"]) == {"test", "image"}
-    assert "bash .ci/run" in config
-    assert "docker run --rm --read-only" in config
+    jobs = yaml.safe_load(config)["jobs"]
+    assert set(jobs) == {"test", "image", "deploy"}
+    assert "bash .ci/run" in str(jobs["test"])
+    assert "bash tests/container/run.sh" in str(jobs["image"])
+    assert "docker run --rm --read-only" in str(jobs["image"])
 
 
-@pytest.mark.parametrize("name", ["run.py", ".ci/run"])
+@pytest.mark.parametrize(
+    ("schema", "name"), [("circle-ci", ".circleci/config.yml"), ("citation-file-format", "CITATION.cff")]
+)
+def test_files_of_others_follow_their_published_schemas(repository: Path, schema: str, name: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run(
+        [*command, "--force-filetype", "yaml", str(repository / name)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.py", ".ci/run", "requirements/lock.sh", "hpc/submit.sh", "hpc/slurm_array.sh", "hpc/slurm_group.sh"),
+        *("tests/container/run.sh", "tests/container/base_image.sh"),
+        *("tests/container/imitation/docker", "tests/container/imitation/apptainer"),
+    ],
+)
 def test_scripts_are_executable(repository: Path, name: str) -> None:
     assert os.access(repository / name, os.X_OK)
 
@@ -89,6 +109,22 @@ def test_readme_knows_every_option(repository: Path, readme: str) -> None:
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", printed))
     assert options >= {"--participant-label", "--work-dir"}
     assert not [option for option in sorted(options) if not re.search(rf"`[^`]*{option}\b[^`]*`", readme)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/hpc.md"])
+def test_the_container_script_runs_every_marked_command(repository: Path, page: str) -> None:
+    marks = set(re.findall(r"^<!-- ci: ([\w-]+) -->$", (repository / page).read_text(), re.MULTILINE))
+    scripts = "".join(path.read_text() for path in (repository / "tests" / "container").glob("*.sh"))
+    run = set(re.findall(rf"(?:documented|block) {re.escape(page)} ([\w-]+)", scripts))
+    assert marks - run == ({"test"} if page == "README.md" else set())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/hpc.md", "tests/container/README.md"])
+def test_files_that_pages_name_are_there(repository: Path, page: str) -> None:
+    text = (repository / page).read_text()
+    names = set(re.findall(r"`((?:hpc|docs|tests|requirements|benchmarks)/[\w./-]+)`", text))
+    assert names
+    assert not [name for name in sorted(names) if not (repository / name).exists()]
 
 
 def test_citation_names_the_method(repository: Path) -> None:

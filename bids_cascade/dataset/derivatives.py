@@ -38,6 +38,7 @@ _BLANKS = str.maketrans("\t\n\r", "   ")
 _BIDSIGNORE = (
     "*.html",
     "logs/",
+    "work",
     "figures",
     "*_xfm.*",
     "*_stats.tsv",

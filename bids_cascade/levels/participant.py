@@ -16,7 +16,7 @@ from bids_cascade.levels.record import versions, write_record, write_steps, writ
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.report.participant import write_participant_page
-from bids_cascade.workflow.outputs import OutputPlan, read_stats
+from bids_cascade.workflow.outputs import OutputPlan, has_outputs, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequences, segmentation_graph
 
@@ -68,6 +68,26 @@ def segment_visits(
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         write_visit_records(ended, inputs, log_dir)
         return _write_pages(visits, results, inputs.out_dir)
+
+
+def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
+    """Return the labels of the participants with at least one complete visit; nothing is written.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    config : ParticipantConfig
+    unfinished : bool
+        Leave out those whose results, from this model and these thresholds, are all there.
+    """
+    model = load_model(config.model or PACKAGED_MODEL)
+    visits = find_selected(inputs, model.header.cascade.sequences)
+    wanted = [
+        visit
+        for visit in visits
+        if not visit.missing and not (unfinished and has_outputs(_plan(visit, inputs, config, model)))
+    ]
+    return list(dict.fromkeys(visit.participant for visit in wanted))
 
 
 def _segment(

@@ -54,6 +54,9 @@ def unfinished_result(name: str, run: VisitRun) -> VisitResult:
     if run.failure:
         message = f"FAILED: {run.failure.message}"
         return VisitResult(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
+    if run.handed_over:
+        message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
+        return VisitResult(name, TemporaryError.exit_code, message)
     return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
 
 

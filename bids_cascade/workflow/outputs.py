@@ -324,6 +324,16 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
     return dict(zip(header.split("\t"), row.split("\t"), strict=True)), sidecar["Warnings"]
 
 
+def has_outputs(plan: OutputPlan) -> bool:
+    """Return whether a visit's derivatives are there and were made with the plan's model and thresholds."""
+    path = _stats_path(plan)
+    try:
+        sidecar = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return path.is_file() and sidecar.items() >= _model_fields(plan).items()
+
+
 def _stats_path(plan: OutputPlan) -> Path:
     return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
 

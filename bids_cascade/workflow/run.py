@@ -17,12 +17,14 @@ from typing import Any
 from bids_cascade.config import RunConfig
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import UsageError
+from bids_cascade.folders import CACHE
 
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
 
 import nipype
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.utils import profiler
 
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
@@ -64,12 +66,15 @@ class VisitRun:
         Of a step, which may be one of the report alone.
     finished : bool
         Whether all of its steps but those of the report are done.
+    handed_over : bool
+        Whether a batch system has taken its steps and goes on by itself.
     crash_reports : list of Path
     """
 
     steps: dict[str, StepRun] = field(default_factory=dict)
     failure: Failure | None = None
     finished: bool = False
+    handed_over: bool = False
     crash_reports: list[Path] = field(default_factory=list)
 
     @property
@@ -167,8 +172,10 @@ def run_graphs(
             for slug in progress.steps_left:
                 progress.visits[slug].failure = failure_of(f"{type(error).__name__}: {error}")
     else:
+        # nipype's plugins for whole graphs, such as SLURMGraph, come back as soon as all jobs are in the queue.
+        handed_over = isinstance(plugin, GraphPluginBase)
         for slug in steps:
-            progress.visits[slug].finished = True
+            progress.visits[slug].handed_over, progress.visits[slug].finished = handed_over, not handed_over
     for name, path in _crash_reports(log_dir):
         progress.visits[_visit_and_step(name)[0]].crash_reports.append(path)
     return {slug: progress.visits[slug] for slug in steps}
@@ -203,7 +210,7 @@ def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
         shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
     (work_dir / "bids_cascade" / "resource_monitor.json").unlink(missing_ok=True)
-    shutil.rmtree(work_dir / "bids_cascade_matplotlib", ignore_errors=True)
+    shutil.rmtree(work_dir / CACHE, ignore_errors=True)
     for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir):
         with suppress(OSError):
             folder.rmdir()
@@ -233,7 +240,6 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
         {
             "execution": {
                 "hash_method": "content",
-                "local_hash_check": "false",  # the worker looks as well, and reading every input twice takes time
                 "crashdump_dir": str(log_dir),
                 "crashfile_format": "txt",
                 "check_version": "false",
@@ -272,7 +278,10 @@ def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> 
     if run.plugin_file is not None:
         return _plugin_from_file(run.plugin_file, callback)
     if run.mem_gb < largest_need_gb:
-        raise UsageError(f"a visit needs {largest_need_gb:g} GB of memory, {run.mem_gb:g} GB are given; raise --mem-gb")
+        raise UsageError(
+            f"a visit needs {largest_need_gb:g} GB of memory, there are {run.mem_gb:.2g} GB; raise --mem-gb, or what "
+            "the job or container may use"
+        )
     return ResilientMultiProcPlugin(
         {
             "n_procs": run.n_procs,

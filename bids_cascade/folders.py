@@ -1,0 +1,161 @@
+"""Where intermediate results, temporary files and the caches of libraries go."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import multiprocessing.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bids_cascade.errors import OutputError, UsageError
+
+CACHE = "bids_cascade_cache"
+"""Folder in the work folder that holds the caches of libraries."""
+
+_CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA", "TEMPLATEFLOW_HOME")
+_LONGEST_SOCKET_FOLDER = 75
+"""Characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
+
+_ROOM_BYTES = 2 << 30
+"""A temporary folder with less left is none to work in: Apptainer's own has 64 MB."""
+
+
+def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path:
+    """Make the work folder and return its absolute path.
+
+    Parameters
+    ----------
+    asked_for : Path or None
+        None for one that a second run finds again: in the temporary folder, else beside the output folder, else in it.
+    bids_dir, out_dir : Path
+        Roots of the raw and of the derivative dataset.
+
+    Raises
+    ------
+    UsageError
+        The folder asked for lies inside the input dataset.
+    OutputError
+        It can't be written to.
+    """
+    if asked_for is not None and bids_dir.is_dir() and asked_for.absolute().is_relative_to(bids_dir.absolute()):
+        raise UsageError(
+            f"the work folder {asked_for.absolute()} lies inside the input dataset; choose another with -w"
+        )
+    candidates = [asked_for] if asked_for is not None else _default_work_dirs(bids_dir.absolute(), out_dir.absolute())
+    reasons = []
+    for folder in (candidate.absolute() for candidate in candidates):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror or error}")
+    raise OutputError(f"can't write to the work folder {', nor to '.join(reasons)}; choose another with -w")
+
+
+def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:
+    """Return where to work when nothing is said, best first."""
+    folders = []
+    temporary = system_temporary()
+    if temporary is not None and shutil.disk_usage(temporary).free >= _ROOM_BYTES:
+        key = hashlib.sha256(f"{bids_dir}\n{out_dir}".encode()).hexdigest()[:12]
+        own = temporary / f"bids_cascade_{os.getuid()}_{key}"
+        # What another user may have put there is not to be trusted: intermediate results are unpickled.
+        if not own.exists() or own.stat().st_uid == os.getuid():
+            folders.append(own)
+    beside = out_dir.with_name(f"{out_dir.name}_work")
+    if not beside.is_relative_to(bids_dir):
+        folders.append(beside)
+    return [*folders, out_dir / "work"]
+
+
+def system_temporary() -> Path | None:
+    """Return the system's temporary folder; None where it has none to write to."""
+    try:
+        found = tempfile.gettempdir()
+    except FileNotFoundError:
+        return None
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    # tempfile's last resort is the current folder, which is nobody's to litter.
+    is_meant = any(name and os.path.abspath(name) == found for name in [*named, "/tmp", "/var/tmp", "/usr/tmp"])
+    return Path(found) if is_meant else None
+
+
+@contextmanager
+def contained(work_dir: Path) -> Iterator[None]:
+    """Let libraries write temporary files, caches and settings into the work folder only; enter before they load.
+
+    It also keeps them from talking to the network and from waiting busily.
+
+    A home folder, and caches that the user has named, are left alone where they can be written to.
+
+    Parameters
+    ----------
+    work_dir : Path
+        Existing folder.
+
+    Raises
+    ------
+    OutputError
+        The folder's name is too long, and the system has no temporary folder.
+    """
+    before = dict(os.environ)
+    temporary = tempfile.mkdtemp(prefix="tmp_", dir=work_dir)
+    sockets_inside = system_temporary() is None
+    if not sockets_inside:
+        multiprocessing.util.get_temp_dir()  # chosen here and now: sockets need a short path
+    elif len(temporary) > _LONGEST_SOCKET_FOLDER:
+        _remove(work_dir, temporary)
+        raise OutputError(
+            f"the work folder's name is too long by {len(temporary) - _LONGEST_SOCKET_FOLDER} characters where the "
+            f"system's temporary folder can't be written to: {work_dir}; choose a shorter one with -w"
+        )
+    try:
+        os.environ |= _environment(work_dir, temporary)
+        tempfile.tempdir = None  # forget the folder found before
+        yield
+    finally:
+        if sockets_inside:
+            # multiprocessing lets go of its sockets when the process ends, with priority -100.
+            multiprocessing.util.Finalize(None, _remove, (work_dir, temporary), exitpriority=-200)
+        else:
+            _remove(work_dir, temporary)
+        os.environ.clear()
+        os.environ.update(before)
+        tempfile.tempdir = None
+
+
+def _remove(work_dir: Path, temporary: str) -> None:
+    """Remove the temporary folder, and the work folder if nothing is left in it."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    with suppress(OSError):
+        work_dir.rmdir()
+
+
+def _environment(work_dir: Path, temporary: str) -> dict[str, str]:
+    """Return the variables to set."""
+    # Threads that spin while they wait for others slow each other down tenfold where processors are shared.
+    variables = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    variables |= {"TMPDIR": temporary, "NO_ET": "1", "NIPYPE_NO_ET": "1"}
+    cache = work_dir / CACHE
+    for name in ("HOME", *_CACHES):
+        if not _is_writable(os.environ.get(name)):
+            folder = cache / name.lower()
+            folder.mkdir(parents=True, exist_ok=True)
+            variables[name] = str(folder)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        user = f"uid{os.getuid()}"
+    variables["LOGNAME"] = user  # nipype's plugin for Slurm asks for no other
+    return variables
+
+
+def _is_writable(folder: str | None) -> bool:
+    """Return whether a folder exists and takes files; a missing HOME is ``/``, which root could write to."""
+    return folder not in (None, "", "/") and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
