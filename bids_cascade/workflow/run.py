@@ -240,7 +240,6 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
         {
             "execution": {
                 "hash_method": "content",
-                "local_hash_check": "false",  # the worker looks as well, and reading every input twice takes time
                 "crashdump_dir": str(log_dir),
                 "crashfile_format": "txt",
                 "check_version": "false",
