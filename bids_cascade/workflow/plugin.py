@@ -70,7 +70,11 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             n_workers,
             get_context(self.plugin_args.get("mp_context")),
             _start_worker,
-            (self._cwd, getLogger("nipype.workflow").level, self.plugin_args.get("resource_monitor", False)),
+            (
+                self.plugin_args.get("worker_folder", self._cwd),
+                getLogger("nipype.workflow").level,
+                self.plugin_args.get("resource_monitor", False),
+            ),
         )
 
     def _retry_if_killed(self, node: Any, run: Any, taskid: int, future: Future[Any]) -> None:

@@ -209,7 +209,8 @@ def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
     for visit in visits:
         shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
-    (work_dir / "bids_cascade" / "resource_monitor.json").unlink(missing_ok=True)
+    for path in (work_dir / "bids_cascade" / "resource_monitor.json", *work_dir.glob(".proc-*")):
+        path.unlink(missing_ok=True)
     shutil.rmtree(work_dir / CACHE, ignore_errors=True)
     for folder in (work_dir / "bids_cascade", work_dir / "locks", work_dir):
         with suppress(OSError):
@@ -288,6 +289,7 @@ def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> 
             "memory_gb": run.mem_gb,
             "n_gpu_procs": 1,
             "resource_monitor": run.resource_monitor,
+            "worker_folder": str(run.work_dir),  # where nipype's monitor leaves its samples
             "mp_context": "forkserver",
             "status_callback": callback,
         }

@@ -177,4 +177,6 @@ def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
 
 
 def _list_node(name: str, length: int) -> Node:
-    return Node(Merge(length), name, mem_gb=0.1, run_without_submitting=True)
+    merge = Merge(length)
+    merge.resource_monitor = False  # done in the parent, where the monitor would leave its samples in the user's folder
+    return Node(merge, name, mem_gb=0.1, run_without_submitting=True)

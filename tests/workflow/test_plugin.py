@@ -39,7 +39,7 @@ def function_node(function, name: str, **inputs: str) -> Node:
     return node
 
 
-def run(tmp_path: Path, nodes: list[Node]) -> ResilientMultiProcPlugin:
+def run(tmp_path: Path, nodes: list[Node], **plugin_args: object) -> ResilientMultiProcPlugin:
     config.update_config(
         {
             "execution": {
@@ -52,7 +52,7 @@ def run(tmp_path: Path, nodes: list[Node]) -> ResilientMultiProcPlugin:
     )
     graph = Workflow("graph", base_dir=str(tmp_path))
     graph.add_nodes(nodes)
-    plugin = ResilientMultiProcPlugin({"n_procs": 2, "memory_gb": 4, "mp_context": "forkserver"})
+    plugin = ResilientMultiProcPlugin({"n_procs": 2, "memory_gb": 4, "mp_context": "forkserver", **plugin_args})
     try:
         graph.run(plugin=plugin)
     except RuntimeError:
@@ -92,3 +92,19 @@ def test_an_own_error_keeps_its_line_and_its_exit_code(tmp_path: Path) -> None:
 )
 def test_what_a_traceback_comes_down_to(traceback: str, expected: Failure) -> None:
     assert failure_of(traceback) == expected
+
+
+def test_the_resource_monitor_leaves_its_samples_in_the_folder_given(tmp_path: Path) -> None:
+    samples = tmp_path / "work"
+    samples.mkdir()
+    before = set(Path.cwd().glob(".proc-*"))
+    config.enable_resource_monitor()
+    try:
+        node = function_node(work, "node", folder=str(tmp_path), file="done")
+        run(tmp_path, [node], worker_folder=str(samples), resource_monitor=True)
+    finally:
+        config.update_config({"monitoring": {"enabled": "false"}})
+        config._resource_monitor = None
+    assert (tmp_path / "done").exists()
+    assert list(samples.glob(".proc-*"))
+    assert set(Path.cwd().glob(".proc-*")) == before

@@ -70,6 +70,7 @@ def test_cleaning_takes_the_folder_only_if_nothing_else_is_in_it(tmp_path: Path)
     work = tmp_path / "work"
     for visit in visits:
         (work / "bids_cascade" / visit.slug / "brain").mkdir(parents=True)
+    (work / ".proc-1_time-2_freq-1.00").touch()  # a sample of nipype's resource monitor
     clean_up(visits[:1], work)
     assert [path.name for path in (work / "bids_cascade").iterdir()] == ["sub_02"]
     clean_up(visits, work)
