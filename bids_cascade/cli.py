@@ -17,17 +17,19 @@ from bids_cascade import __version__
 from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
+    SYNTHETIC_PROTOCOLS,
     CascadeConfig,
     Inputs,
     ParticipantConfig,
     RunConfig,
     Selection,
+    SynthesizeConfig,
     TrainConfig,
     TrainingConfig,
 )
 from bids_cascade.errors import BidsCascadeError, MissingInputError, OutputError, UnknownLevelError, UsageError
 
-LEVELS = ("participant", "train")
+LEVELS = ("participant", "train", "synthesize")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -87,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_selection(parser.add_argument_group("what to process"))
     _add_segmentation(parser.add_argument_group("what to compute"))
     _add_training(parser.add_argument_group("train level"))
+    _add_synthesis(parser.add_argument_group("synthesize level"))
     _add_running(parser.add_argument_group("how to run; changes no result"))
     return parser
 
@@ -152,6 +155,32 @@ def _add_training(group: Any) -> None:
     )
 
 
+def _add_synthesis(group: Any) -> None:
+    default = SynthesizeConfig(())
+    group.add_argument(
+        "--lesion-masks",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="lesion masks in MNI space, or folders of them; bids_dir then is a folder of label maps",
+    )
+    group.add_argument("--n-heads", type=_count, default=default.n_heads, metavar="N", help="(default: %(default)s)")
+    group.add_argument(
+        "--protocol",
+        choices=SYNTHETIC_PROTOCOLS,
+        default=default.protocol,
+        help="scans of all kinds, 3D ones, or thick slices (default: %(default)s)",
+    )
+    group.add_argument(
+        "--lesion-free-share",
+        type=_share,
+        default=default.lesion_free_share,
+        metavar="SHARE",
+        help="of the heads, from 0 to 1 (default: %(default)s)",
+    )
+
+
 def _add_running(group: Any) -> None:
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate results, to resume from")
     group.add_argument("--clean-workdir", action="store_true", help="delete the work folder when all went well")
@@ -169,6 +198,8 @@ def _add_running(group: Any) -> None:
 
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
+    if options.analysis_level == "synthesize":
+        return _run_synthesize(options)
     inputs = _make_inputs(options)
     if options.analysis_level == "train" and not options.labels:
         raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
@@ -189,6 +220,23 @@ def _run_level(options: argparse.Namespace) -> int:
         seed=options.random_seed,
     )
     return run_participant(inputs, config, run)
+
+
+def _run_synthesize(options: argparse.Namespace) -> int:
+    """Run the one level whose input is no dataset and that needs no work folder."""
+    if not options.lesion_masks:
+        raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
+    config = SynthesizeConfig(
+        lesion_masks=tuple(path.absolute() for path in options.lesion_masks),
+        n_heads=options.n_heads,
+        protocol=options.protocol,
+        lesion_free_share=options.lesion_free_share,
+        seed=options.random_seed,
+    )
+    from bids_cascade.levels.synthesize import run_synthesize
+
+    n_procs = options.nprocs or _allowed_processors()
+    return run_synthesize(options.bids_dir.absolute(), options.output_dir.absolute(), config, n_procs)
 
 
 def _make_inputs(options: argparse.Namespace) -> Inputs:
@@ -322,6 +370,10 @@ def _has_nvidia_driver() -> bool:
 
 def _fraction(text: str) -> float:
     return _number(text, lambda value: 0 < value <= 1, "a probability above 0 and at most 1")
+
+
+def _share(text: str) -> float:
+    return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1")
 
 
 def _not_negative(text: str) -> float:

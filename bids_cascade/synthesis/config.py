@@ -1,0 +1,283 @@
+"""What a synthetic head is drawn from: every range, and where it comes from.
+
+A range is (low, high), drawn from uniformly unless said otherwise. Signals are relative to normal white matter, which
+is 1 in both sequences. "Measured" refers to the table in ``docs/synthesis.md``: 16 scans of 16 visits (3 T 1 mm, 3 T
+3-4 mm, 1.5 T 6-8 mm), labelled by registration; ranges are the scans' medians, widened by about half their spread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class WarpConfig:
+    """How a label map becomes another person's head.
+
+    Attributes
+    ----------
+    flip_share : float
+        How many heads are mirrored.
+    """
+
+    flip_share: float = 0.5  # labels are the same on both sides
+    rotation_deg: Range = (-8.0, 8.0)  # about each axis; people lie in the scanner within some ten degrees
+    scale: Range = (0.92, 1.08)  # along each axis; adult intracranial volumes vary by 10 % (1 sd), 3.3 % a side
+    shear: Range = (-0.04, 0.04)  # SynthSeg draws up to 0.012; a little more, as there are only 20 maps
+    elastic_spacing_mm: Range = (28.0, 50.0)  # the size of a lobe down to that of a gyrus
+    elastic_sd_mm: Range = (0.4, 1.8)  # seen: above 2 mm gyri look kinked
+    motion_mm: Range = (-3.0, 3.0)  # between the scans of a visit, along each axis; longitudinal scans: up to 3 mm
+    motion_deg: Range = (-3.0, 3.0)  # the same about each axis
+    misregistration_mm: Range = (-0.4, 0.4)  # what rigid registration leaves along each axis; half a voxel at most
+
+
+@dataclass(frozen=True)
+class LesionConfig:
+    """Which lesions a head gets, and where.
+
+    Attributes
+    ----------
+    zone_shares : tuple of float
+        Of the lesions moved to a new place: at the ventricles, below the cortex, in deep white matter, infratentorial.
+    """
+
+    none_share: float = 0.1  # heads without any lesion: the model must also say no
+    kept: Range = (0.4, 1.0)  # share of the first patient's lesions that stay, each at its own place
+    n_other_patients: tuple[int, int] = (0, 2)  # patients whose lesions are mixed in
+    other_share: Range = (0.0, 0.4)  # share of each other patient's lesions
+    n_moved: tuple[int, int] = (0, 25)  # lesions of any patient put into a new place
+    moved_volume_mm3: Range = (4.0, 1500.0)  # larger ones are shaped by the ventricles they surround
+    zone_shares: tuple[float, float, float, float] = (0.30, 0.30, 0.28, 0.12)  # Filippi 2019, by eye
+    infratentorial_volume_mm3: Range = (4.0, 400.0)  # what pons and peduncles have room for
+    shift_mm: float = 2.0  # sd of a lesion's shift from its own place: patients differ by that after alignment
+    search_mm: float = 5.0  # how far the best-fitting place is looked for: the ventricles of the maps differ by that
+    n_tries: int = 16  # places looked at for each lesion
+    contact_bonus: float = 0.25  # of fit, for touching a ventricle: most periventricular lesions do (Filippi 2019)
+    contact_reach_mm: float = 4.0  # from the ventricle, within which a lesion counts as periventricular
+    smallest_fit: float = 0.55  # a lesion less of which lies in tissue that may hold it is left out
+    rotation_deg: Range = (-25.0, 25.0)  # of a lesion kept at its place; a moved one takes any rotation
+    scale: Range = (0.8, 1.25)  # of each lesion along each axis
+    ripple_mm: Range = (0.0, 1.0)  # sd of the shape noise, at most half a small lesion's radius
+    ripple_spacing_mm: float = 5.0
+    grow_mm: Range = (-0.3, 0.4)  # raters differ by half a voxel
+    edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; measured on the 1 mm scan: 10-90 % within 2-3 mm
+    cortex_share: float = 0.25  # lesions that may reach into the cortex (leukocortical)
+    deep_grey_share: float = 0.3  # lesions that may lie in thalamus or basal ganglia
+
+
+@dataclass(frozen=True)
+class LesionSignalConfig:
+    """How lesions look. The first draw is a head's, the second, around it, a lesion's."""
+
+    flair_gain: Range = (0.28, 0.66)  # mean of a head; measured, and trials: +.3 to +.68
+    flair_gain_sd: float = 0.10  # among the lesions of a head
+    flair_gain_smallest: float = 0.14  # fainter ones no rater draws
+    flair_texture: Range = (0.05, 0.25)  # sd within a lesion, relative to its gain
+    texture_spacing_mm: float = 3.0
+    t1w_drop: Range = (0.06, 0.32)  # mean of a head; measured, and trials: -.1 to -.32
+    t1w_drop_spread: Range = (0.3, 1.9)  # a lesion's drop relative to its head's: T1 holes of every depth
+    hole_share: Range = (0.0, 0.25)  # lesions that are holes; about a fifth to a third are in other studies
+    hole_t1w_drop: Range = (0.30, 0.60)  # up to nearly the T1w signal of fluid
+    cavity_share: float = 0.3  # holes whose core is dark in FLAIR, too
+    cavity_flair_gain: Range = (-0.5, 0.1)
+    cavity_depth_mm: float = 1.5  # below a lesion's surface
+    halo_gain: Range = (0.0, 0.10)  # of FLAIR just outside a lesion, not labelled
+    halo_mm: Range = (1.5, 4.0)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Ranges of a sequence's signal, relative to white matter, one for each kind of tissue.
+
+    A head's tissues aren't drawn independently: a scanner's contrast moves them together.
+    """
+
+    cortex: Range
+    insula: Range
+    cerebellar_white: Range
+    cerebellar_cortex: Range
+    brainstem: Range
+    ventral_dc: Range
+    thalamus: Range
+    caudate: Range
+    putamen: Range
+    pallidum: Range
+    hippocampus: Range
+    amygdala: Range
+    accumbens: Range
+    lateral_ventricle: Range
+    third_ventricle: Range
+    fourth_ventricle: Range
+    sulcal_csf: Range
+    choroid_plexus: Range
+    septum: Range
+    vessel: Range
+    optic: Range
+    eye: Range
+    muscle: Range
+    fat: Range
+    skin: Range
+    mucosa: Range
+    cord: Range
+    sinus: Range
+    bone: Range
+    marrow: Range
+    white: Range = (1.0, 1.0)  # by definition
+    air: Range = (0.0, 0.02)
+
+
+T1W_SIGNALS = Signals(
+    cortex=(0.62, 0.80),
+    insula=(0.62, 0.80),
+    cerebellar_white=(0.94, 1.02),
+    cerebellar_cortex=(0.66, 0.84),
+    brainstem=(0.90, 1.0),
+    ventral_dc=(0.88, 0.98),
+    thalamus=(0.80, 0.92),
+    caudate=(0.70, 0.86),
+    putamen=(0.74, 0.90),
+    pallidum=(0.86, 1.0),
+    hippocampus=(0.64, 0.80),
+    amygdala=(0.64, 0.80),
+    accumbens=(0.68, 0.84),
+    lateral_ventricle=(0.15, 0.40),
+    third_ventricle=(0.18, 0.42),
+    fourth_ventricle=(0.18, 0.42),
+    sulcal_csf=(0.18, 0.45),
+    choroid_plexus=(0.40, 0.70),
+    septum=(0.70, 0.95),
+    vessel=(0.20, 0.60),
+    optic=(0.75, 0.95),
+    eye=(0.15, 0.35),
+    muscle=(0.45, 0.70),
+    fat=(1.2, 2.2),
+    skin=(0.5, 1.2),
+    mucosa=(0.4, 0.8),
+    cord=(0.85, 1.0),
+    sinus=(0.3, 0.9),
+    bone=(0.05, 0.2),
+    marrow=(0.5, 1.5),
+)
+
+FLAIR_SIGNALS = Signals(
+    cortex=(1.06, 1.32),
+    insula=(1.10, 1.40),
+    cerebellar_white=(0.90, 1.08),
+    cerebellar_cortex=(0.98, 1.22),
+    brainstem=(0.92, 1.12),
+    ventral_dc=(0.95, 1.15),
+    thalamus=(0.98, 1.14),
+    caudate=(1.04, 1.24),
+    putamen=(0.98, 1.18),
+    pallidum=(0.80, 1.04),
+    hippocampus=(1.14, 1.40),
+    amygdala=(1.14, 1.40),
+    accumbens=(1.05, 1.30),
+    lateral_ventricle=(0.10, 0.36),
+    third_ventricle=(0.15, 0.5),
+    fourth_ventricle=(0.15, 0.5),
+    sulcal_csf=(0.15, 0.45),
+    choroid_plexus=(0.7, 1.6),
+    septum=(1.1, 1.6),
+    vessel=(0.2, 1.4),
+    optic=(0.9, 1.2),
+    eye=(0.1, 0.4),
+    muscle=(0.3, 0.7),
+    fat=(0.7, 2.2),
+    skin=(0.4, 1.2),
+    mucosa=(0.8, 1.8),
+    cord=(0.9, 1.1),
+    sinus=(0.1, 0.7),
+    bone=(0.03, 0.15),
+    marrow=(0.2, 1.0),
+)
+
+
+@dataclass(frozen=True)
+class TextureConfig:
+    """How even tissue is, in both sequences, relative to white matter."""
+
+    contrast_share: float = 0.65  # of a tissue's place in its range, how much the scanner's contrast decides
+    regional_spacing_mm: float = 30.0
+    regional_sd: Range = (0.005, 0.03)  # slow changes over the brain
+    fine_spacing_mm: float = 3.0
+    fine_sd: Range = (0.0, 0.03)  # fine structure, such as fibre bundles and iron
+    folia_period_mm: Range = (3.0, 5.0)  # the cerebellum's folia, which label maps lack
+    folia_gain: Range = (0.03, 0.14)  # measured spread of the cerebellar cortex: .12 in both sequences
+    cortex_sd: Range = (0.0, 0.08)  # FLAIR of the cortex from place to place
+    csf_sd: Range = (0.0, 0.10)  # FLAIR of the sulci: fluid is not suppressed alike everywhere
+    csf_spacing_mm: float = 20.0
+
+
+@dataclass(frozen=True)
+class MimicConfig:
+    """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
+
+    lining_share: float = 0.9  # ventricular lining: seen on nearly all the real scans
+    lining_gain: Range = (0.05, 0.40)  # fainter than, up to as bright as a lesion, but thin
+    lining_mm: Range = (0.4, 1.6)
+    cap_mm: Range = (0.5, 3.5)  # the lining is thicker at the frontal and occipital horns
+    septum_share: float = 0.85
+    choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
+    insula_gain: Range = (0.0, 0.15)  # above the cortex's own range
+    flow_share: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
+    flow_gain: Range = (0.2, 1.0)
+    flow_spacing_mm: float = 7.0
+    flow_smear_share: float = 0.5  # flow artefacts that streak across the brainstem along the phase direction
+    flow_smear_gain: Range = (0.05, 0.20)
+    flow_smear_mm: float = 25.0
+    vessel_share: float = 0.8
+    vessel_radius_mm: Range = (0.5, 1.1)
+    vessel_spacing_mm: float = 14.0
+    vessel_flair_gain: Range = (-0.5, 0.6)  # flow voids to slow flow
+    vessel_t1w_gain: Range = (-0.4, 0.1)
+    dirty_share: float = 0.6  # dirty white matter: broad, faint, without an edge
+    dirty_gain: Range = (0.02, 0.14)
+    dirty_spacing_mm: float = 16.0
+    dirty_reach_mm: float = 12.0  # from the ventricles, over which it fades by 1/e
+
+
+@dataclass(frozen=True)
+class AcquisitionConfig:
+    """How a scanner sees the head. Values in voxels are the scan's own voxels.
+
+    Attributes
+    ----------
+    protocol_shares : tuple of float
+        Both sequences 3D; T1w 3D and FLAIR in slices; both in slices.
+    """
+
+    protocol_shares: tuple[float, float, float] = (0.45, 0.25, 0.30)
+    voxel_3d_mm: Range = (0.9, 1.1)  # isotropic; the common research protocols
+    anisotropy_3d: Range = (1.0, 1.25)  # of one axis of a 3D scan
+    voxel_2d_mm: Range = (0.6, 1.0)  # within slices: longitudinal .6-.9, labelled-thick .9
+    slice_mm: Range = (2.5, 7.0)  # between slices: longitudinal 3-4, labelled-thick 6.4-8.1 (thickness and gap)
+    slice_fill: Range = (0.75, 1.0)  # thickness as a share of the distance: gaps of up to a quarter
+    psf_voxels: Range = (0.35, 0.75)  # sd of the point spread beside the voxel's own extent; trials: .45-.95 with it
+    sharpening: Range = (0.0, 0.35)  # overshoot of edges by filters and truncated k-space
+    noise_sd: Range = (0.005, 0.06)  # Rician, relative to white matter; measured: see the table
+    noise_unevenness: Range = (0.0, 0.3)  # sd of the noise's own field (parallel imaging)
+    white_level: Range = (150.0, 1500.0)  # of white matter in a scan's file; scanners have no unit
+    bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; longitudinal: up to .2
+    residual_bias_sd: Range = (0.0, 0.03)  # what N4 leaves
+    bias_spacing_mm: Range = (60.0, 140.0)
+    ghost_share: float = 0.35
+    ghost_gain: Range = (0.01, 0.06)  # of the shifted copy; seen in labelled-thick: up to .05 of the scalp
+    ghost_shift: Range = (0.12, 0.5)  # of the field of view
+    n_ghosts: int = 2
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """All of it."""
+
+    warp: WarpConfig = field(default_factory=WarpConfig)
+    lesions: LesionConfig = field(default_factory=LesionConfig)
+    lesion_signal: LesionSignalConfig = field(default_factory=LesionSignalConfig)
+    t1w: Signals = T1W_SIGNALS
+    flair: Signals = FLAIR_SIGNALS
+    texture: TextureConfig = field(default_factory=TextureConfig)
+    mimics: MimicConfig = field(default_factory=MimicConfig)
+    acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
