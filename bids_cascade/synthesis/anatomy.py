@@ -100,10 +100,12 @@ DEEP_GREY = (Tissue.THALAMUS, Tissue.CAUDATE, Tissue.PUTAMEN, Tissue.PALLIDUM, T
 CORTICAL = (Tissue.CORTEX, Tissue.INSULA, Tissue.HIPPOCAMPUS, Tissue.AMYGDALA)
 PARENCHYMA = (*WHITE_MATTER, *DEEP_GREY, *CORTICAL, Tissue.CEREBELLAR_CORTEX, Tissue.SEPTUM)
 VENTRICLES = (Tissue.LATERAL_VENTRICLE, Tissue.THIRD_VENTRICLE, Tissue.FOURTH_VENTRICLE, Tissue.CHOROID_PLEXUS)
+_NEVER_BRAIN = tuple(Tissue[name] for name in ("EYE", "MUSCLE", "FAT", "SKIN", "MUCOSA", "CORD", "BONE", "MARROW"))
 FLUID = (*VENTRICLES[:3], Tissue.SULCAL_CSF)
 
-_BRAIN_CLOSING_MM = 5.0  # bridges sulci, as brain extraction does
+_BRAIN_CLOSING_MM = 8.0  # bridges sulci, as brain extraction does
 _HULL_CLOSING_MM, _HULL_DEPTH_MM = 14, 8
+_AIR_MM = 3.0  # no air so deep in a brain; the sphenoid sinus is not as deep
 _INSULA_MM = 11.0  # of cortex from the putamen: claustrum and capsules lie between
 _SEPTUM_MM = 3.0  # from both lateral ventricles
 _SCALP_MM = 8.0
@@ -200,7 +202,7 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
     _split_septum(inside, part)
     _split_fat(tissue)
     depth = _brain_depth(inside)
-    inside[(inside == Tissue.AIR) & (depth > 0)] = Tissue.SULCAL_CSF  # what the maps leave out
+    inside[(inside == Tissue.AIR) & (depth > _AIR_MM)] = Tissue.SULCAL_CSF  # what the maps leave out
     return Anatomy(
         name=name,
         tissue=tissue,
@@ -255,7 +257,10 @@ def _brain_depth(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
     solid = is_any(tissue, (*PARENCHYMA, *VENTRICLES))
     solid |= _hull(solid)
     grown = ndimage.distance_transform_edt(~solid) <= _BRAIN_CLOSING_MM
-    return (ndimage.distance_transform_edt(grown) - _BRAIN_CLOSING_MM - 0.5).astype(np.float16)
+    depth = ndimage.distance_transform_edt(grown) - _BRAIN_CLOSING_MM + 0.4
+    # Between brain stem and temporal lobes, closing reaches into the skull base.
+    depth[is_any(tissue, _NEVER_BRAIN)] -= _BRAIN_CLOSING_MM
+    return depth.astype(np.float16)
 
 
 def _hull(solid: BoolVolume) -> BoolVolume:

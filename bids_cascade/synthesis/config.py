@@ -49,14 +49,18 @@ class LesionConfig:
     other_share: Range = (0.0, 0.4)  # share of each other patient's lesions
     n_moved: tuple[int, int] = (0, 25)  # lesions of any patient put into a new place
     moved_volume_mm3: Range = (4.0, 1500.0)  # larger ones are shaped by the ventricles they surround
-    zone_shares: tuple[float, float, float, float] = (0.30, 0.30, 0.28, 0.12)  # Filippi 2019, by eye
+    zone_shares: tuple[float, float, float, float] = (0.40, 0.25, 0.23, 0.12)  # Filippi 2019, by eye
     infratentorial_volume_mm3: Range = (4.0, 400.0)  # what pons and peduncles have room for
     shift_mm: float = 2.0  # sd of a lesion's shift from its own place: patients differ by that after alignment
-    search_mm: float = 5.0  # how far the best-fitting place is looked for: the ventricles of the maps differ by that
+    search_mm: float = 3.0  # how far along each axis the best-fitting place is looked for: the maps differ by that
+    shift_cost_mm: float = 0.03  # of fit, for each mm away from its own place
     n_tries: int = 16  # places looked at for each lesion
-    contact_bonus: float = 0.25  # of fit, for touching a ventricle: most periventricular lesions do (Filippi 2019)
-    contact_reach_mm: float = 4.0  # from the ventricle, within which a lesion counts as periventricular
-    smallest_fit: float = 0.55  # a lesion less of which lies in tissue that may hold it is left out
+    contact_share: float = (
+        1.0  # lesions near a ventricle that are moved to touch it: a third of all then do, as measured
+    )
+    contact_reach_mm: float = 8.0  # from the ventricle, within which a lesion counts as near
+    ventricle_tolerance: float = 0.8  # of fit, for what would lie in a ventricle: no reason to move away from it
+    smallest_fit: float = 0.4  # a lesion less of which lies in tissue that may hold it is left out
     rotation_deg: Range = (-25.0, 25.0)  # of a lesion kept at its place; a moved one takes any rotation
     scale: Range = (0.8, 1.25)  # of each lesion along each axis
     ripple_mm: Range = (0.0, 1.0)  # sd of the shape noise, at most half a small lesion's radius
@@ -71,14 +75,14 @@ class LesionConfig:
 class LesionSignalConfig:
     """How lesions look. The first draw is a head's, the second, around it, a lesion's."""
 
-    flair_gain: Range = (0.28, 0.66)  # mean of a head; measured, and trials: +.3 to +.68
+    flair_gain: Range = (0.26, 0.72)  # mean of a head; measured: medians +.26 to +.66; trials: +.3 to +.68
     flair_gain_sd: float = 0.10  # among the lesions of a head
     flair_gain_smallest: float = 0.14  # fainter ones no rater draws
     flair_texture: Range = (0.05, 0.25)  # sd within a lesion, relative to its gain
     texture_spacing_mm: float = 3.0
-    t1w_drop: Range = (0.06, 0.32)  # mean of a head; measured, and trials: -.1 to -.32
+    t1w_drop: Range = (0.0, 0.28)  # mean of a head; measured: medians 0 (2D spin echo) to -.22 (3D); trials -.1 to -.32
     t1w_drop_spread: Range = (0.3, 1.9)  # a lesion's drop relative to its head's: T1 holes of every depth
-    hole_share: Range = (0.0, 0.25)  # lesions that are holes; about a fifth to a third are in other studies
+    hole_share: Range = (0.0, 0.2)  # lesions that are holes; about a fifth to a third are in other studies
     hole_t1w_drop: Range = (0.30, 0.60)  # up to nearly the T1w signal of fluid
     cavity_share: float = 0.3  # holes whose core is dark in FLAIR, too
     cavity_flair_gain: Range = (-0.5, 0.1)
@@ -129,30 +133,30 @@ class Signals:
 
 
 T1W_SIGNALS = Signals(
-    cortex=(0.62, 0.80),
-    insula=(0.62, 0.80),
-    cerebellar_white=(0.94, 1.02),
-    cerebellar_cortex=(0.66, 0.84),
-    brainstem=(0.90, 1.0),
-    ventral_dc=(0.88, 0.98),
-    thalamus=(0.80, 0.92),
-    caudate=(0.70, 0.86),
-    putamen=(0.74, 0.90),
-    pallidum=(0.86, 1.0),
-    hippocampus=(0.64, 0.80),
-    amygdala=(0.64, 0.80),
-    accumbens=(0.68, 0.84),
-    lateral_ventricle=(0.15, 0.40),
-    third_ventricle=(0.18, 0.42),
-    fourth_ventricle=(0.18, 0.42),
-    sulcal_csf=(0.18, 0.45),
+    cortex=(0.64, 0.84),
+    insula=(0.66, 0.86),
+    cerebellar_white=(0.96, 1.03),
+    cerebellar_cortex=(0.74, 0.92),
+    brainstem=(0.92, 1.00),
+    ventral_dc=(0.89, 0.98),
+    thalamus=(0.86, 0.97),
+    caudate=(0.78, 0.92),
+    putamen=(0.86, 0.97),
+    pallidum=(0.90, 1.02),
+    hippocampus=(0.70, 0.88),
+    amygdala=(0.70, 0.88),
+    accumbens=(0.76, 0.92),
+    lateral_ventricle=(0.10, 0.50),
+    third_ventricle=(0.14, 0.55),
+    fourth_ventricle=(0.14, 0.55),
+    sulcal_csf=(0.14, 0.50),
     choroid_plexus=(0.40, 0.70),
     septum=(0.70, 0.95),
     vessel=(0.20, 0.60),
     optic=(0.75, 0.95),
     eye=(0.15, 0.35),
     muscle=(0.45, 0.70),
-    fat=(1.2, 2.2),
+    fat=(1.3, 3.2),
     skin=(0.5, 1.2),
     mucosa=(0.4, 0.8),
     cord=(0.85, 1.0),
@@ -162,30 +166,30 @@ T1W_SIGNALS = Signals(
 )
 
 FLAIR_SIGNALS = Signals(
-    cortex=(1.06, 1.32),
-    insula=(1.10, 1.40),
-    cerebellar_white=(0.90, 1.08),
-    cerebellar_cortex=(0.98, 1.22),
-    brainstem=(0.92, 1.12),
-    ventral_dc=(0.95, 1.15),
-    thalamus=(0.98, 1.14),
-    caudate=(1.04, 1.24),
-    putamen=(0.98, 1.18),
-    pallidum=(0.80, 1.04),
-    hippocampus=(1.14, 1.40),
-    amygdala=(1.14, 1.40),
-    accumbens=(1.05, 1.30),
-    lateral_ventricle=(0.10, 0.36),
-    third_ventricle=(0.15, 0.5),
-    fourth_ventricle=(0.15, 0.5),
-    sulcal_csf=(0.15, 0.45),
+    cortex=(1.00, 1.32),
+    insula=(1.06, 1.40),
+    cerebellar_white=(0.92, 1.06),
+    cerebellar_cortex=(0.98, 1.20),
+    brainstem=(0.94, 1.10),
+    ventral_dc=(0.94, 1.10),
+    thalamus=(0.94, 1.10),
+    caudate=(1.05, 1.24),
+    putamen=(1.00, 1.18),
+    pallidum=(0.76, 1.02),
+    hippocampus=(1.10, 1.36),
+    amygdala=(1.10, 1.36),
+    accumbens=(1.05, 1.28),
+    lateral_ventricle=(0.10, 0.40),
+    third_ventricle=(0.15, 0.60),
+    fourth_ventricle=(0.15, 0.60),
+    sulcal_csf=(0.15, 0.50),
     choroid_plexus=(0.7, 1.6),
     septum=(1.1, 1.6),
     vessel=(0.2, 1.4),
     optic=(0.9, 1.2),
     eye=(0.1, 0.4),
     muscle=(0.3, 0.7),
-    fat=(0.7, 2.2),
+    fat=(0.3, 2.4),
     skin=(0.4, 1.2),
     mucosa=(0.8, 1.8),
     cord=(0.9, 1.1),
@@ -201,14 +205,18 @@ class TextureConfig:
 
     contrast_share: float = 0.65  # of a tissue's place in its range, how much the scanner's contrast decides
     regional_spacing_mm: float = 30.0
-    regional_sd: Range = (0.005, 0.03)  # slow changes over the brain
+    t1w_regional_sd: Range = (0.005, 0.03)  # slow changes over the brain
+    flair_regional_sd: Range = (0.01, 0.06)
     fine_spacing_mm: float = 3.0
-    fine_sd: Range = (0.0, 0.03)  # fine structure, such as fibre bundles and iron
+    t1w_fine_sd: Range = (0.0, 0.04)  # fine structure, such as fibre bundles and iron
+    flair_fine_sd: Range = (0.01, 0.07)  # with noise: measured spread of white matter T1w .041-.064, FLAIR .064-.093
     folia_period_mm: Range = (3.0, 5.0)  # the cerebellum's folia, which label maps lack
     folia_gain: Range = (0.03, 0.14)  # measured spread of the cerebellar cortex: .12 in both sequences
     cortex_sd: Range = (0.0, 0.08)  # FLAIR of the cortex from place to place
     csf_sd: Range = (0.0, 0.10)  # FLAIR of the sulci: fluid is not suppressed alike everywhere
     csf_spacing_mm: float = 20.0
+    outside_sd: Range = (0.05, 0.25)  # skull, scalp and face, relative to their own signal; by eye
+    outside_spacing_mm: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -221,6 +229,8 @@ class MimicConfig:
     cap_mm: Range = (0.5, 3.5)  # the lining is thicker at the frontal and occipital horns
     septum_share: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
+    enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: seen in the longitudinal scans
+    enhanced_gain: Range = (0.4, 1.2)  # of T1w in choroid plexus, sinuses and vessels
     insula_gain: Range = (0.0, 0.15)  # above the cortex's own range
     flow_share: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
     flow_gain: Range = (0.2, 1.0)
@@ -257,12 +267,18 @@ class AcquisitionConfig:
     slice_fill: Range = (0.75, 1.0)  # thickness as a share of the distance: gaps of up to a quarter
     psf_voxels: Range = (0.35, 0.75)  # sd of the point spread beside the voxel's own extent; trials: .45-.95 with it
     sharpening: Range = (0.0, 0.35)  # overshoot of edges by filters and truncated k-space
-    noise_sd: Range = (0.005, 0.06)  # Rician, relative to white matter; measured: see the table
+    # Rician, relative to white matter; interpolation to 1 mm halves it or so: measured there T1w .007-.020, FLAIR
+    # .022-.049, trials .005-.035.
+    t1w_noise_sd: Range = (0.005, 0.05)
+    flair_noise_sd: Range = (0.012, 0.10)
     noise_unevenness: Range = (0.0, 0.3)  # sd of the noise's own field (parallel imaging)
     white_level: Range = (150.0, 1500.0)  # of white matter in a scan's file; scanners have no unit
     bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; longitudinal: up to .2
     residual_bias_sd: Range = (0.0, 0.03)  # what N4 leaves
     bias_spacing_mm: Range = (60.0, 140.0)
+    # Of a training head's brain mask beyond the true one: deepbet's on synthetic heads are 1-2 mm larger, those of
+    # stripped public scans not at all.
+    brain_margin_mm: Range = (0.0, 2.0)
     ghost_share: float = 0.35
     ghost_gain: Range = (0.01, 0.06)  # of the shifted copy; seen in labelled-thick: up to .05 of the scalp
     ghost_shift: Range = (0.12, 0.5)  # of the field of view

@@ -135,7 +135,7 @@ def make_training_head(
     share = flair.back(flair.blur(_in_box(anatomy, lesions.share, voxels)))
     return TrainingHead(
         channels=np.stack(channels),
-        brain=_brain(anatomy, voxels),
+        brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),
         lesion=share >= 0.5,
         lesion_share=share,
         tissue=_sample(anatomy.tissue, voxels, order=0),
@@ -218,10 +218,10 @@ def _in_box(anatomy: Anatomy, volume: FloatArray, voxels: FloatArray) -> FloatAr
     return np.asarray(ndimage.map_coordinates(volume, inside, np.float32, order=1), np.float32)
 
 
-def _brain(anatomy: Anatomy, voxels: FloatArray) -> NDArray[np.bool_]:
+def _brain(anatomy: Anatomy, voxels: FloatArray, margin_mm: float = 0.0) -> NDArray[np.bool_]:
     inside = voxels - anatomy.corner.astype(np.float32)[:, None, None, None]
     depth = anatomy.brain_depth_mm.astype(np.float32)
-    return np.asarray(ndimage.map_coordinates(depth, inside, np.float32, order=1, cval=_OUTSIDE_MM) > 0)
+    return np.asarray(ndimage.map_coordinates(depth, inside, np.float32, order=1, cval=_OUTSIDE_MM) > -margin_mm)
 
 
 def _about(anatomy: Anatomy, lesions: PaintedLesions) -> dict[str, Any]:

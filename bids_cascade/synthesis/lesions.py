@@ -28,8 +28,6 @@ _PAD = 4
 _N_PROBES = 300
 """Voxels of a shape by which a place is judged."""
 
-_TOUCHING_MM = 1.5
-
 _LEFT = [-1.0, 1.0, 1.0]
 _PAIRS_MM = {
     "thalamus": (10.3, -15.0, 10.8),
@@ -226,9 +224,8 @@ class _Canvas:
         linear = self.to_voxels[:3, :3] @ mirror @ turn @ self._stretch() @ axes
         offsets = self.rng.uniform(-1, 1, (self.places.n_tries, 3)) * self.places.search_mm
         offsets[0] = 0
-        # From near to far, so that a place nearby wins over one as good farther away.
-        offsets = offsets[np.argsort(np.linalg.norm(offsets, axis=1))]
-        self._draw_best(lesion, linear, centre + offsets, self.places.contact_bonus)
+        cost = self.places.shift_cost_mm * np.linalg.norm(offsets, axis=1)
+        self._draw_best(lesion, linear, centre + offsets, cost)
 
     def move(self, lesion: Shape, axes: NDArray[np.float64]) -> None:
         """Draw a lesion, turned at will, in a zone that is drawn first; nothing if it is too large or small to move."""
@@ -239,7 +236,7 @@ class _Canvas:
         turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
         chosen = self.rng.choice(self.zones[zone], self.places.n_tries)
         centres = np.stack(np.unravel_index(chosen, self.tissue.shape), axis=1).astype(float)
-        self._draw_best(lesion, turn @ self._stretch() @ axes, centres, self.places.contact_bonus * (zone == 0))
+        self._draw_best(lesion, turn @ self._stretch() @ axes, centres, np.zeros(len(centres)))
 
     def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
         """Return what has been drawn, with the names of those whose lesions it is."""
@@ -249,24 +246,45 @@ class _Canvas:
         return np.diag(self.rng.uniform(*self.places.scale, 3))
 
     def _draw_best(
-        self, lesion: Shape, linear: NDArray[np.float64], centres: NDArray[np.float64], contact_bonus: float
+        self, lesion: Shape, linear: NDArray[np.float64], centres: NDArray[np.float64], cost: NDArray[np.float64]
     ) -> None:
-        """Draw a lesion where it fits best, if enough of it lies in tissue that may hold it.
-
-        A lesion that starts near a ventricle prefers places where it touches it.
-        """
+        """Draw a lesion where it fits best for the cost, if enough of it lies in tissue that may hold it."""
         allowed = self._allowed()
         within = np.argwhere(lesion.depth > 0)
         probes = within[:: max(1, len(within) // _N_PROBES)] - (np.array(lesion.depth.shape) - 1) / 2
-        points = np.rint((probes @ linear.T)[None] + centres[:, None]).astype(int)  # (tries, probes, 3)
-        inside = np.asarray(((points >= 0) & (points < self.tissue.shape)).all(axis=2))
-        at = tuple(np.moveaxis(np.where(inside[..., None], points, 0), 2, 0))
-        fits = (allowed[self.tissue[at]] & inside).mean(axis=1)
-        distance_mm = np.where(inside, self.from_ventricle_mm[at], np.inf).min(axis=1)
-        near = distance_mm[0] < self.places.contact_reach_mm
-        best = int((fits + contact_bonus * near * (distance_mm < _TOUCHING_MM)).argmax())
+        if self.rng.random() < self.places.contact_share:
+            centres = centres - self._gaps(*self._look(probes @ linear.T, centres))
+        at, inside = self._look(probes @ linear.T, centres)
+        around = self.tissue[tuple(at)]
+        fits = (allowed[around] & inside).mean(axis=1)
+        # What lies in a ventricle is cut off and does little harm: the rest then hugs it as such lesions do.
+        cut_off = (around == Tissue.LATERAL_VENTRICLE).mean(axis=1)
+        best = int((fits + self.places.ventricle_tolerance * cut_off - cost).argmax())
         if fits[best] >= self.places.smallest_fit:
             self._draw(lesion, linear, centres[best], allowed)
+
+    def _look(
+        self, steps: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the voxels, (3, tries, probes), of probes around each centre, and which are in the box."""
+        points = np.rint(steps[None] + centres[:, None]).astype(np.int64)
+        inside = np.asarray(((points >= 0) & (points < self.tissue.shape)).all(axis=2))
+        return np.moveaxis(np.where(inside[..., None], points, 0), 2, 0), inside
+
+    def _gaps(self, at: NDArray[np.int64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the vectors, (tries, 3), from a lateral ventricle's wall to the lesions that nearly touch it."""
+        distance = np.where(inside, self.from_ventricle_mm[tuple(at)], np.inf).astype(np.float64)
+        nearest = distance.argmin(axis=1)
+        rows = np.arange(len(nearest))
+        gap_mm = distance[rows, nearest] - 1
+        place = np.clip(at[:, rows, nearest], 1, np.array(self.tissue.shape)[:, None] - 2)
+        slope = np.zeros((len(rows), 3))
+        for axis, step in enumerate(np.eye(3, dtype=int)):
+            after, before = (self.from_ventricle_mm[tuple(place + sign * step[:, None])] for sign in (1, -1))
+            slope[:, axis] = after.astype(np.float64) - before
+        slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-6)
+        nearly = (gap_mm > 0) & (gap_mm <= self.places.contact_reach_mm)
+        return np.asarray(np.where(nearly, gap_mm, 0)[:, None] * slope)
 
     def _allowed(self) -> NDArray[np.bool_]:
         """Return for each tissue whether this lesion may be in it."""

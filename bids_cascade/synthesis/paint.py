@@ -41,7 +41,7 @@ def paint_head(
     t1w = _draw_table(config.t1w, config.texture, rng)[anatomy.tissue]
     flair = _draw_table(config.flair, config.texture, rng)[anatomy.tissue]
     for volume in (t1w, flair):
-        _texture_outside(anatomy, volume, rng)
+        _texture_outside(anatomy, volume, config.texture, rng)
     t1w_brain, flair_brain = t1w[anatomy.box], flair[anatomy.box]
     _texture(anatomy, t1w_brain, flair_brain, config.texture, rng)
     _mimics(anatomy, t1w_brain, flair_brain, config.mimics, rng)
@@ -60,13 +60,11 @@ def _draw_table(signals: Signals, texture: TextureConfig, rng: np.random.Generat
     return table
 
 
-def _texture_outside(anatomy: Anatomy, volume: FloatArray, rng: np.random.Generator) -> None:
-    """Let what is outside the brain be uneven, in place, by one coarse field."""
-    step = 4
-    coarse = smooth_noise(rng, [-(-n // step) for n in volume.shape], 2)
-    fine = coarse.repeat(step, 0).repeat(step, 1).repeat(step, 2)[tuple(slice(n) for n in volume.shape)]
+def _texture_outside(anatomy: Anatomy, volume: FloatArray, config: TextureConfig, rng: np.random.Generator) -> None:
+    """Let what is outside the brain be uneven, in place."""
     outside = anatomy.tissue >= Tissue.EYE
-    volume[outside] *= np.maximum(0.2, 1 + 0.25 * fine[outside])
+    uneven = smooth_noise(rng, volume.shape, config.outside_spacing_mm)
+    volume[outside] *= np.maximum(0.2, 1 + rng.uniform(*config.outside_sd) * uneven[outside])
 
 
 def _texture(
@@ -75,10 +73,13 @@ def _texture(
     """Let tissue be uneven, in place."""
     tissue, shape = anatomy.brain_tissue, t1w.shape
     brain = is_any(tissue, PARENCHYMA)
-    for volume in (t1w, flair):
-        regional = rng.uniform(*config.regional_sd) * smooth_noise(rng, shape, config.regional_spacing_mm)
-        regional += rng.uniform(*config.fine_sd) * smooth_noise(rng, shape, config.fine_spacing_mm)
-        volume += regional * brain
+    for volume, regional_sd, fine_sd in (
+        (t1w, config.t1w_regional_sd, config.t1w_fine_sd),
+        (flair, config.flair_regional_sd, config.flair_fine_sd),
+    ):
+        uneven = rng.uniform(*regional_sd) * smooth_noise(rng, shape, config.regional_spacing_mm)
+        uneven += rng.uniform(*fine_sd) * smooth_noise(rng, shape, config.fine_spacing_mm)
+        volume += uneven * brain
     _folia(anatomy, t1w, flair, config, rng)
     uneven = smooth_noise(rng, shape, config.csf_spacing_mm)
     flair += rng.uniform(*config.cortex_sd) * uneven * is_any(tissue, CORTICAL)
@@ -116,6 +117,9 @@ def _mimics(
     flair[tissue == Tissue.INSULA] += rng.uniform(*config.insula_gain)
     uneven = smooth_noise(rng, tissue.shape, 4)
     flair += config.choroid_spread * uneven * (tissue == Tissue.CHOROID_PLEXUS)
+    if rng.random() < config.enhanced_share:
+        enhanced = is_any(tissue, (Tissue.CHOROID_PLEXUS, Tissue.SINUS, Tissue.VESSEL))
+        t1w += rng.uniform(*config.enhanced_gain) * enhanced
     if rng.random() < config.flow_share:
         flair += _flow(anatomy, config, rng)
     if rng.random() < config.vessel_share:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from bids_cascade.synthesis.config import AcquisitionConfig
+from bids_cascade.synthesis.config import AcquisitionConfig, Range
 from bids_cascade.synthesis.fields import FloatArray, along_axes, linear_weights, smooth_noise
 
 Triple = tuple[float, float, float]
@@ -57,11 +57,14 @@ def draw_protocols(config: AcquisitionConfig, corrected: bool, rng: np.random.Ge
     rng : numpy.random.Generator
     """
     kind = int(rng.choice(3, p=config.protocol_shares))
-    t1w = _draw_protocol(config, kind == 2, corrected, rng)
-    return t1w, _draw_protocol(config, kind > 0, corrected, rng)
+    bias_sd = config.residual_bias_sd if corrected else config.bias_sd
+    t1w = _draw_protocol(config, kind == 2, config.t1w_noise_sd, bias_sd, rng)
+    return t1w, _draw_protocol(config, kind > 0, config.flair_noise_sd, bias_sd, rng)
 
 
-def _draw_protocol(config: AcquisitionConfig, sliced: bool, corrected: bool, rng: np.random.Generator) -> Protocol:
+def _draw_protocol(
+    config: AcquisitionConfig, sliced: bool, noise_sd: Range, bias_sd: Range, rng: np.random.Generator
+) -> Protocol:
     if sliced:
         in_plane = rng.uniform(*config.voxel_2d_mm)
         voxel_mm = np.array([in_plane, in_plane, rng.uniform(*config.slice_mm)])
@@ -85,9 +88,9 @@ def _draw_protocol(config: AcquisitionConfig, sliced: bool, corrected: bool, rng
         extent_mm=_triple(extent_mm),
         psf_mm=_triple(psf_mm),
         sharpening=float(rng.uniform(*config.sharpening)),
-        noise_sd=float(rng.uniform(*config.noise_sd)),
+        noise_sd=float(rng.uniform(*noise_sd)),
         noise_unevenness=float(rng.uniform(*config.noise_unevenness)),
-        bias_sd=float(rng.uniform(*(config.residual_bias_sd if corrected else config.bias_sd))),
+        bias_sd=float(rng.uniform(*bias_sd)),
         bias_spacing_mm=float(rng.uniform(*config.bias_spacing_mm)),
         ghosts=ghosts,
     )
