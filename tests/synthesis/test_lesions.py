@@ -92,7 +92,7 @@ def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
     as_is, mirrored = (one @ affine[:3, :3].T + affine[:3, 3] for one in (centres, centres * [-1, 1, 1]))
     for number in range(1, n_lesions + 1):
         found = np.argwhere(labels == number).mean(axis=0) + anatomy.corner
-        assert min(np.linalg.norm(places - found, axis=1).min() for places in (as_is, mirrored)) < 1
+        assert min(np.linalg.norm(places - found, axis=1).min() for places in (as_is, mirrored)) < 1.5
 
 
 def test_no_lesions_if_asked_for(anatomy, patients) -> None:
