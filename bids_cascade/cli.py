@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find multiple-sclerosis lesions in brain MRI with a cascade of two 3D CNNs (a BIDS App).",
         epilog="Not a medical device. Exit codes follow the BIDS Apps execution specification.",
     )
-    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset")
+    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset; for synthesize, of label maps")
     parser.add_argument("output_dir", type=Path, help="root folder of the derivatives; made if needed")
     parser.add_argument("analysis_level", metavar="{" + ",".join(LEVELS) + "}", help="what to do")
     parser.add_argument("--version", action="version", version=f"bids_cascade {__version__}")

@@ -132,7 +132,7 @@ def _make_all(tasks: Sequence[_Task], n_procs: int) -> Iterator[tuple[VisitResul
             yield from pool.map(_make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
         except BrokenProcessPool as error:
             raise BidsCascadeError(
-                "a process that made heads was killed, perhaps for want of memory (some 1.5 GB each); "
+                "a process that made heads was killed, perhaps for want of memory (some 1 GB each); "
                 "run the same command again with fewer --nprocs"
             ) from error
 

@@ -1,7 +1,7 @@
 """What a synthetic head is drawn from: every range, and where it comes from.
 
 A range is (low, high), drawn from uniformly unless said otherwise. Signals are relative to normal white matter, which
-is 1 in both sequences. "Measured" refers to the table in ``docs/synthesis.md``: 16 scans of 16 visits (3 T 1 mm, 3 T
+is 1 in both sequences. "Measured" refers to the table in ``docs/synthesis.md``: 16 real visits (3 T 1 mm, 3 T
 3-4 mm, 1.5 T 6-8 mm), labelled by registration; ranges are the scans' medians, widened by about half their spread.
 """
 
@@ -95,7 +95,9 @@ class LesionSignalConfig:
 class Signals:
     """Ranges of a sequence's signal, relative to white matter, one for each kind of tissue.
 
-    A head's tissues aren't drawn independently: a scanner's contrast moves them together.
+    A head's tissues aren't drawn independently: a scanner's contrast moves them together. Brain tissue is as measured;
+    what the registration can't tell apart (small ventricles, septum, plexus, vessels) and all outside the brain is by
+    eye from the same scans.
     """
 
     cortex: Range

@@ -11,6 +11,7 @@ import pytest
 
 from bids_cascade.cli import main
 from bids_cascade.dataset.layout import validate_dataset
+
 from ..synthesis.conftest import make_labels, make_mask
 
 

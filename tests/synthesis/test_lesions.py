@@ -82,7 +82,14 @@ def test_white_matter_only_if_asked_for(anatomy, patients) -> None:
 
 def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
     config = replace(
-        ALL_KEPT, shift_mm=0, search_mm=0.5, rotation_deg=(0.0, 0.0), scale=(1.0, 1.0), ripple_mm=(0.0, 0.0)
+        ALL_KEPT,
+        shift_mm=0,
+        search_mm=0.5,
+        contact_share=0,
+        smallest_fit=0.9,
+        rotation_deg=(0.0, 0.0),
+        scale=(1.0, 1.0),
+        ripple_mm=(0.0, 0.0),
     )
     painted = paint(anatomy, [patients[0]], config)
     labels, n_lesions = label_lesions(painted.share >= 0.5)
@@ -92,7 +99,7 @@ def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
     as_is, mirrored = (one @ affine[:3, :3].T + affine[:3, 3] for one in (centres, centres * [-1, 1, 1]))
     for number in range(1, n_lesions + 1):
         found = np.argwhere(labels == number).mean(axis=0) + anatomy.corner
-        assert min(np.linalg.norm(places - found, axis=1).min() for places in (as_is, mirrored)) < 1.5
+        assert min(np.linalg.norm(places - found, axis=1).min() for places in (as_is, mirrored)) < 1
 
 
 def test_no_lesions_if_asked_for(anatomy, patients) -> None:
@@ -148,3 +155,16 @@ def test_moved_lesions_reach_every_zone(anatomy, patients) -> None:
         assert is_any(anatomy.brain_tissue, kinds)[mask].mean() > 0.5
         if zone == 0:
             assert anatomy.from_ventricle_mm[mask].min() <= 1.5
+
+
+def test_a_lesion_near_a_ventricle_touches_it(anatomy, patients) -> None:
+    """The gap between lesion and ventricle is closed, if it is smaller than `contact_reach_mm`."""
+    for reach_mm, touches in ((0.0, False), (12.0, True)):
+        config = replace(
+            ALL_KEPT, shift_mm=0, search_mm=0, rotation_deg=(0.0, 0.0), ripple_mm=(0.0, 0.0), contact_reach_mm=reach_mm
+        )
+        painted = paint(anatomy, [patients[0]], config, seed=2)
+        labels, n_lesions = label_lesions(painted.share >= 0.5)
+        gaps = [anatomy.from_ventricle_mm[labels == number].min() for number in range(1, n_lesions + 1)]
+        near = [gap for gap in gaps if gap <= 2]
+        assert (len(near) >= 3) == touches
