@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bids_cascade import __version__
 from bids_cascade.config import SynthesizeConfig
@@ -127,7 +128,9 @@ def _make_all(tasks: Sequence[_Task], n_procs: int) -> Iterator[tuple[VisitResul
     if min(n_procs, len(tasks)) == 1:
         yield from map(_make, tasks)
         return
-    with ProcessPoolExecutor(n_procs, multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once for all processes
+    with ProcessPoolExecutor(n_procs, context) as pool:
         try:
             yield from pool.map(_make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
         except BrokenProcessPool as error:
@@ -141,7 +144,9 @@ def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
     """Make and write one head, unless it is there already."""
     name = f"sub-{task.participant}"
     try:
-        row = _read_row(task) or _write(task)
+        # One thread of matrix products, so that sums come in one order on every machine.
+        with threadpool_limits(limits=1, user_api="blas"):
+            row = _read_row(task) or _write(task)
     except BidsCascadeError as error:
         return VisitResult(name, error.exit_code, f"FAILED: {error}"), None
     return VisitResult(name, n_lesions=row["n_lesions"], volume_ml=row["lesion_volume_ml"]), row

@@ -28,7 +28,7 @@ class WarpConfig:
     shear: Range = (-0.04, 0.04)  # SynthSeg draws up to 0.012; a little more, as there are only 20 maps
     elastic_spacing_mm: Range = (28.0, 50.0)  # the size of a lobe down to that of a gyrus
     elastic_sd_mm: Range = (0.4, 1.8)  # seen: above 2 mm gyri look kinked
-    motion_mm: Range = (-3.0, 3.0)  # between the scans of a visit, along each axis; longitudinal scans: up to 3 mm
+    motion_mm: Range = (-3.0, 3.0)  # between the scans of a visit, along each axis; a guess
     motion_deg: Range = (-3.0, 3.0)  # the same about each axis
     misregistration_mm: Range = (-0.4, 0.4)  # what rigid registration leaves along each axis; half a voxel at most
 
@@ -49,15 +49,18 @@ class LesionConfig:
     other_share: Range = (0.0, 0.4)  # share of each other patient's lesions
     n_moved: tuple[int, int] = (0, 25)  # lesions of any patient put into a new place
     moved_volume_mm3: Range = (4.0, 1500.0)  # larger ones are shaped by the ventricles they surround
-    zone_shares: tuple[float, float, float, float] = (0.40, 0.25, 0.23, 0.12)  # Filippi 2019, by eye
+    zone_shares: tuple[float, float, float, float] = (
+        0.40,
+        0.25,
+        0.23,
+        0.12,
+    )  # by eye; see the table of loads and places
     infratentorial_volume_mm3: Range = (4.0, 400.0)  # what pons and peduncles have room for
     shift_mm: float = 2.0  # sd of a lesion's shift from its own place: patients differ by that after alignment
     search_mm: float = 3.0  # how far along each axis the best-fitting place is looked for: the maps differ by that
     shift_cost_mm: float = 0.03  # of fit, for each mm away from its own place
     n_tries: int = 16  # places looked at for each lesion
-    contact_share: float = (
-        1.0  # lesions near a ventricle that are moved to touch it: a third of all then do, as measured
-    )
+    contact_share: float = 1.0  # lesions near a ventricle moved to touch it: a third of all then do, as measured
     contact_reach_mm: float = 8.0  # from the ventricle, within which a lesion counts as near
     ventricle_tolerance: float = 0.8  # of fit, for what would lie in a ventricle: no reason to move away from it
     smallest_fit: float = 0.4  # a lesion less of which lies in tissue that may hold it is left out
@@ -65,8 +68,8 @@ class LesionConfig:
     scale: Range = (0.8, 1.25)  # of each lesion along each axis
     ripple_mm: Range = (0.0, 1.0)  # sd of the shape noise, at most half a small lesion's radius
     ripple_spacing_mm: float = 5.0
-    grow_mm: Range = (-0.3, 0.4)  # raters differ by half a voxel
-    edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; measured on the 1 mm scan: 10-90 % within 2-3 mm
+    grow_mm: Range = (-0.3, 0.4)  # raters may differ by half a voxel
+    edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; by eye on the 1 mm scan
     cortex_share: float = 0.25  # lesions that may reach into the cortex (leukocortical)
     deep_grey_share: float = 0.3  # lesions that may lie in thalamus or basal ganglia
 
@@ -82,7 +85,7 @@ class LesionSignalConfig:
     texture_spacing_mm: float = 3.0
     t1w_drop: Range = (0.0, 0.28)  # mean of a head; measured: medians 0 (2D spin echo) to -.22 (3D); trials -.1 to -.32
     t1w_drop_spread: Range = (0.3, 1.9)  # a lesion's drop relative to its head's: T1 holes of every depth
-    hole_share: Range = (0.0, 0.2)  # lesions that are holes; about a fifth to a third are in other studies
+    hole_share: Range = (0.0, 0.2)  # lesions that are holes; by eye
     hole_t1w_drop: Range = (0.30, 0.60)  # up to nearly the T1w signal of fluid
     cavity_share: float = 0.3  # holes whose core is dark in FLAIR, too
     cavity_flair_gain: Range = (-0.5, 0.1)
@@ -225,13 +228,13 @@ class TextureConfig:
 class MimicConfig:
     """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
 
-    lining_share: float = 0.9  # ventricular lining: seen on nearly all the real scans
+    lining_share: float = 0.9  # ventricular lining; by eye
     lining_gain: Range = (0.05, 0.40)  # fainter than, up to as bright as a lesion, but thin
     lining_mm: Range = (0.4, 1.6)
     cap_mm: Range = (0.5, 3.5)  # the lining is thicker at the frontal and occipital horns
     septum_share: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
-    enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: seen in the longitudinal scans
+    enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: one of the 3 T patients' looks like it
     enhanced_gain: Range = (0.4, 1.2)  # of T1w in choroid plexus, sinuses and vessels
     insula_gain: Range = (0.0, 0.15)  # above the cortex's own range
     flow_share: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
@@ -275,14 +278,14 @@ class AcquisitionConfig:
     flair_noise_sd: Range = (0.012, 0.10)
     noise_unevenness: Range = (0.0, 0.3)  # sd of the noise's own field (parallel imaging)
     white_level: Range = (150.0, 1500.0)  # of white matter in a scan's file; scanners have no unit
-    bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; longitudinal: up to .2
+    bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; a guess, wider than the phantom's
     residual_bias_sd: Range = (0.0, 0.03)  # what N4 leaves
     bias_spacing_mm: Range = (60.0, 140.0)
     # Of a training head's brain mask beyond the true one: deepbet's on synthetic heads are 1-2 mm larger, those of
     # stripped public scans not at all.
     brain_margin_mm: Range = (0.0, 2.0)
     ghost_share: float = 0.35
-    ghost_gain: Range = (0.01, 0.06)  # of the shifted copy; seen in labelled-thick: up to .05 of the scalp
+    ghost_gain: Range = (0.01, 0.06)  # of the shifted copy; by eye on 1.5 T scans, whose scalp it shows
     ghost_shift: Range = (0.12, 0.5)  # of the field of view
     n_ghosts: int = 2
 
