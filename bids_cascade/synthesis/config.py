@@ -229,9 +229,9 @@ class MimicConfig:
     """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
 
     lining_share: float = 0.9  # ventricular lining; by eye
-    lining_gain: Range = (0.05, 0.40)  # fainter than, up to as bright as a lesion, but thin
+    lining_gain: Range = (0.05, 0.60)  # thin, but up to as bright as a lesion: so it is, unlabelled, in 1.5 T scans
     lining_mm: Range = (0.4, 1.6)
-    cap_mm: Range = (0.5, 3.5)  # the lining is thicker at the frontal and occipital horns
+    cap_mm: Range = (0.5, 4.5)  # the lining is thicker at the frontal and occipital horns
     septum_share: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
     enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: one of the 3 T patients' looks like it
