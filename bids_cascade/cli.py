@@ -15,6 +15,7 @@ from bids_cascade import __version__
 from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
+    SYNTHETIC_PROTOCOLS,
     CascadeConfig,
     CrossValidationConfig,
     EvaluateConfig,
@@ -22,6 +23,7 @@ from bids_cascade.config import (
     ParticipantConfig,
     RunConfig,
     Selection,
+    SynthesizeConfig,
     TrainConfig,
     TrainingConfig,
 )
@@ -30,7 +32,7 @@ from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
 from bids_cascade.workflow.workers import prepare_workers
 
-LEVELS = ("participant", "group", "train", "evaluate")
+LEVELS = ("participant", "group", "train", "evaluate", "synthesize")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find multiple-sclerosis lesions in brain MRI with a cascade of two 3D CNNs (a BIDS App).",
         epilog="Not a medical device. Exit codes follow the BIDS Apps execution specification.",
     )
-    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset")
+    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset; for synthesize, of label maps")
     parser.add_argument("output_dir", type=Path, help="root folder of the derivatives; made if needed")
     parser.add_argument("analysis_level", metavar="{" + ",".join(LEVELS) + "}", help="what to do")
     parser.add_argument("--version", action="version", version=f"bids_cascade {__version__}")
@@ -91,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_segmentation(parser.add_argument_group("what to compute"))
     _add_evaluation(parser.add_argument_group("train and evaluate levels"))
     _add_training(parser.add_argument_group("train level"))
+    _add_synthesis(parser.add_argument_group("synthesize level"))
     _add_running(parser.add_argument_group("how to run; changes no result"))
     return parser
 
@@ -183,6 +186,32 @@ def _add_training(group: Any) -> None:
     )
 
 
+def _add_synthesis(group: Any) -> None:
+    default = SynthesizeConfig(())
+    group.add_argument(
+        "--lesion-masks",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="lesion masks in MNI space, or folders of them; bids_dir then is a folder of label maps",
+    )
+    group.add_argument("--n-heads", type=_count, default=default.n_heads, metavar="N", help="(default: %(default)s)")
+    group.add_argument(
+        "--protocol",
+        choices=SYNTHETIC_PROTOCOLS,
+        default=default.protocol,
+        help="scans of all kinds, 3D ones, or thick slices (default: %(default)s)",
+    )
+    group.add_argument(
+        "--lesion-free-share",
+        type=_share,
+        default=default.lesion_free_share,
+        metavar="SHARE",
+        help="of the heads, from 0 to 1 (default: %(default)s)",
+    )
+
+
 def _add_running(group: Any) -> None:
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate results, to resume from")
     group.add_argument("--clean-workdir", action="store_true", help="delete the work folder when all went well")
@@ -200,6 +229,8 @@ def _add_running(group: Any) -> None:
 
 def _run_level(options: argparse.Namespace) -> int:
     """Make the configuration and hand over; what is heavy is imported only here."""
+    if options.analysis_level == "synthesize":
+        return _run_synthesize(options)
     inputs = _make_inputs(options)
     if options.list_participants:
         return _print_participants(options, inputs)
@@ -213,13 +244,13 @@ def _run_level(options: argparse.Namespace) -> int:
         raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     run = _make_run(options, inputs)
     with contained(run.work_dir):
-        prepare_workers()
-        if options.analysis_level == "train":
-            return _run_train(options, inputs, run)
         if options.analysis_level == "evaluate":
             from bids_cascade.levels.evaluate import run_evaluate
 
             return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
+        prepare_workers()
+        if options.analysis_level == "train":
+            return _run_train(options, inputs, run)
         from bids_cascade.levels.participant import run_participant
 
         return run_participant(inputs, _make_participant(options), run)
@@ -259,6 +290,23 @@ def _make_participant(options: argparse.Namespace) -> ParticipantConfig:
         seed=options.random_seed,
         half_precision=options.half_precision,
     )
+
+
+def _run_synthesize(options: argparse.Namespace) -> int:
+    """Run the one level whose input is no dataset and that needs no work folder."""
+    if not options.lesion_masks:
+        raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
+    config = SynthesizeConfig(
+        lesion_masks=tuple(path.absolute() for path in options.lesion_masks),
+        n_heads=options.n_heads,
+        protocol=options.protocol,
+        lesion_free_share=options.lesion_free_share,
+        seed=options.random_seed,
+    )
+    from bids_cascade.levels.synthesize import run_synthesize
+
+    n_procs = options.nprocs or allowed_processors()
+    return run_synthesize(options.bids_dir.absolute(), options.output_dir.absolute(), config, n_procs)
 
 
 def _make_inputs(options: argparse.Namespace) -> Inputs:
@@ -327,6 +375,10 @@ def _make_run(options: argparse.Namespace, inputs: Inputs) -> RunConfig:
 
 def _fraction(text: str) -> float:
     return _number(text, lambda value: 0 < value <= 1, "a probability above 0 and at most 1")
+
+
+def _share(text: str) -> float:
+    return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1")
 
 
 def _not_negative(text: str) -> float:

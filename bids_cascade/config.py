@@ -294,3 +294,29 @@ class EvaluateConfig:
     labels: str
     predictions: str | None = None
     seed: int = 0
+
+
+SYNTHETIC_PROTOCOLS = ("mixed", "3d", "2d")
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """What the synthesize level makes; the ranges it draws from are :class:`synthesis.config.SynthesisConfig`.
+
+    Attributes
+    ----------
+    lesion_masks : tuple of Path
+        Lesion masks in MNI space, or folders of them.
+    n_heads : int
+    protocol : str
+        One of :data:`SYNTHETIC_PROTOCOLS`: all kinds of scans, 3D ones, or thick slices.
+    lesion_free_share : float
+        Heads without any lesion, 0 to 1.
+    seed : int
+    """
+
+    lesion_masks: tuple[Path, ...]
+    n_heads: int = 20
+    protocol: str = "mixed"
+    lesion_free_share: float = 0.1
+    seed: int = 0

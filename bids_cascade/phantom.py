@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.synthesis.fields import smooth_noise
+
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
@@ -128,7 +130,7 @@ def _make_head(rng: np.random.Generator) -> _Head:
     brain = ndimage.gaussian_filter((t1 > 0.1).astype(np.float32), 0.5)
     coarse_surface = _surface_distance(brain)
     surface = _refine(coarse_surface)
-    thickness = 1 + 0.15 * _smooth_noise(rng, brain.shape, spacing=50)
+    thickness = 1 + 0.15 * smooth_noise(rng, brain.shape, spacing=50)
     fluid, bone = _BONE_MM[0] * thickness, _BONE_MM[1] * thickness
     outside_bone = surface > bone
     depth = _refine(_skin_depth(coarse_surface))
@@ -160,7 +162,7 @@ def _warped_template(rng: np.random.Generator) -> list[FloatArray]:
     volumes = _template()
     shape = tuple(_HEAD_SIZE_MM)
     box = _brain_box(volumes[0], shape)
-    sources = [(w + _WARP_MM * _smooth_noise(rng, w.shape, spacing=40))[box] / _BRAIN_SCALE for w in _grid_mm(shape, 1)]
+    sources = [(w + _WARP_MM * smooth_noise(rng, w.shape, spacing=40))[box] / _BRAIN_SCALE for w in _grid_mm(shape, 1)]
     warped = []
     for volume in volumes:
         voxels = np.stack([mm - np.float32(origin) for mm, origin in zip(sources, volume.affine[:3, 3], strict=True)])
@@ -185,17 +187,6 @@ def _grid_mm(shape: tuple[int, ...], step_mm: int) -> list[FloatArray]:
     """Return the x, y and z of each voxel of a grid over the head in mm, each of shape `shape`."""
     lines = [(low + step_mm * np.arange(n)).astype(np.float32) for low, n in zip(_HEAD_LOW_MM, shape, strict=True)]
     return list(np.meshgrid(*lines, indexing="ij"))
-
-
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], spacing: float) -> FloatArray:
-    """Return noise of mean about 0 and standard deviation 1 that changes over `spacing` voxels, shape `shape`."""
-    noise = rng.standard_normal([max(4, int(np.ceil(n / spacing)) + 2) for n in shape]).astype(np.float32)
-    for n in shape:
-        # Cubic interpolation along one axis at a time is a matrix product, far faster than zooming the volume.
-        knots = np.eye(noise.shape[0], dtype=np.float32)
-        weights = ndimage.zoom(knots, (n / len(knots), 1), order=3, mode="nearest")
-        noise = np.tensordot(noise, weights, axes=(0, 1))
-    return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
 def _refine(coarse: FloatArray) -> FloatArray:
@@ -247,7 +238,7 @@ def _make_lesions(rng: np.random.Generator, head: _Head, volumes_mm3: tuple[floa
     deep = _distance_mm(head.brain > 0.5) > 22
     from_ventricle_mm = _distance_mm(~(deep & (head.csf > 0.6) & cerebrum))
     allowed = (head.white > 0.9) & cerebrum & (from_ventricle_mm > 2)
-    ripple = 0.15 * _smooth_noise(rng, head.white.shape, spacing=6)
+    ripple = 0.15 * smooth_noise(rng, head.white.shape, spacing=6)
     lesions = np.zeros_like(head.white)
     for i, volume_mm3 in enumerate(sorted(volumes_mm3, reverse=True)):
         reach_mm = 2 * np.cbrt(volume_mm3)
@@ -362,7 +353,7 @@ def _scan_mask(
 
 def _degrade(rng: np.random.Generator, clean: FloatArray, noise: float, bias: float) -> FloatArray:
     """Return a scan with a smooth bias field and Rician noise."""
-    field = np.exp(bias * _smooth_noise(rng, clean.shape, spacing=max(clean.shape) / 2))
+    field = np.exp(bias * smooth_noise(rng, clean.shape, spacing=max(clean.shape) / 2))
     real, imaginary = (noise * WHITE * rng.standard_normal(clean.shape, dtype=np.float32) for _ in range(2))
     return np.asarray(np.hypot(clean * field + real, imaginary), dtype=np.float32)
 

@@ -23,6 +23,7 @@ RANKS = {
     "models": 2,
     "phantom": 2,
     "cascade": 1,
+    "synthesis": 1,
     "whole_file": 1,
     "folders": 1,
     "limits": 1,

@@ -1,0 +1,214 @@
+"""The synthesize level: label maps and lesion masks in, a BIDS dataset of synthetic heads with known lesions out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from bids_cascade import __version__
+from bids_cascade.config import SynthesizeConfig
+from bids_cascade.dataset.derivatives import sidecar_path, write_json
+from bids_cascade.dataset.synthetic import (
+    prepare_synthetic,
+    scan_path,
+    truth_path,
+    truth_sidecar,
+    write_participants,
+)
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
+from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.imaging.images import save_image
+from bids_cascade.lesions.components import label_lesions
+from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
+from bids_cascade.synthesis.anatomy import Anatomy
+from bids_cascade.synthesis.config import SynthesisConfig
+from bids_cascade.synthesis.head import SyntheticVisit, make_visit
+from bids_cascade.synthesis.lesions import Patient
+
+_LOGGER = logging.getLogger(__name__)
+
+_PROTOCOL_SHARES = {"3d": (1.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One head to make; all that its process needs to know."""
+
+    participant: str
+    seed: tuple[int, int]
+    label_map: Path
+    lesion_masks: tuple[Path, ...]
+    synthesis: SynthesisConfig
+    out_dir: Path
+    fingerprint: str
+
+
+def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_procs: int) -> int:
+    """Make the heads that aren't there yet; return the exit code.
+
+    Parameters
+    ----------
+    label_maps : Path
+        Folder of label maps, or one label map.
+    out_dir : Path
+        Root of the new dataset.
+    config : SynthesizeConfig
+    n_procs : int
+        Processes at once; what is made does not depend on it.
+    """
+    maps = find_images([label_maps])
+    masks = find_images(config.lesion_masks)
+    prepare_synthetic(out_dir, [label_maps.as_uri(), *(path.absolute().as_uri() for path in config.lesion_masks)])
+    tasks = _plan(maps, masks, out_dir, config)
+    _LOGGER.info("%d heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
+    results, rows = [], []
+    for task, (result, row) in zip(tasks, _make_all(tasks, n_procs), strict=True):
+        _LOGGER.info("%s: %s", result.name, result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml")
+        results.append(result)
+        rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
+    write_participants(out_dir, rows)
+    print(format_table(results))
+    return exit_code_of(results)
+
+
+def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the NIfTI files among files and folders, sorted by name within a folder.
+
+    Raises
+    ------
+    MissingInputError
+        One of them doesn't exist, or is a folder without NIfTI files.
+    """
+    found: list[Path] = []
+    for path in paths:
+        own = sorted(path.glob("*.nii*")) if path.is_dir() else [path] if path.is_file() else []
+        if not own:
+            what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
+            raise MissingInputError(f"{path} {what}; expected images, or a folder of them")
+        found += own
+    return tuple(found)
+
+
+def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: SynthesizeConfig) -> list[_Task]:
+    """Return the heads to make, each label map's one after the other."""
+    synthesis = SynthesisConfig()
+    if config.protocol in _PROTOCOL_SHARES:
+        shares = _PROTOCOL_SHARES[config.protocol]
+        synthesis = replace(synthesis, acquisition=replace(synthesis.acquisition, protocol_shares=shares))
+    synthesis = replace(synthesis, lesions=replace(synthesis.lesions, none_share=config.lesion_free_share))
+    digest = hashlib.sha256(json.dumps([__version__, asdict(synthesis)]).encode())
+    for path in masks:
+        digest.update(path.read_bytes())
+    width = max(3, len(str(config.n_heads)))
+    tasks = []
+    for number in range(1, config.n_heads + 1):
+        path = maps[(number - 1) % len(maps)]
+        own = digest.copy()
+        own.update(f"{config.seed} {number}".encode() + path.read_bytes())
+        seed = (config.seed, number)
+        tasks.append(_Task(f"synth{number:0{width}d}", seed, path, masks, synthesis, out_dir, own.hexdigest()))
+    # Preparing a label map takes as long as making a head.
+    return sorted(tasks, key=lambda task: (task.label_map, task.participant))
+
+
+def _make_all(tasks: Sequence[_Task], n_procs: int) -> Iterator[tuple[VisitResult, dict[str, Any] | None]]:
+    """Make the heads in so many processes; yield how each ended and its row, in the order of the tasks."""
+    if min(n_procs, len(tasks)) == 1:
+        yield from map(_make, tasks)
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once for all processes
+    with ProcessPoolExecutor(n_procs, context) as pool:
+        try:
+            yield from pool.map(_make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
+        except BrokenProcessPool as error:
+            raise BidsCascadeError(
+                "a process that made heads was killed, perhaps for want of memory (some 1 GB each); "
+                "run the same command again with fewer --nprocs"
+            ) from error
+
+
+def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
+    """Make and write one head, unless it is there already."""
+    name = f"sub-{task.participant}"
+    try:
+        # One thread of matrix products, so that sums come in one order on every machine.
+        with threadpool_limits(limits=1, user_api="blas"):
+            row = _read_row(task) or _write(task)
+    except BidsCascadeError as error:
+        return VisitResult(name, error.exit_code, f"FAILED: {error}"), None
+    return VisitResult(name, n_lesions=row["n_lesions"], volume_ml=row["lesion_volume_ml"]), row
+
+
+def _write(task: _Task) -> dict[str, Any]:
+    anatomy, patients = _anatomy(task.label_map), _patients(task.lesion_masks)
+    try:
+        visit = make_visit(anatomy, patients, task.seed, task.synthesis)
+    except ValueError as error:
+        raise BadDataError(f"{task.label_map}: {error}") from error
+    row = {
+        "seed": f"{task.seed[0]} {task.seed[1]}",
+        "label_map": visit.about["label_map"],
+        "lesion_masks": ", ".join(visit.about["lesion_masks"]) or None,
+        **_load(visit),
+    }
+    for sequence, scan in visit.scans.items():
+        lesion = truth_path(task.out_dir, task.participant, sequence, "lesion")
+        save_image(scan.lesion, scan.affine, lesion, np.uint8)
+        write_json(truth_sidecar(task.participant, sequence, "lesion"), sidecar_path(lesion))
+        save_image(
+            scan.signal * scan.white_level, scan.affine, scan_path(task.out_dir, task.participant, sequence), np.int16
+        )
+    brain = truth_path(task.out_dir, task.participant, "T1w", "brain")
+    save_image(visit.scans["T1w"].brain, visit.scans["T1w"].affine, brain, np.uint8)
+    write_json(truth_sidecar(task.participant, "T1w", "brain"), sidecar_path(brain))
+    # The sidecars come last: a head with both of them is whole.
+    for sequence, scan in visit.scans.items():
+        made = {"Fingerprint": task.fingerprint, "Protocol": asdict(scan.protocol), "Participant": row}
+        write_json({"Synthesis": made}, sidecar_path(scan_path(task.out_dir, task.participant, sequence)))
+    return row
+
+
+def _read_row(task: _Task) -> dict[str, Any] | None:
+    """Return the row of a head that an earlier run has made of the same things, or None."""
+    row = None
+    for sequence in ("T1w", "FLAIR"):
+        try:
+            made = json.loads(sidecar_path(scan_path(task.out_dir, task.participant, sequence)).read_text("utf-8"))
+            if made["Synthesis"]["Fingerprint"] != task.fingerprint:
+                return None
+            row = made["Synthesis"]["Participant"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+    return row
+
+
+def _load(visit: SyntheticVisit) -> dict[str, Any]:
+    scan = visit.scans["FLAIR"]
+    voxel_ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
+    return {
+        "n_lesions": label_lesions(scan.lesion)[1],
+        "lesion_volume_ml": round(float(scan.lesion.sum()) * voxel_ml, 3),
+    }
+
+
+@lru_cache(maxsize=1)
+def _anatomy(path: Path) -> Anatomy:
+    return load_anatomy(path)
+
+
+@lru_cache(maxsize=1)
+def _patients(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
+    return tuple(load_patient(path) for path in paths)

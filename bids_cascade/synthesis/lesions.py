@@ -1,0 +1,363 @@
+"""Real lesion shapes taken from masks, and put into another head: at their own place or at a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_cascade.synthesis.anatomy import (
+    DEEP_GREY,
+    STRUCTURES,
+    WHITE_MATTER,
+    Anatomy,
+    Box,
+    Tissue,
+    is_any,
+)
+from bids_cascade.synthesis.config import LesionConfig, LesionSignalConfig
+from bids_cascade.synthesis.fields import FloatArray, smooth_noise
+
+_PAD = 4
+"""Voxels kept around a shape, so that it may grow and fade."""
+
+_N_PROBES = 300
+"""Voxels of a shape by which a place is judged."""
+
+_LEFT = [-1.0, 1.0, 1.0]
+_PAIRS_MM = {
+    "thalamus": (10.3, -15.0, 10.8),
+    "caudate": (11.8, 8.0, 11.8),
+    "putamen": (22.3, 1.7, 3.6),
+    "hippocampus": (21.7, -20.7, -4.3),
+    "cerebral white": (24.0, -15.9, 19.6),
+    "cerebellum": (21.2, -56.2, -22.9),
+    "ventricle": (12.5, -12.5, 17.0),
+}
+_CENTRES_MM = {
+    f"{name} {side}": np.multiply(at, _LEFT if side == "left" else 1)
+    for name, at in _PAIRS_MM.items()
+    for side in ("left", "right")
+}
+_CENTRES_MM["brainstem"] = np.array([0.0, -26.6, -20.6])
+MASK_CENTRES_MM = np.array([_CENTRES_MM[name] for name in STRUCTURES])
+"""Centres, (S, 3) in mm RAS, of the structures in the space of the lesion masks, the MNI space with brains of their own
+size: measured on one patient's scan in that space (three label maps registered to it), the sides averaged. Its ratio to
+MNI coordinates is 0.87 or so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One lesion of one patient.
+
+    Attributes
+    ----------
+    depth : (X, Y, Z) float32 array
+        Distance to the lesion's surface in voxels of the mask, positive inside.
+    centre_mm : (3,) array
+        Centre of its box in the masks' space.
+    volume_mm3 : float
+    """
+
+    depth: FloatArray
+    centre_mm: NDArray[np.float64]
+    volume_mm3: float
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """The lesions of one mask.
+
+    Attributes
+    ----------
+    name : str
+    axes : (3, 3) array
+        Voxel steps of the mask in mm.
+    shapes : tuple of Shape
+    """
+
+    name: str
+    axes: NDArray[np.float64]
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedLesions:
+    """Lesions in the brain's box of an anatomy.
+
+    Attributes
+    ----------
+    share : (X, Y, Z) float32 array
+        How much of a voxel is lesion, 0 to 1.
+    flair_gain, t1w_drop : float32 arrays
+        What is added to the FLAIR signal, and taken from the T1w's, relative to white matter; beside a lesion, its
+        faint halo.
+    patients : tuple of str
+        Whose lesions they are; the first gave most of them at their own place.
+    """
+
+    share: FloatArray
+    flair_gain: FloatArray
+    t1w_drop: FloatArray
+    patients: tuple[str, ...]
+
+
+def make_patient(mask: NDArray[np.bool_], affine: NDArray[np.float64], name: str) -> Patient:
+    """Take a lesion mask apart into the shapes of its 26-connected lesions.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    affine : (4, 4) array
+        Voxel to RAS+ mm of the masks' space.
+    name : str
+
+    Raises
+    ------
+    ValueError
+        When the mask is empty.
+    """
+    padded: NDArray[np.bool_] = np.pad(mask, _PAD)
+    labels, n_lesions = ndimage.label(padded, np.ones((3, 3, 3)))
+    if not n_lesions:
+        raise ValueError("there is no lesion in it")
+    voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
+    shapes = []
+    for number, found in enumerate(ndimage.find_objects(labels), start=1):
+        box = tuple(slice(part.start - _PAD, part.stop + _PAD) for part in found)
+        inside = np.asarray(labels[box] == number)
+        outside_distance = ndimage.distance_transform_edt(~inside)
+        depth = ndimage.distance_transform_edt(inside) - outside_distance - np.sign(inside - 0.5) * 0.5
+        middle = np.array([(part.start + part.stop - 1) / 2 for part in box]) - _PAD
+        shapes.append(
+            Shape(depth.astype(np.float32), affine[:3, :3] @ middle + affine[:3, 3], float(inside.sum() * voxel_mm3))
+        )
+    return Patient(name, np.asarray(affine[:3, :3], np.float64), tuple(shapes))
+
+
+def mask_space_to_voxels(anatomy: Anatomy) -> NDArray[np.float64]:
+    """Return the affine, (4, 4), that lays the masks' space over an anatomy: least squares of structures' centres.
+
+    Raises
+    ------
+    ValueError
+        When the label map lacks most of the structures.
+    """
+    known = np.asarray(np.isfinite(anatomy.centres).all(axis=1))
+    if known.sum() < 8:
+        raise ValueError(f"only {known.sum()} of {len(known)} structures are in it; lesions can't be laid over it")
+    design = np.column_stack([MASK_CENTRES_MM[known], np.ones(known.sum())])
+    solution, *_ = np.linalg.lstsq(design, anatomy.centres[known], rcond=None)
+    affine = np.eye(4)
+    affine[:3] = solution.T
+    return affine
+
+
+def paint_lesions(
+    anatomy: Anatomy,
+    patients: Sequence[Patient],
+    places: LesionConfig,
+    signal: LesionSignalConfig,
+    rng: np.random.Generator,
+) -> PaintedLesions:
+    """Give an anatomy lesions: most of one patient's, some of others', some of them at new places.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+    patients : sequence of Patient
+        To draw from; not empty.
+    places, signal : LesionConfig, LesionSignalConfig
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    PaintedLesions
+    """
+    canvas = _Canvas(anatomy, places, signal, rng)
+    if rng.random() < places.none_share:
+        return canvas.finish(())
+    order = rng.permutation(len(patients))
+    n_others = min(int(rng.integers(places.n_other_patients[0], places.n_other_patients[1] + 1)), len(patients) - 1)
+    used = [patients[index] for index in order[: 1 + n_others]]
+    shares = [rng.uniform(*places.kept), *(rng.uniform(*places.other_share) for _ in range(n_others))]
+    for patient, kept in zip(used, shares, strict=True):
+        mirrored = rng.random() < 0.5
+        for lesion in patient.shapes:
+            if rng.random() < kept:
+                canvas.keep(lesion, patient.axes, mirrored)
+    pool = [(lesion, patient.axes) for patient in used for lesion in patient.shapes]
+    for _ in range(int(rng.integers(places.n_moved[0], places.n_moved[1] + 1))):
+        canvas.move(*pool[rng.integers(len(pool))])
+    return canvas.finish(tuple(patient.name for patient in used))
+
+
+class _Canvas:
+    """The brain's box of an anatomy, onto which lesions are drawn one by one."""
+
+    def __init__(
+        self, anatomy: Anatomy, places: LesionConfig, signal: LesionSignalConfig, rng: np.random.Generator
+    ) -> None:
+        self.places, self.signal, self.rng = places, signal, rng
+        self.to_voxels = mask_space_to_voxels(anatomy)
+        self.to_voxels[:3, 3] -= anatomy.corner
+        self.tissue, self.from_ventricle_mm = anatomy.brain_tissue, anatomy.from_ventricle_mm
+        self.zones = _zones(anatomy)
+        shape = self.tissue.shape
+        self.share, self.flair_gain, self.t1w_drop = (np.zeros(shape, np.float32) for _ in range(3))
+        self.ripple = smooth_noise(rng, shape, places.ripple_spacing_mm)
+        self.texture = smooth_noise(rng, shape, signal.texture_spacing_mm)
+        self.mean_gain, self.mean_drop = rng.uniform(*signal.flair_gain), rng.uniform(*signal.t1w_drop)
+        self.texture_sd, self.hole_share = rng.uniform(*signal.flair_texture), rng.uniform(*signal.hole_share)
+        self.halo = rng.uniform(*signal.halo_gain), rng.uniform(*signal.halo_mm)
+
+    def keep(self, lesion: Shape, axes: NDArray[np.float64], mirrored: bool) -> None:
+        """Draw a lesion at its own place, or at the nearby one of several where it fits best."""
+        mirror = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
+        centre = self.to_voxels[:3, :3] @ mirror @ lesion.centre_mm + self.to_voxels[:3, 3]
+        centre = centre + self.rng.normal(0, self.places.shift_mm, 3)
+        turn = _rotation(self.rng.uniform(*self.places.rotation_deg, 3))
+        linear = self.to_voxels[:3, :3] @ mirror @ turn @ self._stretch() @ axes
+        offsets = self.rng.uniform(-1, 1, (self.places.n_tries, 3)) * self.places.search_mm
+        offsets[0] = 0
+        cost = self.places.shift_cost_mm * np.linalg.norm(offsets, axis=1)
+        self._draw_best(lesion, linear, centre + offsets, cost)
+
+    def move(self, lesion: Shape, axes: NDArray[np.float64]) -> None:
+        """Draw a lesion, turned at will, in a zone that is drawn first; nothing if it is too large or small to move."""
+        zone = int(self.rng.choice(len(self.zones), p=self.places.zone_shares))
+        low, high = self.places.moved_volume_mm3 if zone < 3 else self.places.infratentorial_volume_mm3
+        if not low <= lesion.volume_mm3 <= high or not len(self.zones[zone]):
+            return
+        turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
+        chosen = self.rng.choice(self.zones[zone], self.places.n_tries)
+        centres = np.stack(np.unravel_index(chosen, self.tissue.shape), axis=1).astype(float)
+        self._draw_best(lesion, turn @ self._stretch() @ axes, centres, np.zeros(len(centres)))
+
+    def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
+        """Return what has been drawn, with the names of those whose lesions it is."""
+        return PaintedLesions(self.share, self.flair_gain, self.t1w_drop, patients)
+
+    def _stretch(self) -> NDArray[np.float64]:
+        return np.diag(self.rng.uniform(*self.places.scale, 3))
+
+    def _draw_best(
+        self, lesion: Shape, linear: NDArray[np.float64], centres: NDArray[np.float64], cost: NDArray[np.float64]
+    ) -> None:
+        """Draw a lesion where it fits best for the cost, if enough of it lies in tissue that may hold it."""
+        allowed = self._allowed()
+        within = np.argwhere(lesion.depth > 0)
+        probes = within[:: max(1, len(within) // _N_PROBES)] - (np.array(lesion.depth.shape) - 1) / 2
+        if self.rng.random() < self.places.contact_share:
+            centres = centres - self._gaps(*self._look(probes @ linear.T, centres))
+        at, inside = self._look(probes @ linear.T, centres)
+        around = self.tissue[tuple(at)]
+        fits = (allowed[around] & inside).mean(axis=1)
+        # What lies in a ventricle is cut off and does little harm: the rest then hugs it as such lesions do.
+        cut_off = (around == Tissue.LATERAL_VENTRICLE).mean(axis=1)
+        best = int((fits + self.places.ventricle_tolerance * cut_off - cost).argmax())
+        if fits[best] >= self.places.smallest_fit:
+            self._draw(lesion, linear, centres[best], allowed)
+
+    def _look(
+        self, steps: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the voxels, (3, tries, probes), of probes around each centre, and which are in the box."""
+        points = np.rint(steps[None] + centres[:, None]).astype(np.int64)
+        inside = np.asarray(((points >= 0) & (points < self.tissue.shape)).all(axis=2))
+        return np.moveaxis(np.where(inside[..., None], points, 0), 2, 0), inside
+
+    def _gaps(self, at: NDArray[np.int64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the vectors, (tries, 3), from a lateral ventricle's wall to the lesions that nearly touch it."""
+        distance = np.where(inside, self.from_ventricle_mm[tuple(at)], np.inf).astype(np.float64)
+        nearest = distance.argmin(axis=1)
+        rows = np.arange(len(nearest))
+        gap_mm = distance[rows, nearest] - 1
+        place = np.clip(at[:, rows, nearest], 1, np.array(self.tissue.shape)[:, None] - 2)
+        slope = np.zeros((len(rows), 3))
+        for axis, step in enumerate(np.eye(3, dtype=int)):
+            after, before = (self.from_ventricle_mm[tuple(place + sign * step[:, None])] for sign in (1, -1))
+            slope[:, axis] = after.astype(np.float64) - before
+        slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-6)
+        nearly = (gap_mm > 0) & (gap_mm <= self.places.contact_reach_mm)
+        return np.asarray(np.where(nearly, gap_mm, 0)[:, None] * slope)
+
+    def _allowed(self) -> NDArray[np.bool_]:
+        """Return for each tissue whether this lesion may be in it."""
+        allowed = np.zeros(256, bool)
+        allowed[list(WHITE_MATTER)] = True
+        allowed[Tissue.CORTEX] = self.rng.random() < self.places.cortex_share
+        allowed[list(DEEP_GREY)] = self.rng.random() < self.places.deep_grey_share
+        return allowed
+
+    def _draw(
+        self, lesion: Shape, linear: NDArray[np.float64], centre: NDArray[np.float64], allowed: NDArray[np.bool_]
+    ) -> None:
+        """Add a lesion: `linear` maps steps in the shape's voxels to steps in the box's."""
+        half = np.abs(linear) @ (np.array(lesion.depth.shape) / 2)
+        low = np.maximum(0, np.floor(centre - half)).astype(int)
+        high = np.minimum(self.tissue.shape, np.ceil(centre + half) + 1).astype(int)
+        if (high <= low).any():
+            return
+        box: Box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))  # type: ignore[assignment]
+        inverse = np.linalg.inv(linear)
+        offset = inverse @ (low - centre) + (np.array(lesion.depth.shape) - 1) / 2
+        depth = ndimage.affine_transform(
+            lesion.depth, inverse, offset, tuple(high - low), np.float32, order=1, mode="constant", cval=-_PAD
+        )
+        depth *= np.cbrt(abs(np.linalg.det(linear)))
+        radius_mm = np.cbrt(lesion.volume_mm3 * 3 / (4 * np.pi))
+        ripple_mm = min(self.rng.uniform(*self.places.ripple_mm), radius_mm / 2)
+        depth += self.rng.uniform(*self.places.grow_mm) + ripple_mm * self.ripple[box]
+        may = allowed[self.tissue[box]]
+        self._colour(box, depth, may)
+
+    def _colour(self, box: Box, depth: FloatArray, may: NDArray[np.bool_]) -> None:
+        """Blend a lesion of this depth (mm below its surface) into the maps where tissue may hold it."""
+        signal, rng = self.signal, self.rng
+        gain = max(signal.flair_gain_smallest, rng.normal(self.mean_gain, signal.flair_gain_sd))
+        drop = self.mean_drop * rng.uniform(*signal.t1w_drop_spread)
+        share = np.clip(0.5 + depth / rng.uniform(*self.places.edge_mm), 0, 1) * may
+        flair = gain * (1 + self.texture_sd * self.texture[box])
+        if rng.random() < self.hole_share:
+            drop = rng.uniform(*signal.hole_t1w_drop)
+            if rng.random() < signal.cavity_share:
+                core = np.clip(depth - signal.cavity_depth_mm, 0, 1)
+                flair = flair + core * (rng.uniform(*signal.cavity_flair_gain) - flair)
+        halo_gain, halo_mm = self.halo
+        halo = (halo_gain * np.clip(1 + depth / halo_mm, 0, 1) * may).astype(np.float32)
+        self._blend(self.flair_gain, box, share, flair, halo)
+        self._blend(self.t1w_drop, box, share, np.float32(drop), halo / np.float32(2))
+        self.share[box] = np.maximum(self.share[box], share)
+
+    def _blend(
+        self, target: FloatArray, box: Box, share: FloatArray, value: FloatArray | np.float32, halo: FloatArray
+    ) -> None:
+        """Lay a new lesion over what is there."""
+        below = np.maximum(target[box], halo)
+        target[box] = below + share * (value - below)
+
+
+def _rotation(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation by these angles about X, Y and Z, (3, 3)."""
+    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+
+
+def _zones(anatomy: Anatomy) -> list[NDArray[np.int64]]:
+    """Return the flat indices in the brain's box at the ventricles, below the cortex, between, and infratentorial."""
+    tissue = anatomy.brain_tissue
+    white = tissue == Tissue.WHITE
+    near_ventricle = anatomy.from_ventricle_mm < 5
+    near_cortex = anatomy.from_cortex_mm < 3
+    infratentorial = is_any(tissue, (Tissue.BRAINSTEM, Tissue.CEREBELLAR_WHITE))
+    masks = (
+        white & near_ventricle,
+        white & near_cortex & ~near_ventricle,
+        white & ~near_cortex & ~near_ventricle,
+        infratentorial,
+    )
+    return [np.flatnonzero(mask) for mask in masks]

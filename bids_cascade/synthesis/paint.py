@@ -1,0 +1,182 @@
+"""A head's T1w and FLAIR signal before any scanner: tissues, lesions, and what looks like lesions but isn't."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.synthesis.anatomy import CORTICAL, FLUID, PARENCHYMA, Anatomy, Tissue, is_any
+from bids_cascade.synthesis.config import MimicConfig, Signals, SynthesisConfig, TextureConfig
+from bids_cascade.synthesis.fields import FloatArray, smooth_noise
+from bids_cascade.synthesis.lesions import PaintedLesions
+
+_LOWEST = 0.02
+"""Signal below which nothing in the head falls."""
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """Signals relative to white matter on the grid of an anatomy, each (X, Y, Z) float32."""
+
+    t1w: FloatArray
+    flair: FloatArray
+
+
+def paint_head(
+    anatomy: Anatomy, lesions: PaintedLesions, config: SynthesisConfig, rng: np.random.Generator
+) -> Painting:
+    """Draw the contrasts of a head and paint it.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+    lesions : PaintedLesions
+        In the brain's box.
+    config : SynthesisConfig
+    rng : numpy.random.Generator
+    """
+    t1w = _draw_table(config.t1w, config.texture, rng)[anatomy.tissue]
+    flair = _draw_table(config.flair, config.texture, rng)[anatomy.tissue]
+    for volume in (t1w, flair):
+        _texture_outside(anatomy, volume, config.texture, rng)
+    t1w_brain, flair_brain = t1w[anatomy.box], flair[anatomy.box]
+    _texture(anatomy, t1w_brain, flair_brain, config.texture, rng)
+    _mimics(anatomy, t1w_brain, flair_brain, config.mimics, rng)
+    flair_brain += lesions.flair_gain
+    t1w_brain -= lesions.t1w_drop
+    return Painting(np.maximum(t1w, _LOWEST, out=t1w), np.maximum(flair, _LOWEST, out=flair))
+
+
+def _draw_table(signals: Signals, texture: TextureConfig, rng: np.random.Generator) -> FloatArray:
+    """Draw a sequence's signal of each tissue, as a table to look voxels up in."""
+    contrast = rng.random()
+    table = np.zeros(256, np.float32)
+    for name, (low, high) in asdict(signals).items():
+        place = texture.contrast_share * contrast + (1 - texture.contrast_share) * rng.random()
+        table[Tissue[name.upper()]] = low + place * (high - low)
+    return table
+
+
+def _texture_outside(anatomy: Anatomy, volume: FloatArray, config: TextureConfig, rng: np.random.Generator) -> None:
+    """Let what is outside the brain be uneven, in place."""
+    outside = anatomy.tissue >= Tissue.EYE
+    uneven = smooth_noise(rng, volume.shape, config.outside_spacing_mm)
+    volume[outside] *= np.maximum(0.2, 1 + rng.uniform(*config.outside_sd) * uneven[outside])
+
+
+def _texture(
+    anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: TextureConfig, rng: np.random.Generator
+) -> None:
+    """Let tissue be uneven, in place."""
+    tissue, shape = anatomy.brain_tissue, t1w.shape
+    brain = is_any(tissue, PARENCHYMA)
+    for volume, regional_sd, fine_sd in (
+        (t1w, config.t1w_regional_sd, config.t1w_fine_sd),
+        (flair, config.flair_regional_sd, config.flair_fine_sd),
+    ):
+        uneven = rng.uniform(*regional_sd) * smooth_noise(rng, shape, config.regional_spacing_mm)
+        uneven += rng.uniform(*fine_sd) * smooth_noise(rng, shape, config.fine_spacing_mm)
+        volume += uneven * brain
+    _folia(anatomy, t1w, flair, config, rng)
+    uneven = smooth_noise(rng, shape, config.csf_spacing_mm)
+    flair += rng.uniform(*config.cortex_sd) * uneven * is_any(tissue, CORTICAL)
+    flair += rng.uniform(*config.csf_sd) * np.maximum(0, -uneven) * is_any(tissue, FLUID)
+
+
+def _folia(
+    anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: TextureConfig, rng: np.random.Generator
+) -> None:
+    """Stripe the cerebellum from left to right, as its folia do, in place."""
+    cerebellum = is_any(anatomy.brain_tissue, (Tissue.CEREBELLAR_WHITE, Tissue.CEREBELLAR_CORTEX))
+    if not cerebellum.any():
+        return
+    box = _where(cerebellum)
+    inside = cerebellum[box]
+    _, y, z = np.ogrid[tuple(slice(n) for n in inside.shape)]
+    angle = rng.uniform(0, np.pi)
+    along = (y * np.cos(angle) + z * np.sin(angle)).astype(np.float32)
+    bent = along + 3 * smooth_noise(rng, inside.shape, 12)
+    stripes = np.sin(2 * np.pi / rng.uniform(*config.folia_period_mm) * bent) * inside
+    t1w[box] += rng.uniform(*config.folia_gain) * stripes
+    flair[box] -= rng.uniform(*config.folia_gain) * stripes
+
+
+def _mimics(
+    anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: MimicConfig, rng: np.random.Generator
+) -> None:
+    """Paint what radiologists know not to count, in place."""
+    tissue = anatomy.brain_tissue
+    if rng.random() < config.lining_share:
+        flair += _lining(anatomy, config, rng)
+    if rng.random() > config.septum_share:
+        septum = tissue == Tissue.SEPTUM
+        flair[septum] = 1 + 0.3 * (flair[septum] - 1)
+    flair[tissue == Tissue.INSULA] += rng.uniform(*config.insula_gain)
+    uneven = smooth_noise(rng, tissue.shape, 4)
+    flair += config.choroid_spread * uneven * (tissue == Tissue.CHOROID_PLEXUS)
+    if rng.random() < config.enhanced_share:
+        enhanced = is_any(tissue, (Tissue.CHOROID_PLEXUS, Tissue.SINUS, Tissue.VESSEL))
+        t1w += rng.uniform(*config.enhanced_gain) * enhanced
+    if rng.random() < config.flow_share:
+        flair += _flow(anatomy, config, rng)
+    if rng.random() < config.vessel_share:
+        vessels = _vessels(anatomy, config, rng)
+        flair += rng.uniform(*config.vessel_flair_gain) * vessels
+        t1w += rng.uniform(*config.vessel_t1w_gain) * vessels
+    if rng.random() < config.dirty_share:
+        flair += _dirty_white(anatomy, config, rng)
+
+
+def _lining(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
+    """Return the FLAIR gain of the lateral ventricles' lining: thin, patchy, thicker at the horns."""
+    distance = anatomy.from_ventricle_mm.astype(np.float32)
+    box = _where(distance < 8)
+    near, white = distance[box], is_any(anatomy.brain_tissue[box], (Tissue.WHITE, Tissue.CAUDATE))
+    ventricle_rows = np.flatnonzero((anatomy.brain_tissue == Tissue.LATERAL_VENTRICLE).any(axis=(0, 2)))
+    y = np.arange(near.shape[1]) + box[1].start
+    horn = np.clip(np.abs(y - ventricle_rows.mean()) / (np.ptp(ventricle_rows) / 2) * 4 - 2.6, 0, 1)
+    patchy = np.clip(0.7 + 0.5 * smooth_noise(rng, near.shape, 14), 0, 1.3)
+    width_mm = (rng.uniform(*config.lining_mm) + rng.uniform(*config.cap_mm) * horn[None, :, None]) * patchy
+    gain = np.zeros(distance.shape, np.float32)
+    # The first voxel of white matter is 1 mm from the ventricle's.
+    gain[box] = rng.uniform(*config.lining_gain) * np.clip(width_mm + 1 - near, 0, 1) * white
+    return gain
+
+
+def _flow(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
+    """Return the FLAIR gain of fluid that moves, and of its streaks along the phase direction."""
+    blobs = np.clip(smooth_noise(rng, anatomy.flow.shape, config.flow_spacing_mm) - 0.5, 0, 1) * anatomy.flow
+    gain = (rng.uniform(*config.flow_gain) * blobs).astype(np.float32)
+    if rng.random() < config.flow_smear_share:
+        axis = int(rng.integers(2))
+        smeared = ndimage.uniform_filter1d(blobs, int(config.flow_smear_mm), axis=axis, output=np.float32)
+        brain = is_any(anatomy.brain_tissue, PARENCHYMA)
+        gain += rng.uniform(*config.flow_smear_gain) * smeared / max(float(smeared.max()), 1e-6) * brain
+    return gain
+
+
+def _vessels(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
+    """Return how much of each voxel is vessel: tubes around the curves where two smooth fields are both zero."""
+    tissue, spacing = anatomy.brain_tissue, config.vessel_spacing_mm
+    first, second = (smooth_noise(rng, tissue.shape, spacing) for _ in range(2))
+    # A field of this spacing changes by about 2.2 standard deviations over it.
+    from_curve_mm = np.hypot(first, second) * (spacing / 2.2)
+    tube = np.clip(rng.uniform(*config.vessel_radius_mm) + 0.5 - from_curve_mm, 0, 1)
+    held = is_any(tissue, (Tissue.SULCAL_CSF, Tissue.VESSEL, Tissue.CORTEX, Tissue.INSULA, Tissue.WHITE))
+    in_white = np.where(tissue == Tissue.WHITE, np.float32(0.5), np.float32(1))
+    return np.asarray(tube * held * in_white, np.float32)
+
+
+def _dirty_white(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
+    """Return the FLAIR gain of dirty white matter: broad and faint, mostly near the ventricles."""
+    tissue = anatomy.brain_tissue
+    cloud = np.clip(0.6 + 0.6 * smooth_noise(rng, tissue.shape, config.dirty_spacing_mm), 0, 1)
+    fading = np.exp(-anatomy.from_ventricle_mm.astype(np.float32) / config.dirty_reach_mm)
+    return np.asarray(rng.uniform(*config.dirty_gain) * cloud * fading * (tissue == Tissue.WHITE), np.float32)
+
+
+def _where(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    return tuple(ndimage.find_objects(mask.astype(np.int8))[0])

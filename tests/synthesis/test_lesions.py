@@ -1,0 +1,170 @@
+"""Lesion shapes, and where they end up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bids_cascade.lesions.components import label_lesions
+from bids_cascade.synthesis.anatomy import CORTICAL, DEEP_GREY, WHITE_MATTER, Tissue, is_any
+from bids_cascade.synthesis.config import LesionConfig, LesionSignalConfig
+from bids_cascade.synthesis.lesions import MASK_CENTRES_MM, make_patient, mask_space_to_voxels, paint_lesions
+
+from .conftest import make_mask
+
+ALL_KEPT = LesionConfig(none_share=0, kept=(1.0, 1.0), n_other_patients=(0, 0), n_moved=(0, 0))
+
+
+def paint(anatomy, patients, config=ALL_KEPT, signal=None, seed=0):
+    return paint_lesions(anatomy, patients, config, signal or LesionSignalConfig(), np.random.default_rng(seed))
+
+
+def test_mask_is_taken_apart() -> None:
+    mask, affine = make_mask()
+    affine = affine @ np.diag([1, 1, 2, 1])
+    patient = make_patient(mask, affine, "p")
+    _, n_lesions = label_lesions(mask)
+    assert len(patient.shapes) == n_lesions == 7
+    assert sorted(shape.volume_mm3 for shape in patient.shapes)[:6] == [5 * 7 * 5 * 2] * 6
+    assert sum(shape.volume_mm3 for shape in patient.shapes) == mask.sum() * 2
+    for shape in patient.shapes:
+        assert (shape.depth > 0).sum() * 2 == shape.volume_mm3
+        middle = (np.array(shape.depth.shape) - 1) // 2
+        assert shape.depth[tuple(middle)] == shape.depth.max()
+    box = min(patient.shapes, key=lambda shape: shape.centre_mm[0])
+    assert np.allclose(box.centre_mm, [-30, -20, 100])  # slices are 2 mm: the 70th from -40
+    assert box.depth.max() == 2.5  # half of five voxels
+
+
+def test_lesion_at_the_edge_of_the_mask() -> None:
+    mask = np.zeros((5, 5, 5), bool)
+    mask[0] = True
+    (shape,) = make_patient(mask, np.eye(4), "p").shapes
+    assert shape.volume_mm3 == 25
+    assert np.allclose(shape.centre_mm, [0, 2, 2])
+
+
+def test_empty_mask_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no lesion in it"):
+        make_patient(np.zeros((4, 4, 4), bool), np.eye(4), "p")
+
+
+def test_masks_are_laid_over_the_anatomy(anatomy) -> None:
+    """Structures of the invented head lie where its making says: 0.6 times life-size."""
+    affine = mask_space_to_voxels(anatomy)
+    assert np.allclose(affine[:3, :3], 0.6 * np.eye(3), atol=0.1)
+    laid = MASK_CENTRES_MM @ affine[:3, :3].T + affine[:3, 3]
+    assert np.abs(laid - anatomy.centres)[[0, 1, 2, 3, 4, 5, 14]].max() < 3
+
+
+def test_map_with_few_structures_is_refused(anatomy) -> None:
+    centres = anatomy.centres.copy()
+    centres[:8] = np.nan
+    with pytest.raises(ValueError, match="only 7 of 15 structures are in it"):
+        mask_space_to_voxels(replace(anatomy, centres=centres))
+
+
+def test_lesions_lie_where_they_may(anatomy, patients) -> None:
+    tissue = anatomy.brain_tissue
+    for seed in range(4):
+        painted = paint(anatomy, patients, LesionConfig(none_share=0), seed=seed)
+        mask = painted.share >= 0.5
+        assert mask.any()
+        assert is_any(tissue, (*WHITE_MATTER, *DEEP_GREY, Tissue.CORTEX))[painted.share > 0].all()
+        assert is_any(tissue, WHITE_MATTER)[mask].mean() > 0.5
+
+
+def test_white_matter_only_if_asked_for(anatomy, patients) -> None:
+    config = replace(LesionConfig(none_share=0), cortex_share=0, deep_grey_share=0)
+    painted = paint(anatomy, patients, config, seed=1)
+    assert not is_any(anatomy.brain_tissue, (*DEEP_GREY, *CORTICAL))[painted.share > 0].any()
+
+
+def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
+    config = replace(
+        ALL_KEPT,
+        shift_mm=0,
+        search_mm=0.5,
+        contact_share=0,
+        smallest_fit=0.9,
+        rotation_deg=(0.0, 0.0),
+        scale=(1.0, 1.0),
+        ripple_mm=(0.0, 0.0),
+    )
+    painted = paint(anatomy, [patients[0]], config)
+    labels, n_lesions = label_lesions(painted.share >= 0.5)
+    assert 3 <= n_lesions <= 7
+    affine = mask_space_to_voxels(anatomy)
+    centres = np.array([shape.centre_mm for shape in patients[0].shapes])
+    as_is, mirrored = (one @ affine[:3, :3].T + affine[:3, 3] for one in (centres, centres * [-1, 1, 1]))
+    for number in range(1, n_lesions + 1):
+        found = np.argwhere(labels == number).mean(axis=0) + anatomy.corner
+        assert min(np.linalg.norm(places - found, axis=1).min() for places in (as_is, mirrored)) < 1
+
+
+def test_no_lesions_if_asked_for(anatomy, patients) -> None:
+    painted = paint(anatomy, patients, LesionConfig(none_share=1))
+    assert not painted.share.any()
+    assert not painted.flair_gain.any()
+    assert not painted.t1w_drop.any()
+    assert painted.patients == ()
+
+
+def test_lesions_are_bright_in_flair_and_dark_in_t1w(anatomy, patients) -> None:
+    signal = LesionSignalConfig(flair_gain=(0.4, 0.4), flair_gain_sd=0, hole_share=(0, 0), halo_gain=(0, 0))
+    painted = paint(anatomy, patients, signal=signal)
+    inside = painted.share == 1
+    assert np.isclose(painted.flair_gain[inside].mean(), 0.4, rtol=0.1)
+    assert painted.t1w_drop[inside].min() > 0
+    assert not painted.flair_gain[painted.share == 0].any()
+
+
+def test_every_lesion_a_hole(anatomy, patients) -> None:
+    signal = LesionSignalConfig(hole_share=(1, 1), cavity_share=1)
+    painted = paint(anatomy, patients, signal=signal)
+    inside = painted.share == 1
+    low, high = signal.hole_t1w_drop
+    assert painted.t1w_drop[inside].min() > low - 0.01
+    assert painted.t1w_drop[inside].max() < high + 0.01
+    deep = painted.flair_gain[inside]
+    assert deep.min() < signal.cavity_flair_gain[1] < deep.max()
+
+
+def test_halo_fades_and_is_not_lesion(anatomy, patients) -> None:
+    painted = paint(anatomy, patients, signal=LesionSignalConfig(halo_gain=(0.1, 0.1), halo_mm=(4.0, 4.0)))
+    halo = (painted.share == 0) & (painted.flair_gain > 0)
+    assert halo.sum() > 100
+    assert painted.flair_gain[halo].max() <= 0.1
+
+
+def test_moved_lesions_reach_every_zone(anatomy, patients) -> None:
+    for zone, kinds in ((0, WHITE_MATTER), (3, (Tissue.BRAINSTEM, Tissue.CEREBELLAR_WHITE))):
+        shares = tuple(float(zone == i) for i in range(4))
+        config = replace(
+            ALL_KEPT,
+            kept=(0.0, 0.0),
+            n_moved=(30, 30),
+            zone_shares=shares,
+            cortex_share=0,
+            deep_grey_share=0,
+            scale=(0.5, 0.6),
+        )
+        painted = paint(anatomy, patients, config)
+        mask = painted.share >= 0.5
+        assert mask.any()
+        assert is_any(anatomy.brain_tissue, kinds)[mask].mean() > 0.5
+        if zone == 0:
+            assert anatomy.from_ventricle_mm[mask].min() <= 1.5
+
+
+def test_a_lesion_near_a_ventricle_touches_it(anatomy, patients) -> None:
+    """The gap between lesion and ventricle is closed, if it is smaller than `contact_reach_mm`."""
+    for reach_mm, touches in ((0.0, False), (12.0, True)):
+        config = replace(
+            ALL_KEPT, shift_mm=0, search_mm=0, rotation_deg=(0.0, 0.0), ripple_mm=(0.0, 0.0), contact_reach_mm=reach_mm
+        )
+        painted = paint(anatomy, [patients[0]], config, seed=2)
+        labels, n_lesions = label_lesions(painted.share >= 0.5)
+        gaps = [anatomy.from_ventricle_mm[labels == number].min() for number in range(1, n_lesions + 1)]
+        near = [gap for gap in gaps if gap <= 2]
+        assert (len(near) >= 3) == touches
