@@ -16,6 +16,8 @@ from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
     CascadeConfig,
+    CrossValidationConfig,
+    EvaluateConfig,
     Inputs,
     ParticipantConfig,
     RunConfig,
@@ -28,7 +30,7 @@ from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
 from bids_cascade.workflow.workers import prepare_workers
 
-LEVELS = ("participant", "group", "train")
+LEVELS = ("participant", "group", "train", "evaluate")
 
 _LOGGER = logging.getLogger("bids_cascade")
 
@@ -87,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv for debugging")
     _add_selection(parser.add_argument_group("what to process"))
     _add_segmentation(parser.add_argument_group("what to compute"))
+    _add_evaluation(parser.add_argument_group("train and evaluate levels"))
     _add_training(parser.add_argument_group("train level"))
     _add_running(parser.add_argument_group("how to run; changes no result"))
     return parser
@@ -122,7 +125,7 @@ def _add_segmentation(group: Any) -> None:
         "--threshold",
         type=_fraction,
         metavar="P",
-        help="probability from which a voxel is lesion (default: the model's)",
+        help="probability from which a voxel is lesion (default: the model's; when training, chosen)",
     )
     group.add_argument(
         "--min-lesion-volume-mm3", type=_not_negative, metavar="V", help="drop smaller lesions (default: the model's)"
@@ -143,13 +146,21 @@ def _add_segmentation(group: Any) -> None:
     )
 
 
-def _add_training(group: Any) -> None:
-    default = TrainingConfig()
+def _add_evaluation(group: Any) -> None:
     group.add_argument(
         "--labels",
         metavar="DERIVATIVE",
         help="dataset of manual lesion masks: a path, or a name under bids_dir/derivatives",
     )
+    group.add_argument(
+        "--predictions",
+        metavar="DERIVATIVE",
+        help="evaluate: dataset of predicted lesion masks, named in the same way (default: output_dir)",
+    )
+
+
+def _add_training(group: Any) -> None:
+    default = TrainingConfig()
     group.add_argument(
         "--sequences", nargs="+", choices=SEQUENCES, default=["T1w", "FLAIR"], help="channels (default: T1w FLAIR)"
     )
@@ -160,6 +171,15 @@ def _add_training(group: Any) -> None:
     group.add_argument("--patience", type=_count, default=default.patience, metavar="N", help="(default: %(default)s)")
     group.add_argument(
         "--max-samples-per-epoch", type=_count, metavar="N", help="draw so many patches an epoch (default: all)"
+    )
+    group.add_argument(
+        "--cross-validate",
+        type=_folds,
+        metavar="{loo,K}",
+        help="leave out each participant in turn (loo), or each of K parts of them, and evaluate what is left out",
+    )
+    group.add_argument(
+        "--fold", type=_count, metavar="I", help="work on this fold only, from 1; without --fold, all are gathered"
     )
 
 
@@ -187,19 +207,36 @@ def _run_level(options: argparse.Namespace) -> int:
         from bids_cascade.levels.group import run_group
 
         return run_group(inputs)
-    if options.analysis_level == "train" and not options.labels:
-        raise UsageError("train needs --labels: the dataset of manual lesion masks to learn from")
+    if options.analysis_level in ("train", "evaluate") and not options.labels:
+        raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
+    if options.fold is not None and options.cross_validate is None:
+        raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     run = _make_run(options, inputs)
     with contained(run.work_dir):
         prepare_workers()
         if options.analysis_level == "train":
-            train_config = _make_train(options)
-            from bids_cascade.levels.train import run_train
+            return _run_train(options, inputs, run)
+        if options.analysis_level == "evaluate":
+            from bids_cascade.levels.evaluate import run_evaluate
 
-            return run_train(inputs, train_config, run)
+            return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
         from bids_cascade.levels.participant import run_participant
 
         return run_participant(inputs, _make_participant(options), run)
+
+
+def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Train once, or by cross-validation."""
+    config = _make_train(options)
+    if options.cross_validate is None:
+        from bids_cascade.levels.train import run_train
+
+        return run_train(inputs, config, run)
+    from bids_cascade.levels.cross_validation import run_cross_validation
+
+    return run_cross_validation(
+        inputs, config, CrossValidationConfig(options.cross_validate or None, options.fold), run
+    )
 
 
 def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
@@ -266,6 +303,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             max_samples_per_epoch=options.max_samples_per_epoch,
             seed=options.random_seed,
         ),
+        choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
     )
@@ -301,6 +339,13 @@ def _positive(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_number(text, lambda value: value >= 1 and value == int(value), "a whole number above 0"))
+
+
+def _folds(text: str) -> int:
+    """Return how many folds; 0 for as many as there are subjects."""
+    if text == "loo":
+        return 0
+    return int(_number(text, lambda value: value >= 2 and value == int(value), "loo or a whole number above 1"))
 
 
 def _seed(text: str) -> int:

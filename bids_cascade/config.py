@@ -245,6 +245,8 @@ class TrainConfig:
         Path of the derivative dataset that holds the manual masks, or its name under ``derivatives``.
     cascade : CascadeConfig
     training : TrainingConfig
+    choose_threshold : bool
+        Replace the cascade's threshold by the one that suits the held-out subjects best.
     skull_strip : str
         One of :data:`SKULL_STRIP_MODES`.
     name : str
@@ -254,5 +256,41 @@ class TrainConfig:
     labels: str
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"
+
+
+@dataclass(frozen=True)
+class CrossValidationConfig:
+    """How subjects are left out in turn.
+
+    Attributes
+    ----------
+    n_folds : int or None
+        Into how many parts the subjects are split; None for as many as there are subjects.
+    fold : int or None
+        The only fold to work on, counted from 1; None for all, and to gather them.
+    """
+
+    n_folds: int | None = None
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What the evaluate level computes.
+
+    Attributes
+    ----------
+    labels : str
+        Path of the derivative dataset that holds the reference masks, or its name under ``derivatives``.
+    predictions : str or None
+        The same for the masks to evaluate; None for the output folder.
+    seed : int
+        Of the bootstrap.
+    """
+
+    labels: str
+    predictions: str | None = None
+    seed: int = 0

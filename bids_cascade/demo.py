@@ -155,20 +155,18 @@ def score_participant(dataset: Path, results: Path, participant: str) -> Score:
     import nibabel as nib
     import numpy as np
 
-    from bids_cascade.lesions.components import label_lesions
     from bids_cascade.lesions.metrics import dice, lesion_wise
 
     known_image = nib.Nifti1Image.from_filename(_truth_path(dataset, participant, "T1w"))
     segmented_image = nib.Nifti1Image.from_filename(results / _mask_name(participant, "T1w"))
     known, segmented = (np.asarray(image.dataobj) > 0 for image in (known_image, segmented_image))
-    sensitivity, precision, _ = lesion_wise(known, segmented)
-    (_, n_known), (_, n_segmented) = label_lesions(known), label_lesions(segmented)
+    lesions = lesion_wise(known, segmented)
     voxel_ml = abs(float(np.linalg.det(known_image.affine[:3, :3]))) / 1000
     return Score(
         participant=participant,
-        n_known=n_known,
-        n_found=round(sensitivity * n_known),
-        n_false=n_segmented - round(precision * n_segmented),
+        n_known=lesions.n_reference,
+        n_found=lesions.n_found,
+        n_false=lesions.n_predicted - lesions.n_right,
         known_ml=float(known.sum() * voxel_ml),
         segmented_ml=float(segmented.sum() * voxel_ml),
         dice=dice(known, segmented),

@@ -34,6 +34,19 @@ def test_train_options_and_channel_order() -> None:
     assert tuple(sequence for sequence in SEQUENCES if sequence in config.cascade.sequences) == config.cascade.sequences
 
 
+def test_a_threshold_is_chosen_unless_it_is_given() -> None:
+    assert cli._make_train(parse("train", "--labels", "m")).choose_threshold
+    given = cli._make_train(parse("train", "--labels", "m", "--threshold", "0.4"))
+    assert (given.choose_threshold, given.cascade.threshold) == (False, 0.4)
+
+
+def test_folds() -> None:
+    assert parse("train", "--cross-validate", "loo").cross_validate == 0
+    options = parse("train", "--cross-validate", "5", "--fold", "2")
+    assert (options.cross_validate, options.fold) == (5, 2)
+    assert parse("train").cross_validate is None
+
+
 def test_version(capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["--version"])
@@ -62,6 +75,13 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--min-lesion-volume-mm3", "x"], 64, "not negative, found `x`"),
         (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
+        (["{bids}", "{out}", "evaluate"], 64, "evaluate needs --labels"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--fold", "1"], 64, "--fold needs --cross-validate"),
+        (
+            ["{bids}", "{out}", "train", "--labels", "m", "--cross-validate", "all"],
+            64,
+            "expected loo or a whole number above 1, found `all`",
+        ),
         (
             ["{bids}", "{out}", "group", "--list-participants", "all"],
             64,
@@ -122,4 +142,4 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
     done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
-    assert "{participant,group,train}" in done.stdout
+    assert "{participant,group,train,evaluate}" in done.stdout

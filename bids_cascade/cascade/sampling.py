@@ -172,3 +172,30 @@ def split_subjects(
     held_out = set(rng.permutation(len(unique))[:n_validation].tolist())
     training = tuple(name for index, name in enumerate(unique) if index not in held_out)
     return training, tuple(name for index, name in enumerate(unique) if index in held_out)
+
+
+def split_folds(subjects: Sequence[str], n_folds: int, rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """Split subjects, never visits or voxels, into folds to leave out in turn; their sizes differ by at most one.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        Names; those that come twice count once.
+    n_folds : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of tuple of str
+        Each subject in one fold, in the order given.
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than two folds or fewer subjects than folds.
+    """
+    unique = list(dict.fromkeys(subjects))
+    if not 2 <= n_folds <= len(unique):
+        raise ValueError(f"{n_folds} folds of {len(unique)} subjects; expected 2 folds to one for each subject")
+    order = rng.permutation(len(unique))
+    return [tuple(unique[index] for index in sorted(order[start::n_folds])) for start in range(n_folds)]

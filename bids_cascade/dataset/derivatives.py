@@ -35,7 +35,18 @@ _PATTERNS = (
     "{extension<.svg|.html>}",
 )
 _BLANKS = str.maketrans("\t\n\r", "   ")
-_BIDSIGNORE = ("*.html", "logs/", "work", "figures", "*_xfm.*", "*_stats.tsv", "*_stats.json", "group_*")
+_BIDSIGNORE = (
+    "*.html",
+    "logs/",
+    "work",
+    "figures",
+    "*_xfm.*",
+    "*_stats.tsv",
+    "*_stats.json",
+    "group_*",
+    "models",
+    "cross-validation",
+)
 
 
 def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **entities: str) -> Path:

@@ -1,7 +1,8 @@
-"""Manual lesion masks in a derivative dataset."""
+"""Lesion masks in a derivative dataset: the manual ones, or the predicted ones."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,24 +19,27 @@ _SPACES = ("orig", None, "T1w", "FLAIR")
 
 
 def find_labels(labels: str, bids_dir: Path, visits: Iterable[Visit]) -> dict[str, Path]:
-    """Find the lesion mask of each visit.
+    """Find the lesion mask of each visit: the first of its :func:`find_lesion_masks`."""
+    return {name: masks[0] for name, masks in find_lesion_masks(labels, bids_dir, visits).items()}
 
-    Of several masks, that in ``space-orig`` is taken, then one without a ``space``, then ``space-T1w``, then
-    ``space-FLAIR``, then the first by name.
+
+def find_lesion_masks(derivative: str, bids_dir: Path, visits: Iterable[Visit]) -> dict[str, list[Path]]:
+    """Find all lesion masks of each visit, in whatever space.
 
     Parameters
     ----------
-    labels : str
+    derivative : str
         Name of a dataset in ``bids_dir/derivatives``, or else the path of a derivative dataset.
     bids_dir : Path
         Root of the raw dataset.
     visits : iterable of Visit
-        Whose labels to look for.
+        Whose masks to look for.
 
     Returns
     -------
-    dict of str to Path
-        By :attr:`Visit.name`, in the order of `visits`; those without a mask are left out.
+    dict of str to list of Path
+        By :attr:`Visit.name`, in the order of `visits`; those without a mask are left out. A visit's masks are in
+        order of preference: ``space-orig``, without a ``space``, ``space-T1w``, ``space-FLAIR``, others by name.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def find_labels(labels: str, bids_dir: Path, visits: Iterable[Visit]) -> dict[st
     InvalidDatasetError
         Its ``dataset_description.json`` is unreadable.
     """
-    root = _find_root(labels, bids_dir)
+    root = find_derivative(derivative, bids_dir)
     asked_for = list(visits)
     participants = tuple(dict.fromkeys(visit.participant for visit in asked_for))
     layout = index_anat(root, participants, is_derivative=True)
@@ -53,7 +57,7 @@ def find_labels(labels: str, bids_dir: Path, visits: Iterable[Visit]) -> dict[st
     for visit in asked_for:
         own = [file for file in files if _belongs_to(file, visit)]
         if own:
-            found[visit.name] = Path(min(own, key=_preference).path)
+            found[visit.name] = [Path(file.path) for file in sorted(own, key=_preference)]
     if not found:
         raise MissingInputError(
             f"no lesion mask (label-L or label-lesion, suffix mask, in sub-*/[ses-*/]anat) in {root} "
@@ -62,16 +66,34 @@ def find_labels(labels: str, bids_dir: Path, visits: Iterable[Visit]) -> dict[st
     return found
 
 
-def _find_root(labels: str, bids_dir: Path) -> Path:
-    """Return the resolved folder of the derivative dataset."""
-    is_name = Path(labels).parts == (labels,) and labels != ".."
-    folders = ([bids_dir / "derivatives" / labels] if is_name else []) + [Path(labels)]
+def space_of(mask: Path) -> str | None:
+    """Return the ``space`` entity of a file's name.
+
+    >>> space_of(Path("sub-01_space-FLAIR_label-L_mask.nii.gz"))
+    'FLAIR'
+    """
+    found = re.search(r"_space-([0-9a-zA-Z+]+)_", mask.name)
+    return found.group(1) if found else None
+
+
+def find_derivative(derivative: str, bids_dir: Path) -> Path:
+    """Return the resolved folder of a derivative dataset, given by its name under ``derivatives`` or by its path.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such folder.
+    InvalidDatasetError
+        Its ``dataset_description.json`` is unreadable.
+    """
+    is_name = Path(derivative).parts == (derivative,) and derivative != ".."
+    folders = ([bids_dir / "derivatives" / derivative] if is_name else []) + [Path(derivative)]
     for folder in folders:
         if folder.is_dir():
             if (folder / "dataset_description.json").exists():
                 read_description(folder)
             return folder.resolve()
-    raise MissingInputError(f"no labels: no such folder: {' or '.join(map(str, folders))}")
+    raise MissingInputError(f"no derivative dataset `{derivative}`: no such folder: {' or '.join(map(str, folders))}")
 
 
 def _belongs_to(file: BIDSFile, visit: Visit) -> bool:

@@ -80,6 +80,47 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
+def load_mask(path: str | Path) -> nib.Nifti1Image:
+    """Read a mask, which may be empty, and refuse what is none.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.nii`` or ``.nii.gz`` file.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        (X, Y, Z), uint8, 0 and 1, in memory, with the file's affine (RAS+ mm).
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    BadDataError
+        If it is unreadable or truncated, not 3D (a trailing axis of length 1 is dropped), has no usable affine, or
+        holds other values than 0 and one more.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
+    try:
+        image = nib.Nifti1Image.from_filename(path, mmap=False)
+        data = np.asarray(image.dataobj)
+    except _UNREADABLE as error:
+        raise BadDataError(f"{path} is not a readable NIfTI image ({error}); copy or convert it again.") from error
+    if data.ndim == 4 and data.shape[3] == 1:
+        data = data[..., 0]
+    _check_shape(path, data.shape)
+    if not np.all(np.isfinite(image.affine)) or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
+        raise BadDataError(f"{path} has an affine that can't be inverted; correct its sform or qform.")
+    values = np.unique(data)
+    if len(values) > 2 or not np.all(np.isfinite(values)) or (0 not in values and values[0] != 1):
+        shown = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
+        raise BadDataError(f"{path} holds the values {shown}; expected a mask: 0 and one other. Threshold it first.")
+    return nib.Nifti1Image((data != 0).astype(np.uint8), image.affine)
+
+
 def check_readable(path: str | Path) -> None:
     """Refuse a file that is not there or that may not be read, before any work is spent on it.
 

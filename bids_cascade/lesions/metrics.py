@@ -1,21 +1,76 @@
-"""How well a lesion mask agrees with a reference mask on the same grid."""
+"""How well a lesion mask agrees with a reference mask on the same grid: the single measures.
+
+A ratio of nothing to nothing is NaN, so that it drops out of a mean instead of flattering it: sensitivity without a
+reference lesion, precision without a predicted one, a surface distance without a surface. Dice and F1 judge both masks
+together and are 1 when both are empty (a scan without lesions, rightly left blank, is a full success) and 0 when only
+one is.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_cascade.lesions.components import label_lesions
 
+HD_PERCENTILE = 95
 
-class LesionWise(NamedTuple):
-    """Agreement counted in lesions."""
 
+class VoxelWise(NamedTuple):
+    """Agreement counted in voxels."""
+
+    dice: float
     sensitivity: float
     precision: float
-    f1: float
+
+
+class SurfaceDistance(NamedTuple):
+    """Agreement of the outlines, in mm."""
+
+    hd95_mm: float
+    average_mm: float
+
+
+@dataclass(frozen=True)
+class LesionWise:
+    """Agreement counted in lesions.
+
+    Attributes
+    ----------
+    n_reference, n_found : int
+        Reference lesions, and those of them that share a voxel with the predicted mask.
+    n_predicted, n_right : int
+        Predicted lesions, and those of them that share a voxel with the reference mask.
+    """
+
+    n_reference: int
+    n_found: int
+    n_predicted: int
+    n_right: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the reference lesions that are found; NaN without any."""
+        return _ratio(self.n_found, self.n_reference)
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted lesions that are right; NaN without any."""
+        return _ratio(self.n_right, self.n_predicted)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of sensitivity and precision (Commowick 2018); 1 without lesions on either side."""
+        if not self.n_reference or not self.n_predicted:
+            return float(self.n_reference == self.n_predicted)
+        total = self.sensitivity + self.precision
+        return 2 * self.sensitivity * self.precision / total if total else 0.0
 
 
 def dice(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
@@ -26,17 +81,11 @@ def dice(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
     ValueError
         When the shapes differ.
     """
-    _check_shapes(reference, predicted)
-    total = int(reference.sum()) + int(predicted.sum())
-    return 2 * int((reference & predicted).sum()) / total if total else 1.0
+    return voxel_wise(reference, predicted).dice
 
 
-def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> LesionWise:
-    """Return sensitivity, precision and F1 counted in 26-connected lesions.
-
-    A reference lesion is found, and a predicted one is right, when they share at least one voxel with the other mask.
-    Sensitivity is 1 without reference lesions (there was none to miss), precision is 1 without predicted ones (none is
-    wrong); F1 is their harmonic mean, 0 where both are 0.
+def voxel_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> VoxelWise:
+    """Return Dice, and the share of the reference's voxels that are predicted and of the predicted that are right.
 
     Parameters
     ----------
@@ -48,17 +97,78 @@ def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> L
         When the shapes differ.
     """
     _check_shapes(reference, predicted)
-    sensitivity = _share_touched(reference, predicted)
-    precision = _share_touched(predicted, reference)
-    total = sensitivity + precision
-    return LesionWise(sensitivity, precision, 2 * sensitivity * precision / total if total else 0.0)
+    n_reference, n_predicted = int(reference.sum()), int(predicted.sum())
+    n_both = int((reference & predicted).sum())
+    total = n_reference + n_predicted
+    return VoxelWise(2 * n_both / total if total else 1.0, _ratio(n_both, n_reference), _ratio(n_both, n_predicted))
 
 
-def _share_touched(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return the share of the lesions of `mask` that have a voxel in `other`; 1 without lesions."""
-    labels, n = label_lesions(mask)
-    touched = np.unique(labels[mask & other])
-    return len(touched) / n if n else 1.0
+def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> LesionWise:
+    """Count 26-connected lesions that are found and that are right.
+
+    A reference lesion is found, and a predicted one is right, when they share at least one voxel with the other mask.
+
+    Parameters
+    ----------
+    reference, predicted : (X, Y, Z) bool array
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    _check_shapes(reference, predicted)
+    found, right = (
+        overlap_by_lesion(label_lesions(mask)[0], other) > 0
+        for mask, other in ((reference, predicted), (predicted, reference))
+    )
+    return LesionWise(len(found), int(found.sum()), len(right), int(right.sum()))
+
+
+def overlap_by_lesion(labels: NDArray[np.integer], other: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return for each label from 1 on how many of its voxels are in another mask, as (N,)."""
+    return np.bincount(labels[other], minlength=int(labels.max(initial=0)) + 1)[1:]
+
+
+def surface_distance(
+    reference: NDArray[np.bool_], predicted: NDArray[np.bool_], voxel_size_mm: Sequence[float]
+) -> SurfaceDistance:
+    """Return how far the outlines of two masks lie apart.
+
+    A mask's surface are its voxels with a face neighbour outside it, the image's border counting as outside. From the
+    centre of each the distance to the nearest one of the other mask is taken, both ways (Taha and Hanbury 2015).
+
+    Parameters
+    ----------
+    reference, predicted : (X, Y, Z) bool array
+    voxel_size_mm : sequence of 3 floats
+
+    Returns
+    -------
+    SurfaceDistance
+        ``hd95_mm`` is the larger of the two ways' 95th percentiles, ``average_mm`` the mean over both ways' distances
+        together; both NaN when a mask is empty.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    _check_shapes(reference, predicted)
+    if not reference.any() or not predicted.any():
+        return SurfaceDistance(math.nan, math.nan)
+    # Nothing outside the box of both masks is nearer than what is in it.
+    (box,) = ndimage.find_objects((reference | predicted).astype(np.int8))
+    surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (reference, predicted)]
+    to_other = [
+        ndimage.distance_transform_edt(~other, sampling=voxel_size_mm)[own] for own, other in (surfaces, surfaces[::-1])
+    ]
+    hd95_mm = max(float(np.percentile(distances, HD_PERCENTILE)) for distances in to_other)
+    return SurfaceDistance(hd95_mm, float(np.concatenate(to_other).mean()))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
 
 
 def _check_shapes(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> None:

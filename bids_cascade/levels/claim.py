@@ -44,7 +44,9 @@ def find_selected(inputs: Inputs, sequences: Sequence[str]) -> list[Visit]:
 
 
 @contextmanager
-def claimed(visits: Sequence[Visit], work_dir: Path) -> Iterator[tuple[list[Visit], dict[str, VisitResult]]]:
+def claimed(
+    visits: Sequence[Visit], work_dir: Path, *, wait: bool = False
+) -> Iterator[tuple[list[Visit], dict[str, VisitResult]]]:
     """Give the visits that can be worked on, and by name the results of those that can't; no other run gets the former.
 
     Parameters
@@ -52,6 +54,8 @@ def claimed(visits: Sequence[Visit], work_dir: Path) -> Iterator[tuple[list[Visi
     visits : sequence of Visit
     work_dir : Path
         Existing work folder; two runs may share it, but not a visit in it.
+    wait : bool
+        Wait for a visit that another run works on, instead of refusing it.
     """
     ready: list[Visit] = []
     refused: dict[str, VisitResult] = {}
@@ -63,7 +67,7 @@ def claimed(visits: Sequence[Visit], work_dir: Path) -> Iterator[tuple[list[Visi
             try:
                 for choice in visit.images.values():
                     check_readable(choice.path)
-                locks.enter_context(_locked(visit, work_dir))
+                locks.enter_context(locked(visit.slug, work_dir, "this visit", wait=wait))
             except BidsCascadeError as error:
                 refused[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
             else:
@@ -72,16 +76,32 @@ def claimed(visits: Sequence[Visit], work_dir: Path) -> Iterator[tuple[list[Visi
 
 
 @contextmanager
-def _locked(visit: Visit, work_dir: Path) -> Iterator[None]:
-    """Hold a visit's lock in the work folder; the system lets go of it when this process ends, however it ends."""
+def locked(name: str, work_dir: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock in the work folder; the system lets go of it when this process ends, however it ends.
+
+    Parameters
+    ----------
+    name : str
+        File name of the lock.
+    work_dir : Path
+    what : str
+        What is locked, for the message.
+    wait : bool
+        Wait for another run to let go.
+
+    Raises
+    ------
+    TemporaryError
+        When another run holds it and this one shall not wait.
+    """
     folder = work_dir / "locks"
     folder.mkdir(exist_ok=True)
-    with (folder / visit.slug).open("w") as file:
+    with (folder / name).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise TemporaryError(
-                f"another run works on this visit in {work_dir}; wait for it, or choose another folder with -w"
+                f"another run works on {what} in {work_dir}; wait for it, or choose another folder with -w"
             ) from error
         except OSError:
             _LOGGER.debug("%s: the file system knows no locks", folder, exc_info=True)

@@ -27,10 +27,38 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
     """Segment every selected visit that has the sequences the model needs; return the exit code."""
     model = load_model(config.model or PACKAGED_MODEL)
     visits = find_selected(inputs, model.header.cascade.sequences)
+    results = segment_visits(visits, inputs, config, run, model)
+    print(format_table(results))
+    return exit_code_of(results)
+
+
+def segment_visits(
+    visits: Sequence[Visit],
+    inputs: Inputs,
+    config: ParticipantConfig,
+    run: RunConfig,
+    model: StoredModel,
+    *,
+    wait: bool = False,
+) -> list[VisitResult]:
+    """Write all that this level has to say of some visits; return how each ended.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+        Those without all images are named in the results.
+    inputs : Inputs
+        Whose output folder is made if needed.
+    config : ParticipantConfig
+    run : RunConfig
+    model : StoredModel
+    wait : bool
+        Wait for visits that another run works on, instead of leaving them out.
+    """
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
-    with claimed(visits, run.work_dir) as (ready, refused):
+    with claimed(visits, run.work_dir, wait=wait) as (ready, refused):
         done = _segment(ready, inputs, config, run, model, log_dir)
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
         if run.clean_work_dir:
@@ -39,9 +67,7 @@ def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -
         in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         write_visit_records(ended, inputs, log_dir)
-        results = _write_pages(visits, results, inputs.out_dir)
-    print(format_table(results))
-    return exit_code_of(results)
+        return _write_pages(visits, results, inputs.out_dir)
 
 
 def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:

@@ -6,39 +6,37 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, segment, train_cascade
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
-from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
-from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.layout import read_description
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError
-from bids_cascade.imaging.images import mask_of
-from bids_cascade.lesions.components import label_lesions, lesion_mask
-from bids_cascade.lesions.metrics import dice, lesion_wise
-from bids_cascade.levels.claim import claimed, find_selected
+from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.lesions.components import lesion_mask
+from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
+from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
-from bids_cascade.models.store import load_checkpoint, save_checkpoint, save_model
+from bids_cascade.levels.results import exit_code_of, format_table
+from bids_cascade.models.store import StoredModel, load_checkpoint, save_checkpoint, save_model
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.whole_file import write_whole_file
-from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
-from bids_cascade.workflow.visit import Preprocessing, labelled_graph
 
 _LOGGER = logging.getLogger(__name__)
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Probabilities that are tried as threshold."""
 
 _CURVE_COLUMNS = {
     "stage": {"Description": "1 misses nothing, 2 throws false positives out"},
@@ -48,69 +46,118 @@ _CURVE_COLUMNS = {
     "validation_loss": {"Description": "Mean cross-entropy of the validation samples"},
     "validation_dice": {"Description": "Dice of lesion against other validation samples at probability 0.5"},
 }
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A labelled visit on the model's grid, with its name."""
-
-    name: str
-    data: LabelledVisit
+_FIGURES = {
+    "dice": "dice",
+    "sensitivity": "sensitivity",
+    "precision": "precision",
+    "lesion_sensitivity": "lesion_sensitivity",
+    "lesion_precision": "lesion_precision",
+    "lesion_f1": "lesion_f1",
+    "true_ml": "reference_volume_ml",
+    "found_ml": "predicted_volume_ml",
+}
+"""What a card says of a visit, and the measure it comes from."""
 
 
 def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
     """Train a cascade on every selected visit that has a manual mask; return the exit code."""
-    visits = find_selected(inputs, config.cascade.sequences)
-    labels = find_labels(config.labels, inputs.bids_dir, visits)
-    labelled = [visit for visit in visits if visit.name in labels]
+    labelled, labels = find_labelled(inputs, config)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "run": run}, labelled)
-    with claimed(labelled, run.work_dir) as (ready, refused):
-        runs, prepared = _prepare(ready, labels, config, run, log_dir)
-        done = {visit.name: _result(visit, runs[visit.slug], prepared, config) for visit in ready}
-        results = [refused.get(visit.name) or done[visit.name] for visit in labelled]
-        print(format_table(results))
-        if prepared:
-            _write_model(_train(prepared, config, run), prepared, inputs, config, run.device)
+    prepared, results = prepare_visits(labelled, labels, config, run, log_dir)
+    print(format_table(results))
+    if prepared:
+        earlier = read_cross_validation(inputs.out_dir, recipe_of(prepared, config))
+        train_model(prepared, inputs, config, run, inputs.out_dir / "models", earlier)
     return exit_code_of(results)
 
 
-def _prepare(
-    visits: Sequence[Visit], labels: Mapping[str, Path], config: TrainConfig, run: RunConfig, log_dir: Path
-) -> tuple[dict[str, VisitRun], list[_Prepared]]:
-    """Bring the visits and their masks onto the model's grid; leave out those that fail."""
-    how = Preprocessing(
-        sequences=config.cascade.sequences,
-        voxel_size_mm=config.cascade.voxel_size_mm,
-        skull_strip=config.skull_strip,
-        seed=config.training.seed,
-        omp_nthreads=run.omp_nthreads,
-    )
-    graphs = [labelled_graph(visit, how, labels[visit.name]) for visit in visits]
-    runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
-    prepared = []
-    for visit, graph in zip(visits, graphs, strict=True):
-        if not runs[visit.slug].finished:
-            continue
-        channels, lesion = (step_folder(graph, step, run) for step in ("channels", "lesion"))
-        data = LabelledVisit(
-            subject=visit.participant,
-            channels=np.load(channels / "channels.npy", mmap_mode="r"),
-            brain=mask_of(nib.Nifti1Image.from_filename(channels / "brain.nii")),
-            lesion=mask_of(nib.Nifti1Image.from_filename(lesion / "lesion.nii")),
-        )
-        prepared.append(_Prepared(visit.name, data))
-    return runs, prepared
+def train_model(
+    prepared: Sequence[Prepared],
+    inputs: Inputs,
+    config: TrainConfig,
+    run: RunConfig,
+    folder: Path,
+    cross_validation: Mapping[str, Any] | None = None,
+) -> StoredModel:
+    """Train on prepared visits and write the model, its card and its curves into a folder.
+
+    Training goes on from the checkpoints of an interrupted run of the same training. The threshold is chosen on the
+    subjects that training holds out to decide when to stop, unless the configuration fixes it.
+
+    Parameters
+    ----------
+    prepared : sequence of Prepared
+        Nothing else is learnt from.
+    inputs : Inputs
+    config : TrainConfig
+        Its name is that of the files.
+    run : RunConfig
+    folder : Path
+        Where to; made if needed.
+    cross_validation : mapping, optional
+        What the card says of the same recipe's cross-validation.
+
+    Raises
+    ------
+    BadDataError
+        When there is nothing to learn from.
+    """
+    trained = _train(prepared, config, run)
+    held_out = [one for one in prepared if one.data.subject in trained.validation_subjects]
+    engine = partial(dense_probability, device=run.device)
+    probabilities = [
+        segment(trained.cascade, np.asarray(one.data.channels), one.data.brain, engine).final for one in held_out
+    ]
+    cascade, why = trained.cascade, "given"
+    if config.choose_threshold:
+        why = "chosen on the validation subjects" if held_out else "the default, as no subject was held out"
+        threshold = _choose_threshold(held_out, probabilities, cascade)
+        cascade = replace(cascade, config=cascade.config.with_choices(threshold, None))
+    provenance = {
+        **_origin(trained, inputs, config),
+        "threshold": why,
+        "validation": [_figures(cascade, *pair) for pair in zip(held_out, probabilities, strict=True)],
+    }
+    if cross_validation is not None:
+        provenance["cross_validation"] = dict(cross_validation)
+    model = Model(cascade, config.name, provenance["dataset_licence"], provenance)
+    return _write_model(model, trained, folder)
 
 
-def _train(prepared: Sequence[_Prepared], config: TrainConfig, run: RunConfig) -> TrainedCascade:
+def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dict[str, Any]:
+    """Return what a model was trained on, and how."""
+    description = read_description(inputs.bids_dir)
+    return {
+        "dataset": description.get("Name", inputs.bids_dir.name),
+        "dataset_licence": description.get("License", "not stated"),
+        "labels": config.labels if "/" not in config.labels else Path(config.labels).name,
+        "training_subjects": list(trained.training_subjects),
+        "validation_subjects": list(trained.validation_subjects),
+        "training": asdict(config.training),
+        "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
+        "versions": versions(),
+    }
+
+
+def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:
+    """Write the model, its card and its curves."""
+    stored = save_model(model, folder / f"{model.name}.safetensors")
+    write_whole_file(model_card(stored).encode(), folder / f"{model.name}.md")
+    rows = [{"stage": stage, **asdict(epoch)} for stage, epochs in trained.history.items() for epoch in epochs]
+    write_tsv(rows, list(_CURVE_COLUMNS), folder / f"{model.name}_curves.tsv", _CURVE_COLUMNS)
+    draw_curves(trained.history, folder / f"{model.name}_curves.png")
+    print(f"model: {stored.path} (SHA-256 {stored.sha256}); its card and curves are beside it")
+    return stored
+
+
+def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) -> TrainedCascade:
     """Train both stages, going on from the checkpoints of an interrupted run of the same training."""
     import torch
 
     torch.set_num_threads(run.omp_nthreads)
-    fingerprint = _fingerprint(prepared, config)
+    fingerprint = fingerprint_of(prepared, asdict(config.cascade), asdict(config.training))
     folder = run.work_dir / "training"
-    folder.mkdir(exist_ok=True)
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
     earlier = {stage: load_checkpoint(path, fingerprint) for stage, path in paths.items()}
 
@@ -140,64 +187,48 @@ def _describe(progress: StageProgress) -> str:
     return f"{text}, validation loss {last.validation_loss:.4f}, Dice {last.validation_dice:.3f}"
 
 
-def _fingerprint(prepared: Sequence[_Prepared], config: TrainConfig) -> str:
-    """Return a hash of all that a training depends on."""
-    digest = hashlib.sha256(json.dumps([asdict(config.cascade), asdict(config.training)]).encode())
+def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
+    """Return a hash of visits, with all their voxels, and of choices that JSON knows."""
+    digest = hashlib.sha256(json.dumps(choices).encode())
     for one in prepared:
-        digest.update(one.name.encode())
-        for array in (one.data.channels, one.data.brain, one.data.lesion):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(f"{one.name} {one.sha256}\n".encode())
     return digest.hexdigest()
 
 
-def _write_model(
-    trained: TrainedCascade, prepared: Sequence[_Prepared], inputs: Inputs, config: TrainConfig, device: str
-) -> None:
-    """Write the model, its card and its curves into ``models/`` of the output folder."""
-    folder = inputs.out_dir / "models"
-    folder.mkdir(exist_ok=True)
-    held_out = [one for one in prepared if one.data.subject in trained.validation_subjects]
-    provenance = {
-        "dataset": read_description(inputs.bids_dir).get("Name", inputs.bids_dir.name),
-        "dataset_licence": read_description(inputs.bids_dir).get("License", "not stated"),
-        "labels": config.labels if "/" not in config.labels else Path(config.labels).name,
-        "training_subjects": list(trained.training_subjects),
-        "validation_subjects": list(trained.validation_subjects),
-        "training": asdict(config.training),
-        "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
-        "versions": versions(),
-        "validation": [_figures(trained.cascade, one, device) for one in held_out],
-    }
-    model = Model(trained.cascade, config.name, provenance["dataset_licence"], provenance)
-    stored = save_model(model, folder / f"{config.name}.safetensors")
-    write_whole_file(model_card(stored).encode(), folder / f"{config.name}.md")
-    rows = [{"stage": stage, **asdict(epoch)} for stage, epochs in trained.history.items() for epoch in epochs]
-    write_tsv(rows, list(_CURVE_COLUMNS), folder / f"{config.name}_curves.tsv", _CURVE_COLUMNS)
-    draw_curves(trained.history, folder / f"{config.name}_curves.png")
-    print(f"model: {stored.path} (SHA-256 {stored.sha256}); its card and curves are beside it")
+def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
+    """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
+    return fingerprint_of(prepared, asdict(config.cascade), asdict(config.training), config.choose_threshold)
 
 
-def _figures(cascade: Cascade, one: _Prepared, device: str) -> dict[str, Any]:
+def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
+    """Return what the cross-validation of a recipe came to, None where there is none in the output folder."""
+    try:
+        found = json.loads((out_dir / "cross-validation" / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found["card"] if found.get("recipe") == recipe else None
+
+
+def _choose_threshold(
+    held_out: Sequence[Prepared], probabilities: Sequence[NDArray[np.float32]], cascade: Cascade
+) -> float:
+    """Return the threshold of the highest mean Dice over the held-out visits, the configured one without any."""
+    config = cascade.config
+    dice_of_visits = [
+        dice_by_threshold(
+            probability, one.data.lesion, THRESHOLDS, config.voxel_size_mm**3, config.min_lesion_volume_mm3
+        )
+        for one, probability in zip(held_out, probabilities, strict=True)
+    ]
+    threshold = best_threshold(THRESHOLDS, dice_of_visits, config.threshold)
+    _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(one.name for one in held_out) or "nothing")
+    return threshold
+
+
+def _figures(cascade: Cascade, one: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
     """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
     config = cascade.config
-    found = segment(cascade, np.asarray(one.data.channels), one.data.brain, partial(dense_probability, device=device))
-    volume_mm3 = config.voxel_size_mm**3
-    mask = lesion_mask(found.final, config.threshold, volume_mm3, config.min_lesion_volume_mm3)
-    scores = lesion_wise(one.data.lesion, mask)
-    return {
-        "visit": one.name,
-        "dice": round(float(dice(one.data.lesion, mask)), 3),
-        "lesion_sensitivity": round(float(scores.sensitivity), 3),
-        "lesion_precision": round(float(scores.precision), 3),
-        "lesion_f1": round(float(scores.f1), 3),
-        "true_ml": round(float(one.data.lesion.sum() * volume_mm3 / 1000), 2),
-        "found_ml": round(float(mask.sum() * volume_mm3 / 1000), 2),
-    }
-
-
-def _result(visit: Visit, done: VisitRun, prepared: Sequence[_Prepared], config: TrainConfig) -> VisitResult:
-    lesion = next((one.data.lesion for one in prepared if one.name == visit.name), None)
-    if lesion is None:
-        return unfinished_result(visit.name, done)
-    volume_ml = float(lesion.sum()) * config.cascade.voxel_size_mm**3 / 1000
-    return VisitResult(visit.name, n_lesions=label_lesions(lesion)[1], volume_ml=volume_ml, seconds=done.seconds)
+    mask = lesion_mask(probability, config.threshold, config.voxel_size_mm**3, config.min_lesion_volume_mm3)
+    measures = compare_masks(one.data.lesion, mask, one.affine).measures
+    figures = {name: round(measures[measure], 3) for name, measure in _FIGURES.items()}
+    return {"visit": one.name, **{name: value if np.isfinite(value) else None for name, value in figures.items()}}

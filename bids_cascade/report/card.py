@@ -7,6 +7,13 @@ from typing import Any
 
 from bids_cascade.models.store import StoredModel
 
+_COLUMNS = (
+    *("visit", "dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1"),
+    *("true_ml", "found_ml"),
+    *("measure", "cascade_mean", "cascade_median", "flair_threshold_mean", "flair_threshold_median", "difference"),
+)
+"""The columns of a card's tables in their order; a model's header doesn't keep one."""
+
 
 def model_card(stored: StoredModel) -> str:
     """Return the model's card as Markdown, from what the model says of itself alone."""
@@ -28,12 +35,13 @@ def model_card(stored: StoredModel) -> str:
         "",
         "## How it was made",
         "",
-        *_bullets(provenance, skip=("validation", "history")),
+        *_bullets(provenance, skip=("validation", "cross_validation", "history")),
         "",
         "## How good it is",
         "",
         *_figures(provenance.get("validation", [])),
         "",
+        *_cross_validation(provenance.get("cross_validation")),
         "Not a medical device; for research only.",
     ]
     return "\n".join(lines) + "\n"
@@ -44,6 +52,8 @@ def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "n/a"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)):
@@ -54,11 +64,31 @@ def _text(value: Any) -> str:
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return ["No subject was held out: nothing is known about how good it is on others."]
-    columns = sorted(rows[0], key=lambda name: (name != "visit", name))
-    table = [
-        "On subjects held out from training (they decided when it stopped):",
+    return [
+        "On subjects held out from training (they decided when it stopped and, unless given, the threshold):",
         "",
-        "| " + " | ".join(name.replace("_", " ") for name in columns) + " |",
-        "|" + "---|" * len(columns),
+        *_table(rows),
     ]
-    return table + ["| " + " | ".join(_text(row[name]) for name in columns) + " |" for row in rows]
+
+
+def _cross_validation(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    return [
+        "## Cross-validation",
+        "",
+        f"{found['folds']} cascades of this recipe, each trained without some of the subjects and applied to them "
+        f"through the participant level: {found['visits']} visits of {found['subjects']} subjects. Thresholds were "
+        "chosen inside the training part. Mean with 95 % interval (bootstrap over subjects) and median, beside a "
+        "single threshold on FLAIR chosen on the same training part; the last column is the difference of the means.",
+        "",
+        *_table(found["figures"]),
+        "",
+    ]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return rows as a Markdown table, the columns in the order of :data:`_COLUMNS`, others behind."""
+    columns = sorted(rows[0], key=lambda name: (_COLUMNS.index(name) if name in _COLUMNS else len(_COLUMNS), name))
+    head = ["| " + " | ".join(name.replace("_", " ") for name in columns) + " |", "|" + "---|" * len(columns)]
+    return head + ["| " + " | ".join(_text(row[name]) for name in columns) + " |" for row in rows]

@@ -9,6 +9,7 @@ from bids_cascade.cascade.sampling import (
     candidates,
     first_stage_samples,
     second_stage_samples,
+    split_folds,
     split_subjects,
 )
 from bids_cascade.config import CascadeConfig
@@ -110,3 +111,20 @@ def test_errors() -> None:
         split_subjects(["a"], 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"a: expected channels"):
         LabelledVisit("a", np.zeros((2, 4, 4, 4), np.float32), np.ones((4, 4, 4), bool), np.ones((4, 4, 5), bool))
+
+
+def test_folds_leave_each_subject_out_once() -> None:
+    names = ["a", "b", "b", "c", "d", "e", "a"]
+    folds = split_folds(names, 3, np.random.default_rng(0))
+    assert sorted(name for fold in folds for name in fold) == list("abcde")
+    assert sorted(map(len, folds)) == [1, 2, 2]
+    assert all(list(fold) == sorted(fold) for fold in folds)
+    assert folds == split_folds(names, 3, np.random.default_rng(0))
+    assert len({tuple(split_folds(names, 3, np.random.default_rng(seed))) for seed in range(20)}) > 10
+    assert {len(fold) for fold in split_folds(names, 5, np.random.default_rng(0))} == {1}
+
+
+@pytest.mark.parametrize("n_folds", [1, 4])
+def test_impossible_folds(n_folds: int) -> None:
+    with pytest.raises(ValueError, match=f"{n_folds} folds of 3 subjects"):
+        split_folds(["a", "b", "c"], n_folds, np.random.default_rng(0))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bids_cascade.config import Selection
-from bids_cascade.dataset.labels import find_labels
+from bids_cascade.dataset.labels import find_labels, find_lesion_masks, space_of
 from bids_cascade.dataset.layout import open_dataset
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import InvalidDatasetError, MissingInputError
@@ -79,6 +79,15 @@ def test_of_several_masks_by_space(make_labels: MakeLabels, names: list[str], ex
     files = {name: "_".join(filter(None, ["sub-1", name, "label-L_mask.nii.gz"])) for name in names}
     root = make_labels(*(f"sub-1/anat/{file}" for file in files.values()))
     assert names_of(root) == {"sub-1": files[expected]}
+
+
+def test_all_masks_of_a_visit_in_order(make_labels: MakeLabels) -> None:
+    root = make_labels(*(f"sub-1/anat/sub-1_space-{space}_label-L_mask.nii.gz" for space in ("FLAIR", "T1w", "orig")))
+    found = find_lesion_masks("manual", root, VISITS)
+    assert {name: [space_of(path) for path in paths] for name, paths in found.items()} == {
+        "sub-1": ["orig", "T1w", "FLAIR"]
+    }
+    assert space_of(Path("sub-1_label-L_mask.nii.gz")) is None
 
 
 def test_dataset_without_description_is_read(make_labels: MakeLabels) -> None:

@@ -7,7 +7,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
-from bids_cascade.imaging.images import from_ants, load_image, same_grid, save_image, to_ants
+from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants
 
 SHAPE = (30, 25, 12)
 PLAIN = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -210,3 +210,38 @@ def test_ants_sees_voxels_where_nibabel_does(affine):
     back = from_ants(converted)
     np.testing.assert_allclose(back.affine, affine, atol=1e-9)
     np.testing.assert_array_equal(back.get_fdata(), image.get_fdata())
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_load_mask_takes_empty_masks_and_any_value(tmp_path, value):
+    lesion = np.zeros(SHAPE, np.uint8)
+    assert not np.asarray(load_mask(write(tmp_path / "a.nii.gz", lesion)).dataobj).any()
+    lesion[3, 4, 5] = value
+    found = load_mask(write(tmp_path / "b.nii.gz", lesion[..., None], oblique()))
+    assert np.argwhere(np.asarray(found.dataobj)).tolist() == [[3, 4, 5]]
+    np.testing.assert_allclose(found.affine, oblique(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.arange(24.0).reshape(2, 3, 4), "holds the values 0, 1, 2, 3, .*; expected a mask"),
+        (np.full((2, 3, 4), 5, np.uint8), "holds the values 5; expected a mask"),
+        (np.full((2, 3, 4), np.nan, np.float32), "expected a mask"),
+        (np.zeros((2, 3, 4, 2), np.uint8), "expected a 3D image"),
+    ],
+)
+def test_load_mask_refuses_what_is_none(tmp_path, data, message):
+    with pytest.raises(BadDataError, match=rf"x\.nii\.gz.*{message}"):
+        load_mask(write(tmp_path / "x.nii.gz", data))
+
+
+def test_load_mask_refuses_what_it_cannot_read(tmp_path):
+    path = write(tmp_path / "x.nii.gz", np.zeros(SHAPE, np.uint8))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(BadDataError, match=r"x\.nii\.gz is not a readable NIfTI image"):
+        load_mask(path)
+    with pytest.raises(MissingInputError, match=r"none\.nii\.gz does not exist"):
+        load_mask(tmp_path / "none.nii.gz")
+    with pytest.raises(BadDataError, match="affine that can't be inverted"):
+        load_mask(break_header(write(tmp_path / "y.nii.gz", np.zeros(SHAPE, np.uint8)), srow_y=[1, 0, 0, 0]))

@@ -44,3 +44,24 @@ def test_curves_are_drawn_with_and_without_validation(tmp_path: Path) -> None:
         draw_curves(history, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_card_quotes_a_cross_validation() -> None:
+    row = {
+        "difference": "0.2 [0.1, 0.3]",
+        "measure": "dice",
+        "cascade_mean": "0.7",
+        "cascade_median": "0.71",
+        "flair_threshold_mean": "0.5",
+        "flair_threshold_median": "0.5",
+    }
+    card = model_card(stored(cross_validation={"folds": 10, "visits": 12, "subjects": 10, "figures": [row]}))
+    assert "10 cascades of this recipe" in card
+    assert "12 visits of 10 subjects" in card
+    assert "| measure | cascade mean | cascade median | flair threshold mean | flair threshold median |" in card
+    assert "| dice | 0.7 | 0.71 | 0.5 | 0.5 | 0.2 [0.1, 0.3] |" in card
+    assert card.count("cross validation") == 0, "told in its own section, not among the bullets"
+
+
+def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
+    assert "| sub-03 | n/a |" in model_card(stored(validation=[{"dice": None, "visit": "sub-03"}]))

@@ -1,0 +1,122 @@
+"""Which predicted mask is compared with which reference, visit by visit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+
+from bids_cascade.dataset.labels import space_of
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
+from bids_cascade.imaging.images import check_readable, load_mask, mask_of, same_grid
+from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.levels.results import VisitResult
+from bids_cascade.report.evaluation import EvaluatedVisit
+
+_LOGGER = logging.getLogger(__name__)
+
+_SPACES = ("FLAIR", None, "orig", "T1w")
+"""Of predictions on one grid, which to take where none is of the reference's own space: lesions are drawn on FLAIR."""
+
+
+@dataclass(frozen=True)
+class _Mask:
+    path: Path
+    image: nib.Nifti1Image
+
+
+def compare_visits(
+    visits: Sequence[Visit], references: Mapping[str, Sequence[Path]], predictions: Mapping[str, Sequence[Path]]
+) -> tuple[list[EvaluatedVisit], list[VisitResult]]:
+    """Compare each visit's predicted with its reference mask; a visit that can't be compared doesn't stop the others.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+        Each with at least one reference mask.
+    references, predictions : mapping of str to sequence of Path
+        Masks by name of the visit, see :func:`bids_cascade.dataset.labels.find_lesion_masks`.
+
+    Returns
+    -------
+    evaluated : list of EvaluatedVisit
+    failed : list of VisitResult
+        Why the others were not.
+    """
+    evaluated, failed = [], []
+    for visit in visits:
+        try:
+            one = _compare(visit, references[visit.name], predictions.get(visit.name, ()))
+        except BidsCascadeError as error:
+            failed.append(VisitResult(visit.name, error.exit_code, str(error)))
+        else:
+            evaluated.append(one)
+            _LOGGER.info("%s: Dice %.3f (%s)", visit.name, one.agreement.measures["dice"], one.predicted.name)
+    return evaluated, failed
+
+
+def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Path]) -> EvaluatedVisit:
+    if not predictions:
+        raise MissingInputError("there is no predicted lesion mask of this visit")
+    reference, predicted = _pair([_load(path) for path in references], [_load(path) for path in predictions])
+    agreement = compare_masks(mask_of(reference.image), mask_of(predicted.image), reference.image.affine)
+    if not agreement.measures["reference_volume_ml"]:
+        _LOGGER.warning("%s: the reference mask %s has no lesion", visit.name, reference.path)
+    return EvaluatedVisit(
+        participant=visit.participant,
+        session=visit.session,
+        reference=reference.path,
+        predicted=predicted.path,
+        background=_find_background(visit, predicted.path, reference.image),
+        agreement=agreement,
+    )
+
+
+def _load(path: Path) -> _Mask:
+    return _Mask(path, load_mask(path))
+
+
+def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_Mask, _Mask]:
+    """Return the first reference mask on whose grid there is a predicted one, and that one; nothing is resampled."""
+    for reference in references:
+        fitting = [one for one in predictions if same_grid(reference.image, one.image)]
+        if fitting:
+            return reference, min(fitting, key=lambda one: _distance(reference.path, one.path))
+    first = references[0]
+    found = ", ".join(f"{one.path.name} ({_grid_text(one.image)})" for one in predictions)
+    raise BadDataError(
+        f"{first.path}: the reference mask, {_grid_text(first.image)}, is on the grid of no predicted mask; "
+        f"found {found}; bring one onto the grid of the other first"
+    )
+
+
+def _distance(reference: Path, predicted: Path) -> tuple[bool, int, int, str]:
+    """Return a key that sorts predicted masks on the reference's grid, best first: its own space, fewest entities."""
+    space = space_of(predicted)
+    rank = _SPACES.index(space) if space in _SPACES else len(_SPACES)
+    return (space != space_of(reference), rank, predicted.name.count("_"), predicted.name)
+
+
+def _grid_text(image: nib.Nifti1Image) -> str:
+    shape = " x ".join(str(length) for length in image.shape)
+    sizes = " x ".join(f"{size:.3g}" for size in nib.affines.voxel_sizes(image.affine))
+    origin = ", ".join(f"{value:.1f}" for value in image.affine[:3, 3])
+    return f"{shape} voxels of {sizes} mm from ({origin}) mm"
+
+
+def _find_background(visit: Visit, predicted: Path, reference: nib.Nifti1Image) -> Path | None:
+    """Return the scan on the reference's grid that shows lesions best, None where there is none."""
+    raw = [visit.images[sequence].path for sequence in ("FLAIR", "T1w") if sequence in visit.images]
+    preprocessed = sorted(predicted.parent.glob(f"{visit.name}_*desc-preproc_FLAIR.nii*"))
+    for path in [*raw[:1], *preprocessed, *raw[1:]]:
+        try:
+            check_readable(path)
+            if same_grid(nib.Nifti1Image.from_filename(path), reference):
+                return path
+        except (BidsCascadeError, nib.filebasedimages.ImageFileError, OSError) as error:
+            _LOGGER.debug("%s: no background for pictures: %s", path, error)
+    return None

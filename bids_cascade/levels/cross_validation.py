@@ -1,0 +1,214 @@
+"""Training by cross-validation: every labelled visit predicted once by a cascade that has not seen its subject."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.sampling import split_folds
+from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
+from bids_cascade.dataset.derivatives import prepare_output, write_json
+from bids_cascade.dataset.labels import find_lesion_masks
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
+from bids_cascade.levels.claim import locked
+from bids_cascade.levels.compare import compare_visits
+from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
+from bids_cascade.levels.participant import segment_visits
+from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
+from bids_cascade.levels.record import write_record
+from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
+from bids_cascade.levels.train import fingerprint_of, recipe_of, train_model
+from bids_cascade.models.store import StoredModel
+from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
+from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, write_evaluation
+
+_LOGGER = logging.getLogger(__name__)
+
+FOLDER = "cross-validation"
+_TITLES = {CASCADE: "Cascade on left-out visits", FLAIR_THRESHOLD: "FLAIR threshold on left-out visits"}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all folds share; `curves` keeps what is computed once a visit."""
+
+    inputs: Inputs
+    config: TrainConfig
+    run: RunConfig
+    prepared: Sequence[Prepared]
+    curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.inputs.out_dir / FOLDER
+
+
+def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidationConfig, run: RunConfig) -> int:
+    """Train and evaluate fold by fold what is not done yet, then gather all; return the exit code.
+
+    With ``how.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
+    """
+    labelled, labels = find_labelled(inputs, config)
+    folds = _split(labelled, how, config.training.seed)
+    prepare_output(inputs.out_dir, inputs.bids_dir)
+    log_dir = write_record(inputs, {"train": config, "cross_validation": how, "folds": folds, "run": run}, labelled)
+    # Jobs may share a work folder: the first to come prepares the visits, the others wait and find them done.
+    prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
+    print(format_table(results))
+    job = _Job(inputs, config, run, prepared)
+    usable = {one.data.subject for one in prepared}
+    wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
+    done: list[Fold] = []
+    unfinished: list[VisitResult] = []
+    for number in wanted:
+        if usable.isdisjoint(folds[number - 1]):
+            _LOGGER.warning("fold %d: none of its visits can be used (%s)", number, ", ".join(folds[number - 1]))
+            continue
+        try:
+            done.append(_run_fold(job, number, folds[number - 1]))
+        except _UnfinishedError as error:
+            unfinished += error.results
+    if how.fold is None and not unfinished:
+        return _gather(job, done, labelled, results)
+    for one in unfinished:
+        print(f"{one.name}  {one.message}")
+    print(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
+    return exit_code_of([*results, *unfinished])
+
+
+class _UnfinishedError(Exception):
+    """A fold that could not be finished, and why."""
+
+    def __init__(self, results: Sequence[VisitResult]) -> None:
+        super().__init__("; ".join(f"{one.name}: {one.message}" for one in results))
+        self.results = results
+
+
+def _split(labelled: Sequence[Visit], how: CrossValidationConfig, seed: int) -> list[tuple[str, ...]]:
+    """Return the subjects of each fold, whom the seed alone assigns."""
+    subjects = list(dict.fromkeys(visit.participant for visit in labelled))
+    n_folds = how.n_folds or len(subjects)
+    if len(subjects) < max(2, n_folds):
+        raise UsageError(
+            f"--cross-validate {how.n_folds or 'loo'} needs at least {max(2, n_folds)} labelled participants, found "
+            f"{len(subjects)} ({', '.join(f'sub-{subject}' for subject in subjects)}); take fewer folds or train "
+            "without cross-validation"
+        )
+    if how.fold is not None and how.fold > n_folds:
+        raise UsageError(f"--fold {how.fold}: there are {n_folds} folds, counted from 1")
+    return split_folds(subjects, n_folds, np.random.default_rng(seed))
+
+
+def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
+    """Train without some subjects and predict their visits by both methods, unless that is done."""
+    training = [one for one in job.prepared if one.data.subject not in subjects]
+    left_out = [one for one in job.prepared if one.data.subject in subjects]
+    fingerprint = fingerprint_of([*training, *left_out], recipe_of(training, job.config), list(subjects))
+    path = job.folder / f"fold-{number}.json"
+    try:
+        with locked(f"fold_{fingerprint[:12]}", job.run.work_dir, f"fold {number}"):
+            fold = _read_fold(path, fingerprint)
+            if fold is None:
+                fold = _make_fold(job, number, training, left_out)
+                write_json({"fingerprint": fingerprint, **asdict(fold)}, path)  # last: what it tells of is there
+            else:
+                _LOGGER.info("fold %d: done before", number)
+            return fold
+    except TemporaryError as error:
+        raise _UnfinishedError([VisitResult(f"fold {number}", error.exit_code, f"NOT DONE: {error}")]) from error
+
+
+def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> Fold:
+    subjects = tuple(dict.fromkeys(one.data.subject for one in left_out))
+    without = ", ".join(f"sub-{subject}" for subject in subjects)
+    if not any(one.data.lesion.any() for one in training):
+        raise BadDataError(
+            f"fold {number}: without {without} none of the {len(training)} visits to train on has a lesion; label more "
+            "visits"
+        )
+    _LOGGER.info("fold %d: training without %s", number, without)
+    config = replace(job.config, name=f"{job.config.name}_fold-{number}")
+    stored = train_model(training, job.inputs, config, job.run, job.folder / "models")
+    _predict(job, stored, left_out)
+    return Fold(
+        number=number,
+        subjects=subjects,
+        visits=tuple(one.name for one in left_out),
+        threshold=stored.header.cascade.threshold,
+        flair_threshold=_threshold_flair(job, training, left_out),
+        model_sha256=stored.sha256,
+    )
+
+
+def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> float:
+    """Write the masks of bright FLAIR of the left-out visits; return the threshold, chosen on the others."""
+    config = job.config.cascade
+    for one in training:
+        if one.name not in job.curves:
+            job.curves[one.name] = flair_curve(one, config)
+    threshold_z = choose_flair_threshold(job.curves, training)
+    cascade_dir, out_dir = job.folder / CASCADE, job.folder / FLAIR_THRESHOLD
+    prepare_output(out_dir, job.inputs.bids_dir)
+    for one in left_out:
+        write_flair_masks(one, threshold_z, config, job.inputs.bids_dir, cascade_dir, out_dir)
+    return threshold_z
+
+
+def _read_fold(path: Path, fingerprint: str) -> Fold | None:
+    """Return a fold that is done; None where it isn't, or was done of other data or with other choices."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("fingerprint") != fingerprint:
+            return None
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+        return Fold(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:
+    """Segment the left-out visits as the participant level does."""
+    inputs, run = replace(job.inputs, out_dir=job.folder / CASCADE), replace(job.run, clean_work_dir=False)
+    config = ParticipantConfig(model=stored.path, skull_strip=job.config.skull_strip, seed=job.config.training.seed)
+    results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
+    failed = [result for result in results if result.exit_code != OK]
+    if failed:
+        raise _UnfinishedError(failed)
+
+
+def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results: Sequence[VisitResult]) -> int:
+    """Evaluate both methods on all left-out visits and write the tables and the pages."""
+    failed = {one.name: one.message for one in results if one.exit_code != OK}
+    fold_of = {name: fold.number for fold in folds for name in fold.visits}
+    visits = [visit for visit in labelled if visit.name in fold_of]
+    if not visits:
+        return exit_code_of(results)
+    inputs, seed = job.inputs, job.config.training.seed
+    references = find_lesion_masks(job.config.labels, inputs.bids_dir, visits)
+    found: dict[str, list[EvaluatedVisit]] = {}
+    for method in _TITLES:
+        predictions = find_lesion_masks(str(job.folder / method), inputs.bids_dir, visits)
+        found[method], not_evaluated = compare_visits(visits, references, predictions)
+        failed |= {one.name: one.message for one in not_evaluated}
+        results = [*results, *not_evaluated]
+    if len(failed) == len(labelled):
+        return exit_code_of(results)
+    evaluations = {}
+    for method, title in _TITLES.items():
+        both = [one for one in found[method] if one.name not in failed]
+        evaluations[method] = Evaluation(title, f"Left-out visits beside {job.config.labels}", both, failed, seed)
+        write_evaluation(evaluations[method], job.folder / method)
+    whole = CrossValidation(job.config.name, folds, evaluations[CASCADE], evaluations[FLAIR_THRESHOLD])
+    page, text, card = write_cross_validation(whole, inputs.out_dir)
+    write_json({"recipe": recipe_of(job.prepared, job.config), "card": card}, job.folder / "result.json")
+    print(text)
+    print(f"report: {page}")
+    return exit_code_of(results)
