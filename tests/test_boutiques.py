@@ -16,6 +16,9 @@ from boutiques.validator import DescriptorValidationError
 
 from bids_cascade import cli
 
+TEXTS = {"cross_validate": "5"}
+"""Of strings that must have a form, by input."""
+
 EXAMPLES = {"Flag": True, "String": "text", "File": "/some/file"}
 
 
@@ -39,7 +42,7 @@ def example(one: dict[str, Any]) -> Any:
     if one["type"] == "Number":
         value: Any = 1
     else:
-        value = one["value-choices"][-1] if "value-choices" in one else EXAMPLES[one["type"]]
+        value = one["value-choices"][-1] if "value-choices" in one else TEXTS.get(one["id"], EXAMPLES[one["type"]])
     return [value, value] if one.get("list") else value
 
 
