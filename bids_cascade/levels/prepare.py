@@ -16,7 +16,6 @@ from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.imaging.images import mask_of
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.results import VisitResult, unfinished_result
@@ -122,8 +121,8 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path) -> Prepared:
     data = LabelledVisit(
         subject=visit.participant,
         channels=np.load(channels_dir / "channels.npy", mmap_mode="r"),
-        brain=mask_of(brain),
-        lesion=mask_of(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii")),
+        brain=_mapped_mask(brain),
+        lesion=_mapped_mask(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii")),
     )
     digest = hashlib.sha256()
     for array in (data.channels, data.brain, data.lesion):
@@ -136,3 +135,8 @@ def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping
     message = "" if n_lesions else f"{labels[one.name]}: the mask has no lesion, so there is nothing to learn from it"
     volume_ml = float(one.data.lesion.sum()) * voxel_size_mm**3 / 1000
     return VisitResult(one.name, message=message, n_lesions=n_lesions, volume_ml=volume_ml, seconds=done.seconds)
+
+
+def _mapped_mask(image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """Return a mask that we wrote, uint8 and not compressed, as bool (X, Y, Z) that is read from disk when needed."""
+    return np.asanyarray(image.dataobj).view(np.bool_)
