@@ -14,21 +14,9 @@ from scipy import ndimage
 
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
-
-MIN_COUNTED_MM3 = 3.0
-"""Smaller components, of either mask, are not counted as lesions, as in the MSSEG challenge (Commowick 2018)."""
-
-SIZE_CLASSES = {
-    "3to10": (MIN_COUNTED_MM3, 10.0),
-    "10to50": (10.0, 50.0),
-    "50to150": (50.0, 150.0),
-    "over150": (150.0, math.inf),
-}
-"""Names of the size classes and their volumes in mm^3, from the first up to but without the second."""
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_class_of
 
 Outcome = Literal["found", "missed", "right", "false"]
-
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,7 @@ class MatchedLesion:
     outcome : str
         ``found`` or ``missed`` for a reference lesion, ``right`` or ``false`` for a predicted one.
     size_class : str
-        Of :data:`SIZE_CLASSES`, or ``under3``: not counted.
+        Of :data:`bids_cascade.lesions.sizes.SIZE_CLASSES_MM3`.
     volume_mm3 : float
     overlap_mm3 : float
         How much of it is in the other mask.
@@ -69,13 +57,6 @@ class Agreement:
 
     measures: dict[str, float]
     lesions: list[MatchedLesion]
-
-
-def size_class_of(volume_mm3: float) -> str:
-    """Return the name of a volume's size class; ``under3`` for what is too small to be counted."""
-    # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not change a class.
-    volume_mm3 *= 1 + _ROUNDING
-    return next((name for name, (low, high) in SIZE_CLASSES.items() if low <= volume_mm3 < high), "under3")
 
 
 def match_lesions(
@@ -123,7 +104,7 @@ def count_lesions(lesions: Iterable[MatchedLesion], size_class: str | None = Non
 
     Sensitivity goes by the size of the reference lesion, precision by the size of the predicted one.
     """
-    wanted = (size_class,) if size_class else tuple(SIZE_CLASSES)
+    wanted = (size_class,) if size_class else tuple(COUNTED_CLASSES_MM3)
     outcomes = [lesion.outcome for lesion in lesions if lesion.size_class in wanted]
     n = {outcome: outcomes.count(outcome) for outcome in ("found", "missed", "right", "false")}
     return LesionWise(n["found"] + n["missed"], n["found"], n["right"] + n["false"], n["right"])
@@ -168,7 +149,7 @@ def compare_masks(
         "lesion_precision": counts.precision,
         "lesion_f1": counts.f1,
     }
-    for name in SIZE_CLASSES:
+    for name in COUNTED_CLASSES_MM3:
         measures |= _by_size(count_lesions(lesions, name), name)
     return Agreement({name: float(value) for name, value in (measures | _errors_ml(lesions)).items()}, lesions)
 
@@ -196,7 +177,7 @@ def _errors_ml(lesions: Iterable[MatchedLesion]) -> dict[str, float]:
 
 
 def _size_text(name: str) -> str:
-    low, high = SIZE_CLASSES[name]
+    low, high = COUNTED_CLASSES_MM3[name]
     return f"of at least {low:g} mm^3" if math.isinf(high) else f"of {low:g} to below {high:g} mm^3"
 
 
@@ -242,7 +223,7 @@ MEASURES: dict[str, dict[str, str]] = {
     "false_border_ml": _describe("Volume of the other predicted lesions that is not in the reference", "mL"),
 } | {
     f"{measure}_{name}": _describe(text.format(_size_text(name)))
-    for name in SIZE_CLASSES
+    for name in COUNTED_CLASSES_MM3
     for measure, text in {
         "reference_lesions": "Number of reference lesions {}",
         "predicted_lesions": "Number of predicted lesions {}",

@@ -1,21 +1,9 @@
-"""A visit's lesions among those of a cohort: size classes, and who is far from the others."""
+"""Lesion volumes among those of a cohort: who is far from the others."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-SIZE_CLASSES_MM3: Mapping[str, tuple[float, float]] = {
-    "under_3": (0.0, 3.0),
-    "3_to_10": (3.0, 10.0),
-    "10_to_50": (10.0, 50.0),
-    "50_to_150": (50.0, 150.0),
-    "over_150": (150.0, math.inf),
-}
-"""Names of the size classes and their volumes in mm^3, from the first up to but without the second."""
 
 OUTLIER_Z = 3.5
 """Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
@@ -26,16 +14,6 @@ MIN_VALUES = 10
 LOG_OFFSET_ML = 0.01
 """Added to a lesion volume before its logarithm, which a brain without lesions would not have: 10 mm^3, about the
 smallest lesion there is."""
-
-
-def count_by_size(volumes_mm3: ArrayLike) -> dict[str, int]:
-    """Return how many of the volumes are in each of :data:`SIZE_CLASSES_MM3`; none is left out.
-
-    >>> count_by_size([9.9, 10, 150])
-    {'under_3': 0, '3_to_10': 1, '10_to_50': 1, '50_to_150': 0, 'over_150': 1}
-    """
-    volumes = np.asarray(volumes_mm3, float)
-    return {name: int(((volumes >= low) & (volumes < high)).sum()) for name, (low, high) in SIZE_CLASSES_MM3.items()}
 
 
 def log_volume(volumes_ml: ArrayLike) -> NDArray[np.float64]:

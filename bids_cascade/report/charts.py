@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bids_cascade.lesions.agreement import SIZE_CLASSES
 from bids_cascade.lesions.cohort import Estimate
 from bids_cascade.lesions.metrics import LesionWise
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 
 COLOURS = ("#0b5c75", "#d9822b", "#7a7f87", "#8a3b76")
 ERROR_KINDS = {
@@ -71,7 +71,7 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
     """Draw lesion-wise sensitivity and precision by size class, over all visits together."""
     figure, (axes,) = _figure(1, (9, 3.2))
     for shift, colour, what in ((-0.2, COLOURS[0], "sensitivity"), (0.2, COLOURS[1], "precision")):
-        heights = [getattr(by_size[name], what) for name in SIZE_CLASSES]
+        heights = [getattr(by_size[name], what) for name in COUNTED_CLASSES_MM3]
         places = np.arange(len(heights)) + shift
         axes.bar(places, np.nan_to_num(heights), 0.36, color=colour, label=what)
         for place, height, counts in zip(places, heights, by_size.values(), strict=True):
@@ -128,7 +128,7 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _bounds() -> list[tuple[float, float]]:
-    return list(SIZE_CLASSES.values())
+    return list(COUNTED_CLASSES_MM3.values())
 
 
 def _text(estimate: Estimate) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from bids_cascade.dataset.derivatives import write_tsv
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.imaging.images import load_mask
-from bids_cascade.lesions.agreement import MEASURES, SIZE_CLASSES, Agreement, count_lesions
+from bids_cascade.lesions.agreement import MEASURES, Agreement, count_lesions
 from bids_cascade.lesions.cohort import (
     COHORT_MEASURES,
     N_RESAMPLES,
@@ -23,6 +23,7 @@ from bids_cascade.lesions.cohort import (
     agreement_over_cohort,
     summarise,
 )
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
 from bids_cascade.report.outlines import draw_outlines
 from bids_cascade.report.page import Column, Table, render_page
@@ -56,8 +57,8 @@ _LESION_COLUMNS = {
     },
     "size_class": {
         "Description": "Class by volume; a lesion under 3 mm^3 is listed but not counted",
-        "Levels": {"under3": "under 3 mm^3"}
-        | {name: f"{low:g} to below {high:g} mm^3" for name, (low, high) in SIZE_CLASSES.items()},
+        "Levels": {"under_3": "under 3 mm^3"}
+        | {name: f"{low:g} to below {high:g} mm^3" for name, (low, high) in COUNTED_CLASSES_MM3.items()},
     },
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
     "overlap_mm3": {"Description": "Volume of it in the other mask", "Units": "mm^3"},
@@ -237,7 +238,7 @@ def _page(
 ) -> str:
     measures, names = evaluation.measures, [one.name for one in evaluation.visits]
     every_lesion = [lesion for one in evaluation.visits for lesion in one.agreement.lesions]
-    by_size = {name: count_lesions(every_lesion, name) for name in SIZE_CLASSES}
+    by_size = {name: count_lesions(every_lesion, name) for name in COUNTED_CLASSES_MM3}
     errors_ml = {name: sum(one[kind] for one in measures) for kind, name in ERROR_KINDS.items()}
     charts = {
         "volumes": draw_volumes(measures, agreement),

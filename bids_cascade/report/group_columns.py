@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z, SIZE_CLASSES_MM3
+from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
+from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3
 
 STATUSES = {
     "complete": "Whole results",

@@ -14,7 +14,8 @@ import numpy as np
 from bids_cascade.dataset.layout import Unit, natural_key
 from bids_cascade.dataset.results import Processing, VisitResults
 from bids_cascade.errors import OK
-from bids_cascade.lesions.burden import OUTLIER_Z, count_by_size, log_volume, modified_z_scores
+from bids_cascade.lesions.burden import OUTLIER_Z, log_volume, modified_z_scores
+from bids_cascade.lesions.sizes import count_by_size
 from bids_cascade.report.group_columns import SUMMARISED
 
 

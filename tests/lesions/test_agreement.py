@@ -5,13 +5,12 @@ import pytest
 
 from bids_cascade.lesions.agreement import (
     MEASURES,
-    SIZE_CLASSES,
     compare_masks,
     count_lesions,
     match_lesions,
-    size_class_of,
 )
 from bids_cascade.lesions.metrics import LesionWise
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 
 AFFINE = np.array([[0.0, -2, 0, 10], [1, 0, 0, 20], [0, 0, 3, 30], [0, 0, 0, 1]])
 """Voxels of 1 x 2 x 3 mm: 6 mm^3 each."""
@@ -35,7 +34,7 @@ def test_lesions_by_hand() -> None:
         ("predicted", 2, "right", 6, 6),
         ("predicted", 3, "false", 6, 0),
     ]
-    assert [one.size_class for one in lesions] == ["10to50", "10to50", "3to10", "10to50", "3to10", "3to10"]
+    assert [one.size_class for one in lesions] == ["10_to_50", "10_to_50", "3_to_10", "10_to_50", "3_to_10", "3_to_10"]
     # The missed voxel (10, 6, 3) lies at x = -2 * 6 + 10, y = 10 + 20, z = 3 * 3 + 30.
     missed = lesions[2]
     assert (missed.centre_x_mm, missed.centre_y_mm, missed.centre_z_mm) == (-2, 30, 39)
@@ -44,32 +43,15 @@ def test_lesions_by_hand() -> None:
 def test_counts_go_by_the_size_of_the_lesion_itself() -> None:
     lesions = match_lesions(*masks(), AFFINE)
     assert count_lesions(lesions) == LesionWise(3, 2, 3, 2)
-    assert count_lesions(lesions, "3to10") == LesionWise(1, 0, 2, 1)
-    assert count_lesions(lesions, "10to50") == LesionWise(2, 2, 1, 1)
-    assert count_lesions(lesions, "over150") == LesionWise(0, 0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("volume_mm3", "name"),
-    [
-        (2.99, "under3"),
-        (3, "3to10"),
-        (9.99, "3to10"),
-        (10, "10to50"),
-        (50, "50to150"),
-        (150, "over150"),
-        (1e6, "over150"),
-        (0.1 + 0.2 + 2.7 - 1e-9, "3to10"),
-    ],
-)
-def test_size_classes(volume_mm3: float, name: str) -> None:
-    assert size_class_of(volume_mm3) == name
+    assert count_lesions(lesions, "3_to_10") == LesionWise(1, 0, 2, 1)
+    assert count_lesions(lesions, "10_to_50") == LesionWise(2, 2, 1, 1)
+    assert count_lesions(lesions, "over_150") == LesionWise(0, 0, 0, 0)
 
 
 def test_specks_are_listed_but_not_counted() -> None:
     reference, predicted = masks()
     lesions = match_lesions(reference, predicted, np.diag([1, 1, 1, 1]))
-    assert [one.size_class for one in lesions] == ["3to10", "under3", "under3", "3to10", "under3", "under3"]
+    assert [one.size_class for one in lesions] == ["3_to_10", "under_3", "under_3", "3_to_10", "under_3", "under_3"]
     assert count_lesions(lesions) == LesionWise(1, 1, 1, 1)
 
 
@@ -90,13 +72,13 @@ def test_measures_by_hand() -> None:
         "lesion_sensitivity": 2 / 3,
         "lesion_precision": 2 / 3,
         "lesion_f1": 2 / 3,
-        "lesion_sensitivity_3to10": 0,
-        "lesion_precision_3to10": 1 / 2,
-        "lesion_f1_3to10": 0,
-        "lesion_f1_10to50": 1,
-        "lesion_sensitivity_50to150": math.nan,
-        "lesion_f1_50to150": math.nan,
-        "reference_lesions_50to150": 0,
+        "lesion_sensitivity_3_to_10": 0,
+        "lesion_precision_3_to_10": 1 / 2,
+        "lesion_f1_3_to_10": 0,
+        "lesion_f1_10_to_50": 1,
+        "lesion_sensitivity_50_to_150": math.nan,
+        "lesion_f1_50_to_150": math.nan,
+        "reference_lesions_50_to_150": 0,
         "missed_lesion_ml": 0.006,
         "missed_border_ml": 0.012,
         "false_lesion_ml": 0.006,
@@ -139,7 +121,7 @@ def test_empty_masks() -> None:
 
 
 def test_every_size_class_is_described() -> None:
-    for name in SIZE_CLASSES:
+    for name in COUNTED_CLASSES_MM3:
         assert f"lesion_sensitivity_{name}" in MEASURES
     assert all(entry["Description"] for entry in MEASURES.values())
 

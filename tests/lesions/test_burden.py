@@ -1,19 +1,9 @@
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from bids_cascade.lesions.burden import MIN_VALUES, SIZE_CLASSES_MM3, count_by_size, log_volume, modified_z_scores
-
-
-def test_every_volume_is_in_one_size_class() -> None:
-    volumes = [0.5, 2.999, 3, 9.999, 10, 49, 50, 149.9, 150, 8000]
-    counts = count_by_size(volumes)
-    assert counts == {"under_3": 2, "3_to_10": 2, "10_to_50": 2, "50_to_150": 2, "over_150": 2}
-    assert count_by_size([]) == dict.fromkeys(SIZE_CLASSES_MM3, 0)
-    bounds = list(SIZE_CLASSES_MM3.values())
-    assert all(high == low for (_, high), (low, _) in pairwise(bounds))
+from bids_cascade.lesions.burden import MIN_VALUES, log_volume, modified_z_scores
 
 
 def test_no_lesion_has_a_logarithm_too() -> None:

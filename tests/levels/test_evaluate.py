@@ -133,7 +133,7 @@ def by_hand(reference: np.ndarray, predicted: np.ndarray, size_mm: np.ndarray) -
         "lesion_sensitivity": sensitivity,
         "lesion_precision": precision,
         "lesion_f1": 2 * sensitivity * precision / (sensitivity + precision),
-        "lesion_sensitivity_50to150": sum(bool(one & b) for one in medium) / len(medium) if medium else np.nan,
+        "lesion_sensitivity_50_to_150": sum(bool(one & b) for one in medium) / len(medium) if medium else np.nan,
         "missed_lesion_ml": sum(len(one) for one in lesions_of(reference) if not one & b) * voxel_mm3 / 1000,
         "false_border_ml": sum(len(one - a) for one in lesions_of(predicted) if one & a) * voxel_mm3 / 1000,
     }

@@ -35,5 +35,5 @@ def test_charts_of_few_and_many_visits(n: int) -> None:
 
 def test_sizes_without_any_lesion() -> None:
     nothing = compare_masks(np.zeros((3, 3, 3), bool), np.zeros((3, 3, 3), bool), np.eye(4))
-    by_size = {name: count_lesions(nothing.lesions, name) for name in ("3to10", "10to50", "50to150", "over150")}
+    by_size = {name: count_lesions(nothing.lesions, name) for name in ("3_to_10", "10_to_50", "50_to_150", "over_150")}
     assert b"<svg" in draw_sizes(by_size)
