@@ -214,7 +214,11 @@ def _add_synthesis(group: Any) -> None:
 
 def _add_running(group: Any) -> None:
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate results, to resume from")
-    group.add_argument("--clean-workdir", action="store_true", help="delete the work folder when all went well")
+    group.add_argument(
+        "--clean-workdir",
+        action="store_true",
+        help="participant level: delete what finished visits have left in the work folder",
+    )
     group.add_argument(
         "--nprocs", "--n-cpus", type=_count, metavar="N", help="processors to use (default: all allowed)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,9 +12,9 @@ from typing import Any
 
 from bids_cascade.dataset.derivatives import derivative_path, visit_record_path
 from bids_cascade.dataset.layout import LABEL, Unit
-from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_tsv
+from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, ReadWriteError, TemporaryError
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, TemporaryError
 
 _ATTEMPTS = 3
 _NUMBERS = ("lesion_volume_t1w_ml", "lesion_volume_flair_ml", "brain_volume_ml")
@@ -45,6 +44,8 @@ class Processing:
     threshold : float
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
+    precision : str
+        ``single`` or ``half``: of the networks' arithmetic.
     version : str
         Of this app.
     """
@@ -53,6 +54,7 @@ class Processing:
     model_sha256: str
     threshold: float
     min_lesion_volume_mm3: float
+    precision: str
     version: str
 
 
@@ -205,16 +207,9 @@ def _read_once(folder: Path, name: str) -> VisitResults:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        return read_object(path)
+    except MissingInputError as error:
         raise TemporaryError(f"half-written: {path.name} missing") from error
-    except OSError as error:
-        raise ReadWriteError(f"{path.name} can't be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise BadDataError(f"{path.name} can't be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BadDataError(f"{path.name} holds a {type(content).__name__} instead of a JSON object")
-    return content
 
 
 def _read_quality(path: Path) -> tuple[str, ...] | None:
@@ -236,6 +231,7 @@ def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
             model_sha256=str(sidecar["ModelSHA256"]),
             threshold=float(sidecar["Threshold"]),
             min_lesion_volume_mm3=float(sidecar["MinLesionVolume"]),
+            precision=str(sidecar.get("Precision", "single")),
             version=str(sidecar["GeneratedByVersion"]),
         )
     except (KeyError, TypeError, ValueError) as error:

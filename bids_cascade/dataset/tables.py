@@ -110,6 +110,31 @@ def read_tsv(path: Path) -> Tsv:
     return Tsv(columns, tuple(lines))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such file.
+    BadDataError
+        It isn't JSON, or no object.
+    ReadWriteError
+        It can't be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadDataError(f"{path} can't be read as JSON: {error}; correct it") from error
+    if not isinstance(content, dict):
+        raise BadDataError(f"{path} holds a {type(content).__name__} instead of a JSON object; correct it")
+    return content
+
+
 def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) -> JoinedColumns:
     """Read participants.tsv and every participant's sessions.tsv.
 
@@ -207,13 +232,12 @@ def _descriptions(bids_dir: Path, table: str, names: Mapping[str, str]) -> dict[
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object; an empty one where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_object(path)
+    except MissingInputError:
         return {}
-    except (OSError, ValueError) as error:
-        logger.warning("%s is ignored: it can't be read as JSON: %s", path, error)
+    except BidsCascadeError as error:
+        logger.warning("ignored: %s", error)
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _times_of_scans(path: Path) -> list[str]:

@@ -50,6 +50,7 @@ def _name(row: dict[str, Any]) -> str:
 
 def _say_processing(row: dict[str, Any]) -> str:
     return (
-        f"model {row['model_name']} ({row['model_sha256'][:8]}), threshold {row['threshold']:g}, lesions from "
-        f"{row['min_lesion_volume_mm3']:g} mm^3, bids_cascade {row['bids_cascade_version']}"
+        f"model {row['model_name']} ({row['model_sha256'][:8]}), threshold {row['threshold']:g}, "
+        f"lesions from {row['min_lesion_volume_mm3']:g} mm^3, {row['precision']} precision, "
+        f"bids_cascade {row['bids_cascade_version']}"
     )

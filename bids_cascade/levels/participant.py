@@ -141,6 +141,7 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
         threshold=cascade.threshold,
         min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,
         gate_probability=cascade.gate_probability,
+        precision="half" if config.half_precision else "single",
         provenance={
             "Sequences": cascade.sequences,
             "CandidateSequence": cascade.candidate_sequence,

@@ -87,6 +87,10 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "model_sha256": {"Description": "SHA-256 of the model file"},
     "threshold": {"Description": "Probability from which a voxel is lesion"},
     "min_lesion_volume_mm3": {"Description": "Smaller lesions were dropped", "Units": "mm^3"},
+    "precision": {
+        "Description": "Of the networks' arithmetic",
+        "Levels": {"single": "32 bits", "half": "16 bits; a few voxels differ"},
+    },
     "bids_cascade_version": {"Description": "Version of bids_cascade that made the results"},
 }
 LESION_COLUMNS: dict[str, dict[str, Any]] = {

@@ -23,7 +23,14 @@ _CONTENTS = {
     "rules": "How to read this",
 }
 _OWN_X = ("brain_volume_ml", "visit_number", "days_since_first_visit")
-_PROCESSING = ("model_name", "model_sha256", "threshold", "min_lesion_volume_mm3", "bids_cascade_version")
+_PROCESSING = (
+    "model_name",
+    "model_sha256",
+    "threshold",
+    "min_lesion_volume_mm3",
+    "precision",
+    "bids_cascade_version",
+)
 
 
 def write_group_page(

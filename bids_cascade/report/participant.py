@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +11,9 @@ from typing import Any
 
 from bids_cascade.dataset.derivatives import derivative_path, sidecar_path, visit_record_path
 from bids_cascade.dataset.layout import natural_key
+from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page
 from bids_cascade.whole_file import write_whole_file
@@ -196,16 +196,13 @@ def _read_lesions(out_dir: Path, visit: Visit, figures: Mapping[str, str], unrea
 def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -> Table | None:
     """Return the table of a TSV file, described by its sidecar; None where there is none."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            names, *rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        if any(len(row) != len(names) for row in rows):
-            raise ValueError("its rows differ in length")
-    except FileNotFoundError:
+        found = read_tsv(path)
+    except MissingInputError:
         return None
-    except (OSError, ValueError) as error:
-        unreadable.append(f"{path.name}: {error}")
+    except BidsCascadeError as error:
+        unreadable.append(str(error).replace(str(path), path.name))
         return None
-    return Table(path.name, [Column(name, _description(sidecar.get(name))) for name in names], rows)
+    return Table(path.name, [Column(name, _description(sidecar.get(name))) for name in found.columns], found.rows)
 
 
 def _description(field: object) -> str:
@@ -218,15 +215,12 @@ def _description(field: object) -> str:
 def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
     """Return the object of a JSON file; an empty one where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
-    except FileNotFoundError:
+        return read_object(path)
+    except MissingInputError:
         return {}
-    except (OSError, ValueError) as error:
-        unreadable.append(f"{path.name}: {error}")
+    except BidsCascadeError as error:
+        unreadable.append(str(error).replace(str(path), path.name))
         return {}
-    return found
 
 
 def _read_crash_reports(out_dir: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:

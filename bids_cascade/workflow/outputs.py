@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -17,8 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from bids_cascade import __version__
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OutputError
+from bids_cascade.errors import BidsCascadeError, OutputError
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
@@ -57,6 +57,8 @@ class OutputPlan:
         Lesions smaller than this are dropped.
     gate_probability : float
         Stage 1's probability above which stage 2 looks.
+    precision : str
+        ``single`` or ``half``: of the networks' arithmetic.
     provenance : mapping
         What else has made the results what they are, for the sidecar of the table of volumes.
     """
@@ -69,6 +71,7 @@ class OutputPlan:
     threshold: float
     min_lesion_volume_mm3: float
     gate_probability: float
+    precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -311,6 +314,7 @@ def _model_fields(plan: OutputPlan) -> dict[str, Any]:
         "Threshold": plan.threshold,
         "MinLesionVolume": plan.min_lesion_volume_mm3,
         "MinLesionVolumeUnits": "mm^3",
+        "Precision": plan.precision,
     }
 
 
@@ -319,17 +323,16 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
     path = _stats_path(plan)
     if not path.is_file():
         return None
-    header, row = path.read_text(encoding="utf-8").splitlines()
-    sidecar = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-    return dict(zip(header.split("\t"), row.split("\t"), strict=True)), sidecar["Warnings"]
+    (row,) = read_tsv(path).dicts()
+    return row, read_object(sidecar_path(path))["Warnings"]
 
 
 def has_outputs(plan: OutputPlan) -> bool:
     """Return whether a visit's derivatives are there and were made with the plan's model and thresholds."""
     path = _stats_path(plan)
     try:
-        sidecar = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        sidecar = read_object(sidecar_path(path))
+    except BidsCascadeError:
         return False
     return path.is_file() and sidecar.items() >= _model_fields(plan).items()
 

@@ -4,6 +4,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
         "brain_volume_ml": "1000",
     }
     assert found.volumes_mm3 == [150, 40, 10]
-    assert found.processing == Processing("tiny", "ab" * 32, 0.5, 10.0, "1.0.0")
+    assert found.processing == Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0")
     assert found.warnings == ("look",)
     assert found.quality_flags == ("low_contrast", "motion")
 
@@ -198,3 +199,11 @@ def test_how_the_latest_run_ended(tmp_path: Path, content: str | None, expected:
         (tmp_path / "logs" / "visits").mkdir(parents=True)
         (tmp_path / "logs" / "visits" / f"{NAME}.json").write_text(content)
     assert read_latest_end(tmp_path, UNIT) == expected
+
+
+def test_results_in_half_precision_are_told_from_others(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
+    leave_results(tmp_path, "sub-01")
+    leave_results(tmp_path, "sub-02", Precision="half")
+    single, half = (read_results(tmp_path, (participant, None)).processing for participant in ("01", "02"))
+    assert (single.precision, half.precision) == ("single", "half")
+    assert replace(half, precision="single") == single

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bids_cascade.dataset.tables import acquisition_date, join_columns, read_tsv
+from bids_cascade.dataset.tables import acquisition_date, join_columns, read_object, read_tsv
 from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
 
 
@@ -142,3 +142,30 @@ def test_acquisition_date_without_sessions(make_raw: Callable[..., Path]) -> Non
         files={"sub-01/sub-01_scans.tsv": "filename\tacq_time\nanat/sub-01_PDw.nii.gz\t2021-12-31T00:00:00\n"}
     )
     assert acquisition_date(raw, ("01", None)) == date(2021, 12, 31)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "can't be read as JSON"),
+        (b"{", "can't be read as JSON"),
+        (b"\xff", "can't be read as JSON"),
+        (b"[1]", "holds a list instead of a JSON object"),
+        (b"[" * 100_000, "can't be read as JSON"),
+    ],
+)
+def test_what_is_no_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(BadDataError, match=f"x.json {message}"):
+        read_object(path)
+
+
+def test_an_object_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + b'{"a": 1}')
+        assert read_object(path) == {"a": 1}
+    path.unlink()
+    with pytest.raises(MissingInputError, match="no such file"):
+        read_object(path)

@@ -11,8 +11,8 @@ from bids_cascade.dataset.tables import Tsv
 from bids_cascade.report.group_columns import GROUP_FLAGS, LESION_COLUMNS, STATUSES, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
 
-USUAL = Processing("tiny", "ab" * 32, 0.5, 10.0, "1.0.0")
-OTHER = Processing("tiny", "ab" * 32, 0.4, 10.0, "1.0.0")
+USUAL = Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0")
+OTHER = Processing("tiny", "ab" * 32, 0.4, 10.0, "single", "1.0.0")
 
 
 def visit(unit: Unit, *volumes_mm3: float, how: Processing = USUAL, brain_ml: float = 1000, **known: Any) -> GroupVisit:
@@ -75,6 +75,7 @@ def test_a_visit_by_hand() -> None:
         "model_sha256": "ab" * 32,
         "threshold": 0.5,
         "min_lesion_volume_mm3": 10.0,
+        "precision": "single",
         "bids_cascade_version": "1.0.0",
         "age": "40",
     }

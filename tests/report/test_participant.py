@@ -138,9 +138,10 @@ def test_unreadable_files_are_named(tmp_path: Path, drawn: list[Path]) -> None:
     visit_record_path(tmp_path, visit.name).parent.mkdir(parents=True)
     visit_record_path(tmp_path, visit.name).write_text("[]")
     text = text_of(page_of(tmp_path))
-    assert "sub-01_desc-lesions_stats.json: Expecting" in text
-    assert "sub-01_space-T1w_seg-lesions_dseg.tsv: its rows differ in length" in text
-    assert "sub-01.json: it holds no JSON object" in text
+    assert "sub-01_desc-lesions_stats.json can" in text
+    assert "be read as JSON: Expecting" in text
+    assert "sub-01_space-T1w_seg-lesions_dseg.tsv: line 2 has" in text
+    assert "sub-01.json holds a list instead of a JSON object" in text
 
 
 def test_other_participants_are_not_mixed_in(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.errors import OutputError
-from bids_cascade.workflow.outputs import OutputPlan, _remove_report, publish_report
+from bids_cascade.workflow.outputs import OutputPlan, _model_fields, _remove_report, has_outputs, publish_report
 
 
 @pytest.fixture
@@ -50,3 +52,16 @@ def test_what_can_not_be_published_is_said(files: list[Path], tmp_path: Path) ->
 
 def test_lesions_are_shown_on_the_flair_if_there_is_one(tmp_path: Path) -> None:
     assert plan(tmp_path, None).shown == "T1w"
+
+
+def test_outputs_count_as_there_only_if_made_in_the_same_way(tmp_path: Path) -> None:
+    mine = plan(tmp_path, None)
+    assert not has_outputs(mine)
+    stats = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-lesions_stats.tsv"
+    stats.parent.mkdir(parents=True)
+    stats.touch()
+    for content, there in ((_model_fields(mine) | {"More": 1}, True), ([], False), ({"Threshold": 0.5}, False)):
+        stats.with_suffix(".json").write_text(json.dumps(content))
+        assert has_outputs(mine) is there
+    stats.with_suffix(".json").write_text(json.dumps(_model_fields(mine)))
+    assert not has_outputs(replace(mine, precision="half"))
