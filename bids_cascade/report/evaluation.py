@@ -23,7 +23,7 @@ from bids_cascade.lesions.cohort import (
     agreement_over_cohort,
     summarise,
 )
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, SIZE_CLASSES_MM3, size_text
 from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
 from bids_cascade.report.outlines import draw_outlines
 from bids_cascade.report.page import Column, Table, render_page
@@ -56,9 +56,8 @@ _LESION_COLUMNS = {
         },
     },
     "size_class": {
-        "Description": "Class by volume; a lesion under 3 mm^3 is listed but not counted",
-        "Levels": {"under_3": "under 3 mm^3"}
-        | {name: f"{low:g} to below {high:g} mm^3" for name, (low, high) in COUNTED_CLASSES_MM3.items()},
+        "Description": "Class by volume; a lesion below 3 mm^3 is listed but not counted",
+        "Levels": {name: size_text(name) for name in SIZE_CLASSES_MM3},
     },
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
     "overlap_mm3": {"Description": "Volume of it in the other mask", "Units": "mm^3"},
