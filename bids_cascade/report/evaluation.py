@@ -206,7 +206,7 @@ def summary_row(measure: str, summary: Summary) -> dict[str, Any]:
 def table_of(path: Path, columns: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table of a TSV file, cell by cell, for a page."""
     found = read_tsv(path)
-    return Table(path.name, [Column(name, columns[name]["Description"]) for name in found.columns], found.rows)
+    return Table(path.name, [Column.described(name, columns[name]) for name in found.columns], found.rows)
 
 
 def data_url(content: bytes, kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,21 @@ class Column:
 
     name: str
     description: str = ""
+
+    @classmethod
+    def described(cls, name: str, field: object) -> Column:
+        """Return a column with what a JSON sidecar says of it, in one line; anything that is no object says nothing.
+
+        >>> Column.described("size", {"Description": "Volume", "Units": "mL", "Levels": {"0": "none"}}).description
+        'Volume (mL). 0: none'
+        """
+        if not isinstance(field, Mapping):
+            return cls(name)
+        text, units, levels = str(field.get("Description", "")).rstrip("."), field.get("Units"), field.get("Levels")
+        said = [f"{text} ({units})".lstrip() if units else text]
+        if isinstance(levels, Mapping):
+            said += [f"{level}: {_level(meaning)}" for level, meaning in levels.items()]
+        return cls(name, ". ".join(part.rstrip(".") for part in said if part))
 
 
 @dataclass(frozen=True)
@@ -182,6 +197,11 @@ def _policy(scripts: Sequence[str]) -> str:
             "form-action 'none'",
         )
     )
+
+
+def _level(meaning: object) -> str:
+    """Return what a level of a column means: a text or, as BIDS also has it, an object with one."""
+    return str(meaning.get("Description", "")) if isinstance(meaning, Mapping) else str(meaning)
 
 
 def _all_numbers(cells: Sequence[str]) -> bool:
