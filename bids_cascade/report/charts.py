@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.lesions.cohort import Estimate
 from bids_cascade.lesions.metrics import LesionWise
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
@@ -130,7 +131,7 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _text(estimate: Estimate) -> str:
     if not np.isfinite(estimate.value):
-        return "n/a"
+        return NOT_AVAILABLE
     if not np.isfinite(estimate.ci95_low):
         return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} [{estimate.ci95_low:.2f}, {estimate.ci95_high:.2f}]"

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_cascade.dataset.derivatives import write_tsv
-from bids_cascade.dataset.tables import read_tsv
+from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
 from bids_cascade.imaging.images import load_mask
 from bids_cascade.lesions.agreement import MEASURES, Agreement, count_lesions
 from bids_cascade.lesions.cohort import (
@@ -217,7 +217,7 @@ def data_url(content: bytes, kind: str) -> str:
 def interval_text(estimate: Estimate, digits: int = 3) -> str:
     """Return an estimate with its interval, such as ``0.685 [0.630, 0.731]``."""
     if not np.isfinite(estimate.value):
-        return "n/a"
+        return NOT_AVAILABLE
     if not np.isfinite(estimate.ci95_low):
         return f"{estimate.value:.{digits}f}"
     return f"{estimate.value:.{digits}f} [{estimate.ci95_low:.{digits}f}, {estimate.ci95_high:.{digits}f}]"

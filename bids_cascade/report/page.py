@@ -16,13 +16,15 @@ import jinja2
 from markupsafe import Markup
 
 from bids_cascade import __version__
+from bids_cascade.dataset.tables import NOT_AVAILABLE
+from bids_cascade.report.mosaic import OUTLINE_COLOURS
 
 ROWS_IN_HTML = 200
 """Rows of a table that are written as HTML; a longer one is leafed through, which keeps the page quick."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_NOT_AVAILABLE = ("n/a", "")
+_MISSING = (NOT_AVAILABLE, "")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Table:
     def numeric(self) -> list[bool]:
         """Which columns hold numbers alone, apart from ``n/a``, and at least one."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
-        return [_all_numbers([cell for cell in column if cell not in _NOT_AVAILABLE]) for column in columns]
+        return [_all_numbers([cell for cell in column if cell not in _MISSING]) for column in columns]
 
     @property
     def head(self) -> list[tuple[Sequence[str], str]]:
@@ -168,13 +170,15 @@ def relative_url(path: Path, page: Path) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["OUTLINE_COLOURS"] = OUTLINE_COLOURS
+    return environment
 
 
 def _read(name: str) -> Markup:
