@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_class_of
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_class_of, size_text
 
 Outcome = Literal["found", "missed", "right", "false"]
 
@@ -176,11 +176,6 @@ def _errors_ml(lesions: Iterable[MatchedLesion]) -> dict[str, float]:
     return volumes
 
 
-def _size_text(name: str) -> str:
-    low, high = COUNTED_CLASSES_MM3[name]
-    return f"of at least {low:g} mm^3" if math.isinf(high) else f"of {low:g} to below {high:g} mm^3"
-
-
 def _describe(text: str, units: str | None = None) -> dict[str, str]:
     return {"Description": text} | ({"Units": units} if units else {})
 
@@ -222,7 +217,7 @@ MEASURES: dict[str, dict[str, str]] = {
     "false_lesion_ml": _describe("Volume of predicted lesions that share no voxel with the reference", "mL"),
     "false_border_ml": _describe("Volume of the other predicted lesions that is not in the reference", "mL"),
 } | {
-    f"{measure}_{name}": _describe(text.format(_size_text(name)))
+    f"{measure}_{name}": _describe(text.format(size_text(name)))
     for name in COUNTED_CLASSES_MM3
     for measure, text in {
         "reference_lesions": "Number of reference lesions {}",

@@ -22,6 +22,18 @@ SIZE_CLASSES_MM3: Mapping[str, tuple[float, float]] = {UNCOUNTED: (0.0, MIN_COUN
 _ROUNDING = 1e-6
 
 
+def size_text(name: str) -> str:
+    """Return which volumes are in a size class, to stand after "lesions".
+
+    >>> size_text("under_3"), size_text("10_to_50"), size_text("over_150")
+    ('below 3 mm^3', 'of at least 10 and less than 50 mm^3', 'of at least 150 mm^3')
+    """
+    low, high = SIZE_CLASSES_MM3[name]
+    if low == 0:
+        return f"below {high:g} mm^3"
+    return f"of at least {low:g}" + (f" and less than {high:g} mm^3" if math.isfinite(high) else " mm^3")
+
+
 def size_class_of(volume_mm3: float) -> str:
     """Return the name of a volume's size class."""
     # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not change a class.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.models.store import StoredModel
 
 _COLUMNS = (
@@ -53,7 +54,7 @@ def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:
 
 def _text(value: Any) -> str:
     if value is None:
-        return "n/a"
+        return NOT_AVAILABLE
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)):

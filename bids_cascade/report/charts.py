@@ -12,9 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.lesions.cohort import Estimate
 from bids_cascade.lesions.metrics import LesionWise
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
 
 COLOURS = ("#0b5c75", "#d9822b", "#7a7f87", "#8a3b76")
 ERROR_KINDS = {
@@ -79,7 +80,8 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
                 (counts.n_found, counts.n_reference) if what == "sensitivity" else (counts.n_right, counts.n_predicted)
             )
             axes.text(place, np.nan_to_num(height) + 0.02, f"{part}/{whole}", ha="center", fontsize=8, color="#566472")
-    labels = [f"{low:g} to {high:g} mm³" if np.isfinite(high) else f"over {low:g} mm³" for low, high in _bounds()]
+    texts = [size_text(name).removeprefix("of ") for name in COUNTED_CLASSES_MM3]
+    labels = [text.replace(" and ", "\nand ").replace("mm^3", "mm³") for text in texts]
     axes.set_xticks(range(len(labels)), labels)
     axes.set(ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.16))
@@ -127,13 +129,9 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.resize([0.0, -0.66, 0.66, -0.33, 0.33], len(values))
 
 
-def _bounds() -> list[tuple[float, float]]:
-    return list(COUNTED_CLASSES_MM3.values())
-
-
 def _text(estimate: Estimate) -> str:
     if not np.isfinite(estimate.value):
-        return "n/a"
+        return NOT_AVAILABLE
     if not np.isfinite(estimate.ci95_low):
         return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} [{estimate.ci95_low:.2f}, {estimate.ci95_high:.2f}]"

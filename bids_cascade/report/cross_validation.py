@@ -44,7 +44,7 @@ _VISIT_COLUMNS = {
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
     "fold": {"Description": "The fold in which the participant was left out"},
     "threshold": {"Description": "Threshold of the cascade's probability, chosen inside the training part"},
-    "flair_threshold": {"Description": "Threshold of FLAIR's z-score, chosen inside the training part"},
+    "flair_threshold_z": {"Description": "Threshold of FLAIR's z-score, chosen inside the training part"},
 }
 
 
@@ -159,8 +159,13 @@ def _visit_columns() -> dict[str, dict[str, Any]]:
             continue
         for method in (CASCADE, FLAIR_THRESHOLD):
             text = f"Of the {method} masks: {MEASURES[measure]['Description']}"
-            described[f"{measure}_{method}"] = MEASURES[measure] | {"Description": text}
+            described[_column(measure, method)] = MEASURES[measure] | {"Description": text}
     return described
+
+
+def _column(measure: str, method: str) -> str:
+    """Return the name of the column with a method's measure; BIDS wants column names in snake case."""
+    return f"{measure}_{method.replace('-', '_')}"
 
 
 def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
@@ -172,12 +177,12 @@ def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
             **one.keys,
             "fold": fold.number,
             "threshold": fold.threshold,
-            "flair_threshold": fold.flair_threshold,
+            "flair_threshold_z": fold.flair_threshold,
             "reference_volume_ml": measures["reference_volume_ml"],
         }
         for measure in (*_SHOWN, "predicted_volume_ml"):
-            row[f"{measure}_{CASCADE}"] = one.agreement.measures[measure]
-            row[f"{measure}_{FLAIR_THRESHOLD}"] = measures[measure]
+            row[_column(measure, CASCADE)] = one.agreement.measures[measure]
+            row[_column(measure, FLAIR_THRESHOLD)] = measures[measure]
         rows.append(row)
     return rows
 

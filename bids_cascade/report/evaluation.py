@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_cascade.dataset.derivatives import write_tsv
-from bids_cascade.dataset.tables import read_tsv
+from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
 from bids_cascade.imaging.images import load_mask
 from bids_cascade.lesions.agreement import MEASURES, Agreement, count_lesions
 from bids_cascade.lesions.cohort import (
@@ -23,7 +23,7 @@ from bids_cascade.lesions.cohort import (
     agreement_over_cohort,
     summarise,
 )
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, SIZE_CLASSES_MM3, size_text
 from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
 from bids_cascade.report.outlines import draw_outlines
 from bids_cascade.report.page import Column, Table, render_page
@@ -56,9 +56,8 @@ _LESION_COLUMNS = {
         },
     },
     "size_class": {
-        "Description": "Class by volume; a lesion under 3 mm^3 is listed but not counted",
-        "Levels": {"under_3": "under 3 mm^3"}
-        | {name: f"{low:g} to below {high:g} mm^3" for name, (low, high) in COUNTED_CLASSES_MM3.items()},
+        "Description": "Class by volume; a lesion below 3 mm^3 is listed but not counted",
+        "Levels": {name: size_text(name) for name in SIZE_CLASSES_MM3},
     },
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
     "overlap_mm3": {"Description": "Volume of it in the other mask", "Units": "mm^3"},
@@ -207,7 +206,7 @@ def summary_row(measure: str, summary: Summary) -> dict[str, Any]:
 def table_of(path: Path, columns: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table of a TSV file, cell by cell, for a page."""
     found = read_tsv(path)
-    return Table(path.name, [Column(name, columns[name]["Description"]) for name in found.columns], found.rows)
+    return Table(path.name, [Column.described(name, columns[name]) for name in found.columns], found.rows)
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -218,7 +217,7 @@ def data_url(content: bytes, kind: str) -> str:
 def interval_text(estimate: Estimate, digits: int = 3) -> str:
     """Return an estimate with its interval, such as ``0.685 [0.630, 0.731]``."""
     if not np.isfinite(estimate.value):
-        return "n/a"
+        return NOT_AVAILABLE
     if not np.isfinite(estimate.ci95_low):
         return f"{estimate.value:.{digits}f}"
     return f"{estimate.value:.{digits}f} [{estimate.ci95_low:.{digits}f}, {estimate.ci95_high:.{digits}f}]"

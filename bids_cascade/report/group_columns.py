@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
-from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3
+from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3, size_text
 
 STATUSES = {
     "complete": "Whole results",
@@ -25,13 +25,6 @@ SUMMARISED = ("lesion_volume_t1w_ml", "n_lesions", "lesion_volume_brain_percent"
 _RULE = (
     f"Beyond {OUTLIER_Z} either way is an outlier (Iglewicz and Hoaglin 1993); n/a with fewer than {MIN_VALUES} visits"
 )
-_SIZES = {
-    "under_3": "below 3 mm^3",
-    "3_to_10": "of at least 3 and less than 10 mm^3",
-    "10_to_50": "of at least 10 and less than 50 mm^3",
-    "50_to_150": "of at least 50 and less than 150 mm^3",
-    "over_150": "of at least 150 mm^3",
-}
 
 VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
@@ -61,7 +54,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     },
     "largest_lesion_mm3": {"Description": "Volume of the largest lesion; n/a without lesions", "Units": "mm^3"},
     "median_lesion_mm3": {"Description": "Median volume of a lesion; n/a without lesions", "Units": "mm^3"},
-    **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {_SIZES[name]}"} for name in SIZE_CLASSES_MM3},
+    **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {size_text(name)}"} for name in SIZE_CLASSES_MM3},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
     "quality_flags": {
         "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing or where "

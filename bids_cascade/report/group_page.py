@@ -98,21 +98,7 @@ def _links(visits: Tsv, out_dir: Path, page: Path) -> list[str]:
 
 
 def _columns(table: Tsv, descriptions: Mapping[str, Any]) -> list[Column]:
-    return [Column(name, _describe(descriptions.get(name, {}))) for name in table.columns]
-
-
-def _describe(description: Mapping[str, Any]) -> str:
-    """Return what a JSON sidecar says of a column, in one line."""
-    text, units = str(description.get("Description", "")), description.get("Units")
-    levels = description.get("Levels")
-    said = [f"{text} ({units})" if units else text]
-    if isinstance(levels, Mapping):
-        said += [f"{level}: {_level(meaning)}" for level, meaning in levels.items()]
-    return ". ".join(part.rstrip(".") for part in said if part)
-
-
-def _level(meaning: object) -> str:
-    return str(meaning.get("Description", "")) if isinstance(meaning, Mapping) else str(meaning)
+    return [Column.described(name, descriptions.get(name)) for name in table.columns]
 
 
 def _medians(summary: Tsv) -> dict[str, str]:

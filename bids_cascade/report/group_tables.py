@@ -13,6 +13,7 @@ import numpy as np
 
 from bids_cascade.dataset.layout import Unit, natural_key
 from bids_cascade.dataset.results import Processing, VisitResults
+from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.errors import OK
 from bids_cascade.lesions.burden import OUTLIER_Z, log_volume, modified_z_scores
 from bids_cascade.lesions.sizes import count_by_size
@@ -97,7 +98,7 @@ def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for number in numbers:
         for measure in SUMMARISED:
             cells = [row[measure] for row in rows if row.get("processing") == number]
-            values = [float(cell) for cell in cells if cell not in (None, "n/a")]
+            values = [float(cell) for cell in cells if cell not in (None, NOT_AVAILABLE)]
             if values:
                 quartiles = dict(zip(_QUARTILES, np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist(), strict=True))
                 summary.append({"processing": number, "measure": measure, "n_visits": len(values), **quartiles})
@@ -194,4 +195,4 @@ def _flag(rows: Sequence[dict[str, Any]], z_scores: Any, name: str) -> None:
 
 
 def _number(cell: str) -> float | None:
-    return None if cell == "n/a" else float(cell)
+    return None if cell == NOT_AVAILABLE else float(cell)

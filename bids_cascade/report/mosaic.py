@@ -14,25 +14,28 @@ from numpy.typing import NDArray
 
 from bids_cascade.report.planes import SIDES, Sizes, displayed, pixel_mm
 
+OUTLINE_COLOURS = {"brain": "#39c2ff", "candidate": "#ffd23f", "lesion": "#ff3b3b"}
+"""By kind of outline; pages explain them in the same colours."""
+
 _JPEG_QUALITY = 80
 _GAP = 4
 _CAPTION_HEIGHT = 18
-_STYLE = """
-svg{background:#000}
-text{font:12px system-ui,sans-serif;fill:#cfd3d8}
-.outline{fill:none;stroke-linejoin:round;vector-effect:non-scaling-stroke}
-.brain{stroke:#39c2ff;stroke-width:1}
-.candidate{stroke:#ffd23f;stroke-width:1;stroke-opacity:.55;stroke-dasharray:2 1.5}
-.lesion{stroke:#ff3b3b;stroke-width:1.3}
-svg:hover .outline{visibility:hidden}
-.layer{font-size:18px;fill:#fff}
-.above{animation:leave 2.4s steps(1) infinite}
-.below{opacity:0;animation:come 2.4s steps(1) infinite}
-@keyframes leave{50%{opacity:0}}
-@keyframes come{50%{opacity:1}}
-svg:active .above,svg:active .below{animation-play-state:paused}
-@media (prefers-reduced-motion:reduce){
-.above,.below{animation:none}svg:hover .above{opacity:0}svg:hover .below{opacity:1}}
+_STYLE = f"""
+svg{{background:#000}}
+text{{font:12px system-ui,sans-serif;fill:#cfd3d8}}
+.outline{{fill:none;stroke-linejoin:round;vector-effect:non-scaling-stroke}}
+.brain{{stroke:{OUTLINE_COLOURS["brain"]};stroke-width:1}}
+.candidate{{stroke:{OUTLINE_COLOURS["candidate"]};stroke-width:1;stroke-opacity:.55;stroke-dasharray:2 1.5}}
+.lesion{{stroke:{OUTLINE_COLOURS["lesion"]};stroke-width:1.3}}
+svg:hover .outline{{visibility:hidden}}
+.layer{{font-size:18px;fill:#fff}}
+.above{{animation:leave 2.4s steps(1) infinite}}
+.below{{opacity:0;animation:come 2.4s steps(1) infinite}}
+@keyframes leave{{50%{{opacity:0}}}}
+@keyframes come{{50%{{opacity:1}}}}
+svg:active .above,svg:active .below{{animation-play-state:paused}}
+@media (prefers-reduced-motion:reduce){{
+.above,.below{{animation:none}}svg:hover .above{{opacity:0}}svg:hover .below{{opacity:1}}}}
 """
 
 

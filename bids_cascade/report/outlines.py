@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bids_cascade.imaging.images import data_of
+from bids_cascade.imaging.scan import slice_axis
+from bids_cascade.report.planes import SIDES, Sizes, bounding_box, displayed, pixel_mm, sizes_of, window_of
 
 REFERENCE_COLOUR = "#35c9ff"
 PREDICTED_COLOUR = "#ff8c1a"
@@ -41,27 +43,27 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
     """
     images = [reference, predicted] + ([] if background is None else [background])
     canonical = [nib.as_closest_canonical(image) for image in images]
-    axis = _slice_axis(canonical[0])
-    sizes_mm = np.delete(nib.affines.voxel_sizes(canonical[0].affine), axis)
-    volumes = [np.moveaxis(data_of(image), axis, 2) for image in canonical]
+    axis, sizes_mm = slice_axis(canonical[0]), sizes_of(canonical[0])
+    volumes = [data_of(image) for image in canonical]
     masks = [volume != 0 for volume in volumes[:2]]
     scan = volumes[2] if background is not None else np.zeros(masks[0].shape, np.float32)
-    chosen = _choose_slices(masks[0], masks[1])
-    box = _box(scan, masks[0] | masks[1], sizes_mm)
-    low, high = _window(scan)
-    height, width = (np.array([part.stop - part.start for part in box]) * sizes_mm)[::-1]
+    chosen = _choose_slices(*(np.moveaxis(mask, axis, 2) for mask in masks))
+    low, high = window_of(scan, scan > 0)
+    box = list(_box(scan, masks[0] | masks[1], sizes_mm))
+    box[axis] = slice(None)
+    scan, masks = scan[tuple(box)], [mask[tuple(box)] for mask in masks]
+    pixel = pixel_mm(sizes_mm, axis)
+    height, width = np.multiply(displayed(scan, axis, 0).shape, pixel).tolist()
     figure = Figure(figsize=(_SLICE_IN * len(chosen), _SLICE_IN * height / width), facecolor="black")
     FigureCanvasAgg(figure)
     figure.subplots_adjust(0, 0, 1, 1, wspace=0.01)
     for axes, index in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
-        picture = scan[..., index][box].T
-        # The x axis of RAS points right; radiologists look from the feet, with the right hand side on the left.
-        extent = (0, picture.shape[1] * sizes_mm[0], 0, picture.shape[0] * sizes_mm[1])
-        axes.imshow(picture[:, ::-1], cmap="gray", origin="lower", vmin=low, vmax=high, extent=extent)
+        picture = displayed(scan, axis, index)
+        axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=(0, width, height, 0))
         for mask, colour, style in zip(masks, (REFERENCE_COLOUR, PREDICTED_COLOUR), ("-", (0, (2, 1))), strict=True):
-            _outline(axes, mask[..., index][box].T[:, ::-1], sizes_mm, colour, style)
+            _outline(axes, displayed(mask, axis, index), pixel, colour, style)
         axes.set_axis_off()
-        axes.text(0.02, 0.5, "R" if axis != 0 else "", color="white", transform=axes.transAxes, va="center")
+        axes.text(0.02, 0.5, SIDES[axis][0], color="white", transform=axes.transAxes, va="center")
     lines = [Line2D([], [], color=REFERENCE_COLOUR), Line2D([], [], color=PREDICTED_COLOUR, linestyle=(0, (2, 1)))]
     figure.axes[0].legend(
         lines, ["reference", "prediction"], loc="lower left", fontsize=9, facecolor="black", labelcolor="white"
@@ -69,12 +71,6 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120, metadata={"Software": None})
     return content.getvalue()
-
-
-def _slice_axis(image: nib.Nifti1Image) -> int:
-    """Return the axis across the slices: that of the longest voxel edge, z where none stands out."""
-    sizes_mm = nib.affines.voxel_sizes(image.affine)
-    return int(np.argmax(sizes_mm)) if sizes_mm.max() > 1.5 * np.median(sizes_mm) else 2
 
 
 def _choose_slices(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> list[int]:
@@ -90,31 +86,18 @@ def _choose_slices(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -
     return sorted(chosen[:_N_SLICES])
 
 
-def _box(scan: NDArray[np.float32], either: NDArray[np.bool_], sizes_mm: NDArray[np.float64]) -> tuple[slice, ...]:
-    """Return the part of a slice that holds the head, or the masks where there is no scan."""
-    inside = (scan > 0.1 * np.percentile(scan, 99)) | either if scan.any() else either
-    box = []
-    for axis, size_mm in zip((0, 1), sizes_mm, strict=True):
-        there = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = 0 if scan.any() else round(_MARGIN_MM / size_mm)
-        start, stop = (there[0], there[-1] + 1) if len(there) else (0, inside.shape[axis])
-        box.append(slice(max(0, int(start) - margin), min(inside.shape[axis], int(stop) + margin)))
-    return tuple(box)
+def _box(scan: NDArray[np.float32], either: NDArray[np.bool_], sizes_mm: Sizes) -> tuple[slice, slice, slice]:
+    """Return the part of the volume that holds the head, or the masks where there is no scan."""
+    if scan.any():
+        return bounding_box((scan > 0.1 * np.percentile(scan, 99)) | either, sizes_mm, 0)
+    return bounding_box(either, sizes_mm, _MARGIN_MM)
 
 
-def _window(scan: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the intensities that are shown black and white."""
-    inside = scan[scan > 0]
-    return (0.0, float(np.percentile(inside, 99.7))) if len(inside) else (0.0, 1.0)
-
-
-def _outline(axes: Axes, mask: NDArray[np.bool_], sizes_mm: NDArray[np.float64], colour: str, style: object) -> None:
-    """Draw the edges of a mask's voxels, (rows, columns)."""
+def _outline(axes: Axes, mask: NDArray[np.bool_], pixel: tuple[float, float], colour: str, style: object) -> None:
+    """Draw the edges of a mask's pixels, (rows, columns), of a height and width in mm."""
     if not mask.any():
         return
     # Contours run between samples; many samples a voxel make them follow its edges.
     fine = np.pad(np.kron(mask, np.ones((_FINE, _FINE))), 1)
-    rows, columns = (
-        (np.arange(length) - 0.5) * size / _FINE for length, size in zip(fine.shape, sizes_mm[::-1], strict=True)
-    )
+    rows, columns = ((np.arange(length) - 0.5) * size / _FINE for length, size in zip(fine.shape, pixel, strict=True))
     axes.contour(columns, rows, fine, levels=[0.5], colors=[colour], linewidths=1.1, linestyles=[style])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,13 +16,15 @@ import jinja2
 from markupsafe import Markup
 
 from bids_cascade import __version__
+from bids_cascade.dataset.tables import NOT_AVAILABLE
+from bids_cascade.report.mosaic import OUTLINE_COLOURS
 
 ROWS_IN_HTML = 200
 """Rows of a table that are written as HTML; a longer one is leafed through, which keeps the page quick."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_NOT_AVAILABLE = ("n/a", "")
+_MISSING = (NOT_AVAILABLE, "")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,21 @@ class Column:
 
     name: str
     description: str = ""
+
+    @classmethod
+    def described(cls, name: str, field: object) -> Column:
+        """Return a column with what a JSON sidecar says of it, in one line; anything that is no object says nothing.
+
+        >>> Column.described("size", {"Description": "Volume", "Units": "mL", "Levels": {"0": "none"}}).description
+        'Volume (mL). 0: none'
+        """
+        if not isinstance(field, Mapping):
+            return cls(name)
+        text, units, levels = str(field.get("Description", "")).rstrip("."), field.get("Units"), field.get("Levels")
+        said = [f"{text} ({units})".lstrip() if units else text]
+        if isinstance(levels, Mapping):
+            said += [f"{level}: {_level(meaning)}" for level, meaning in levels.items()]
+        return cls(name, ". ".join(part.rstrip(".") for part in said if part))
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class Table:
     def numeric(self) -> list[bool]:
         """Which columns hold numbers alone, apart from ``n/a``, and at least one."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
-        return [_all_numbers([cell for cell in column if cell not in _NOT_AVAILABLE]) for column in columns]
+        return [_all_numbers([cell for cell in column if cell not in _MISSING]) for column in columns]
 
     @property
     def head(self) -> list[tuple[Sequence[str], str]]:
@@ -153,13 +170,15 @@ def relative_url(path: Path, page: Path) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["OUTLINE_COLOURS"] = OUTLINE_COLOURS
+    return environment
 
 
 def _read(name: str) -> Markup:
@@ -182,6 +201,11 @@ def _policy(scripts: Sequence[str]) -> str:
             "form-action 'none'",
         )
     )
+
+
+def _level(meaning: object) -> str:
+    """Return what a level of a column means: a text or, as BIDS also has it, an object with one."""
+    return str(meaning.get("Description", "")) if isinstance(meaning, Mapping) else str(meaning)
 
 
 def _all_numbers(cells: Sequence[str]) -> bool:

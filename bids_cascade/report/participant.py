@@ -202,14 +202,7 @@ def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -
     except BidsCascadeError as error:
         unreadable.append(str(error).replace(str(path), path.name))
         return None
-    return Table(path.name, [Column(name, _description(sidecar.get(name))) for name in found.columns], found.rows)
-
-
-def _description(field: object) -> str:
-    """Return what a sidecar says of a column, with its units."""
-    if not isinstance(field, dict) or "Description" not in field:
-        return ""
-    return f"{field['Description']} ({field['Units']})" if "Units" in field else str(field["Description"])
+    return Table(path.name, [Column.described(name, sidecar.get(name)) for name in found.columns], found.rows)
 
 
 def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ def scan(data: np.ndarray, affine: np.ndarray = AFFINE) -> Scan:
 def test_slices_lie_across_the_thickest_edge() -> None:
     assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([4.0, 1, 1, 1]))) == 0
     assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([1.4, 1, 1, 1]))) == 2
+    assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([1, 0.5, 0.9, 1]))) == 2, "1 mm is not thick"
+    assert slice_axis(nib.Nifti1Image(np.zeros((2, 2, 2)), np.diag([0.5, 3, 0.9, 1]))) == 1
 
 
 def test_a_scan_is_turned_to_ras_and_gets_the_brain_where_it_lies_in_it() -> None:

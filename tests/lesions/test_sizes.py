@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3, count_by_size, size_class_of
+from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3, count_by_size, size_class_of, size_text
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,13 @@ def test_every_volume_is_in_one_size_class() -> None:
     assert count_by_size([]) == dict.fromkeys(SIZE_CLASSES_MM3, 0)
     bounds = list(SIZE_CLASSES_MM3.values())
     assert all(high == low for (_, high), (low, _) in pairwise(bounds))
+
+
+def test_size_classes_in_words() -> None:
+    assert [size_text(name) for name in SIZE_CLASSES_MM3] == [
+        "below 3 mm^3",
+        "of at least 3 and less than 10 mm^3",
+        "of at least 10 and less than 50 mm^3",
+        "of at least 50 and less than 150 mm^3",
+        "of at least 150 mm^3",
+    ]

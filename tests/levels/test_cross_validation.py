@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import resource
 import shutil
 from collections.abc import Iterator
@@ -86,17 +87,22 @@ def test_tables_have_every_visit_and_both_methods(done) -> None:
     assert rows[0]["fold"] == rows[1]["fold"]
     summary = {(row["method"], row["measure"]): row for row in read_tsv(out / "group_cross-validation.tsv")}
     for method in ("cascade", "flair-threshold"):
-        values = [float(row[f"dice_{method}"]) for row in rows]
+        values = [float(row[f"dice_{method.replace('-', '_')}"]) for row in rows]
         mean = summary[method, "dice"]
         assert float(mean["mean"]) == pytest.approx(np.mean(values), rel=1e-4)
         assert float(mean["median"]) == pytest.approx(np.median(values), rel=1e-4)
         assert float(mean["mean_ci95_low"]) <= float(mean["mean"]) <= float(mean["mean_ci95_high"])
         own = read_tsv(out / "cross-validation" / method / "group_evaluation.tsv")
         assert [float(row["dice"]) for row in own] == values
-    differences = [float(row["dice_cascade"]) - float(row["dice_flair-threshold"]) for row in rows]
+    differences = [float(row["dice_cascade"]) - float(row["dice_flair_threshold"]) for row in rows]
     assert float(summary["difference", "dice"]["mean"]) == pytest.approx(np.mean(differences), abs=1e-4)
     described = json.loads((out / "group_cross-validation_visits.json").read_text())
     assert set(described) == set(rows[0])
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", column) for column in described)
+    folds = {int(row["fold"]): float(row["flair_threshold_z"]) for row in rows}
+    for number, threshold_z in folds.items():
+        fold = json.loads((out / "cross-validation" / f"fold-{number}.json").read_text())
+        assert threshold_z == pytest.approx(fold["flair_threshold"], rel=1e-4)
     # Balls far brighter than all else: a threshold can't miss them, or the comparison is not fair.
     assert float(summary["flair-threshold", "dice"]["mean"]) > 0.8
 

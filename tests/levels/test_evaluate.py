@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections import deque
@@ -165,6 +166,7 @@ def test_tables_are_whole_and_described(dataset: Path) -> None:
         described = json.loads(path.with_suffix(".json").read_text())
         assert list(described) == path.read_text().splitlines()[0].split("\t")
         assert all(entry["Description"] for entry in described.values())
+        assert not re.search(r"\b(inf|nan)\b", path.with_suffix(".json").read_text())
     visits, lesions = read_tsv(out / "group_evaluation.tsv"), read_tsv(out / "group_evaluation_lesions.tsv")
     for visit in visits:
         own = [one for one in lesions if (one["participant_id"], one["session_id"]) == tuple(visit.values())[:2]]

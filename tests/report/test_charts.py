@@ -36,4 +36,7 @@ def test_charts_of_few_and_many_visits(n: int) -> None:
 def test_sizes_without_any_lesion() -> None:
     nothing = compare_masks(np.zeros((3, 3, 3), bool), np.zeros((3, 3, 3), bool), np.eye(4))
     by_size = {name: count_lesions(nothing.lesions, name) for name in ("3_to_10", "10_to_50", "50_to_150", "over_150")}
-    assert b"<svg" in draw_sizes(by_size)
+    chart = draw_sizes(by_size).decode()
+    assert "<svg" in chart
+    for label in ("at least 3", "and less than 10 mm³", "at least 150 mm³"):
+        assert f"<!-- {label} -->" in chart, "matplotlib names what it draws as paths"

@@ -2,9 +2,10 @@ import io
 
 import nibabel as nib
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
-from bids_cascade.report.outlines import PREDICTED_COLOUR, REFERENCE_COLOUR, _choose_slices, _slice_axis, draw_outlines
+from bids_cascade.report.outlines import PREDICTED_COLOUR, REFERENCE_COLOUR, _choose_slices, draw_outlines
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])
 
@@ -53,18 +54,28 @@ def test_flipped_images_give_the_same_picture() -> None:
     assert plain == draw_outlines(*(image(one[::-1], flipped) for one in (reference, predicted, scan)))
 
 
-def test_slices_that_differ_most_are_chosen_in_the_plane_of_acquisition() -> None:
+def test_slices_that_differ_most_are_chosen() -> None:
     reference, predicted = np.zeros((4, 4, 100), bool), np.zeros((4, 4, 100), bool)
     for index, n in ((10, 1), (11, 3), (50, 4), (70, 2), (90, 2), (95, 1)):
         reference.reshape(16, 100)[:n, index] = True
     assert _choose_slices(reference, predicted) == [11, 50, 70, 90], "10 is too near to 11, 95 comes fifth"
     assert _choose_slices(reference, reference)[0] in (11, 50, 70, 90)
     assert _choose_slices(predicted, predicted) == [50]
-    for axis in range(3):
-        sizes = np.ones(3)
-        sizes[axis] = 3
-        assert _slice_axis(image(np.zeros((4, 4, 4)), np.diag([*sizes, 1]))) == axis
-    assert _slice_axis(image(np.zeros((4, 4, 4)), np.eye(4))) == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes_mm", "n_slices", "width_mm", "height_mm"),
+    [((1, 0.5, 0.9), 1, 60, 25), ((1, 1, 4), 1, 60, 50), ((1, 4, 1), 4, 60, 12), ((4, 1, 1), 4, 50, 12)],
+)
+def test_slices_lie_in_the_plane_of_acquisition(
+    sizes_mm: tuple[float, ...], n_slices: int, width_mm: float, height_mm: float
+) -> None:
+    affine = np.diag([*sizes_mm, 1])
+    mask = box(slice(20, 30), slice(10, 20), slice(5, 6))
+    scan = np.full(mask.shape, 100, np.float32)
+    drawn = draw_outlines(*(image(one, affine) for one in (mask, np.zeros_like(mask), scan)))
+    rows, columns = imread(io.BytesIO(drawn)).shape[:2]
+    assert columns / n_slices / rows == pytest.approx(width_mm / height_mm, rel=0.02)
 
 
 def test_without_a_scan() -> None:

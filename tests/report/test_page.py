@@ -82,6 +82,27 @@ def test_numeric_columns() -> None:
     assert Table("x.tsv", [Column("a"), Column("b")], [("1e3", "nan"), ("-.5", "1")]).numeric == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("field", "description"),
+    [
+        ({"Description": "Volume.", "Units": "mL"}, "Volume (mL)"),
+        ({"Description": "Volume."}, "Volume"),
+        ({"Units": "mm"}, "(mm)"),
+        (
+            {"Description": "Whose", "Levels": {"a": "hers", "b": {"Description": "his.", "TermURL": "x"}}},
+            "Whose. a: hers. b: his",
+        ),
+        ({"Description": "Time", "Units": "s", "Levels": "none"}, "Time (s)"),
+        ({"Levels": {"1": "yes", "0": {}}}, "1: yes. 0: "),
+        ({}, ""),
+        (None, ""),
+        ("Volume", ""),
+    ],
+)
+def test_a_column_says_what_its_sidecar_says(field: object, description: str) -> None:
+    assert Column.described("volume", field) == Column("volume", description)
+
+
 def test_links_are_relative_and_quoted(tmp_path: Path) -> None:
     assert relative_url(tmp_path / "sub-a+b.html", tmp_path / "group.html") == "./sub-a%2Bb.html"
     with pytest.raises(ValueError, match="subpath"):

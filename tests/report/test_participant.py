@@ -78,6 +78,19 @@ def test_numbers_are_those_of_the_tables(tmp_path: Path, drawn: list[Path]) -> N
     assert "A dataset; 1 visit." in text
 
 
+def test_outlines_are_explained_in_the_colours_they_are_drawn_in(tmp_path: Path, drawn: list[Path]) -> None:
+    visit = Visit("01", None, {})
+    add_record(tmp_path, visit)
+    add_results(tmp_path, visit, drawn)
+    text = write_participant_page(tmp_path, "01").read_text()
+    legend = re.findall(r'class="key" style="color: (#\w+)">(.*?)<', text)
+    assert {name for _, name in legend} == {"final mask", "candidates of stage 1", "brain mask"}
+    kinds = {"final mask": "lesion", "candidates of stage 1": "candidate", "brain mask": "brain"}
+    svg = next(path for path in drawn if path.name.startswith("desc-lesions")).read_text()
+    for colour, name in legend:
+        assert f".{kinds[name]}{{stroke:{colour};" in svg
+
+
 def test_visits_come_in_order_and_far_volumes_are_flagged(tmp_path: Path, drawn: list[Path]) -> None:
     for session, volume_ml in (("10", 2.9), ("2", 1.0), ("1", 1.9), ("20", 9.0)):
         add_results(tmp_path, Visit("01", session, {}), drawn, volume_ml)
