@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +29,14 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
-from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, UnknownLevelError, UsageError
+from bids_cascade.errors import (
+    OK,
+    BidsCascadeError,
+    MissingInputError,
+    ReadWriteError,
+    UnknownLevelError,
+    UsageError,
+)
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
 from bids_cascade.workflow.workers import prepare_workers
@@ -55,7 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UnknownLevelError(
                 f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
             )
-        return _run_level(options)
+        code = _run_level(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # nobody reads on; all results are written
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ReadWriteError.exit_code
     except BidsCascadeError as error:
         print(f"bids_cascade: error: {error}", file=sys.stderr)
         _LOGGER.debug("where it came from", exc_info=True)
@@ -63,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bids_cascade: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"bids_cascade: error: reading or writing broke off: {error}", file=sys.stderr)
+        _LOGGER.debug("where it came from", exc_info=True)
+        return ReadWriteError.exit_code
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
         print(
             f"bids_cascade: unexpected {type(error).__name__}: {error}; please report it, with what -vv says",
@@ -244,6 +263,8 @@ def _run_level(options: argparse.Namespace) -> int:
         return run_group(inputs)
     if options.analysis_level in ("train", "evaluate") and not options.labels:
         raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
+    if options.predictions is not None and not options.predictions.strip():
+        raise UsageError("--predictions is empty; name a derivative dataset, or leave it out for the output folder")
     if options.fold is not None and options.cross_validate is None:
         raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     run = _make_run(options, inputs)

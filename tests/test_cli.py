@@ -143,3 +143,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
     done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
     assert "{participant,group,train,evaluate,synthesize}" in done.stdout
+
+
+@pytest.mark.parametrize(("error", "said"), [(BrokenPipeError(), ""), (OSError(28, "No space left"), "No space left")])
+def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, capfd, error, said: str) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run_level", fail)
+    monkeypatch.setattr(sys, "stdout", (tmp_path / "said").open("w"))
+    assert cli.main([str(tmp_path), str(tmp_path / "out"), "group"]) == 74
+    words = capfd.readouterr().err
+    assert "please report" not in words
+    assert bool(words) == bool(said)
+    assert said in words

@@ -17,6 +17,7 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, TemporaryError
 
 _ATTEMPTS = 3
+_LESION_NUMBERS = ("volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability")
 _NUMBERS = ("lesion_volume_t1w_ml", "lesion_volume_flair_ml", "brain_volume_ml")
 _STAGING = re.compile(rf"\.(sub-{LABEL}(?:_ses-{LABEL})?)\.[0-9a-f]+")
 
@@ -234,7 +235,7 @@ def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
             precision=str(sidecar.get("Precision", "single")),
             version=str(sidecar["GeneratedByVersion"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadDataError(f"{name} doesn't say with what model and options it was made: {error!r}") from error
 
 
@@ -249,6 +250,8 @@ def _check(results: VisitResults, name: str) -> None:
         raise BadDataError(
             f"{name}{_STATS} or {name}{_LESIONS}: not the columns and numbers expected: {error}"
         ) from error
+    if not _are_numbers(results.lesions) or not all(volume > 0 for volume in results.volumes_mm3):
+        raise BadDataError(f"{name}{_LESIONS}: a cell is no number, or a volume not above 0")
     if not all(math.isfinite(value) and value >= 0 for value in values.values()) or _NUMBERS[0] not in values:
         raise BadDataError(f"{name}{_STATS}: a volume is missing, negative or infinite")
     # Both tables are written with six significant digits.
@@ -259,3 +262,12 @@ def _check(results: VisitResults, name: str) -> None:
             f"half-written: {n_lesions} lesions of {values[_NUMBERS[0]]:g} ml in its table of volumes, but "
             f"{len(results.lesions.lines)} of {total_mm3 / 1000:.6g} ml in its table of lesions"
         )
+
+
+def _are_numbers(lesions: Tsv) -> bool:
+    """Return whether all cells of a table of lesions that must be finite numbers are."""
+    try:
+        indices = [lesions.columns.index(name) for name in _LESION_NUMBERS]
+        return all(math.isfinite(float(row[index])) for row in lesions.rows for index in indices)
+    except ValueError:
+        return False

@@ -60,11 +60,7 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     if not path.is_file():
         raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
     try:
-        raw = nib.load(path, mmap=False)
-        if not isinstance(raw, nib.Nifti1Pair):
-            raise ImageFileError(f"a {type(raw).__name__}, not a NIfTI image")
-        if raw.get_data_dtype().kind not in "iufb":
-            raise ImageFileError(f"its voxels are {raw.get_data_dtype()}, not plain numbers")
+        raw = _open_nifti(path)
         data = raw.get_fdata(dtype=np.float32, caching="unchanged")
         _check_voxel_sizes(path, _voxel_sizes_as_stored(path, raw))
     except _UNREADABLE as error:
@@ -105,7 +101,7 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
     if not path.is_file():
         raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
     try:
-        image = nib.Nifti1Image.from_filename(path, mmap=False)
+        image = _open_nifti(path)
         data = np.asarray(image.dataobj)
     except _UNREADABLE as error:
         raise BadDataError(f"{path} is not a readable NIfTI image ({error}); copy or convert it again.") from error
@@ -119,6 +115,16 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
         shown = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
         raise BadDataError(f"{path} holds the values {shown}; expected a mask: 0 and one other. Threshold it first.")
     return nib.Nifti1Image((data != 0).astype(np.uint8), image.affine)
+
+
+def _open_nifti(path: Path) -> nib.Nifti1Pair:
+    """Open an image of plain numbers, or raise one of what `_UNREADABLE` names."""
+    raw = nib.load(path, mmap=False)
+    if not isinstance(raw, nib.Nifti1Pair):
+        raise ImageFileError(f"a {type(raw).__name__}, not a NIfTI image")
+    if raw.get_data_dtype().kind not in "iufb":
+        raise ImageFileError(f"its voxels are {raw.get_data_dtype()}, not plain numbers")
+    return raw
 
 
 def check_readable(path: str | Path) -> None:

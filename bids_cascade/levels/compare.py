@@ -115,8 +115,8 @@ def _find_background(visit: Visit, predicted: Path, reference: nib.Nifti1Image) 
     for path in [*raw[:1], *preprocessed, *raw[1:]]:
         try:
             check_readable(path)
-            if same_grid(nib.Nifti1Image.from_filename(path), reference):
+            if same_grid(nib.load(path), reference):  # type: ignore[arg-type]
                 return path
-        except (BidsCascadeError, nib.filebasedimages.ImageFileError, OSError) as error:
+        except (BidsCascadeError, nib.filebasedimages.ImageFileError, OSError, ValueError) as error:
             _LOGGER.debug("%s: no background for pictures: %s", path, error)
     return None

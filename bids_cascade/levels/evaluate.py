@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from bids_cascade.config import EvaluateConfig, Inputs
@@ -13,7 +14,9 @@ from bids_cascade.errors import OK
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.record import write_record
 from bids_cascade.levels.results import VisitResult, exit_code_of
-from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, write_evaluation
+from bids_cascade.report.evaluation import PAGE, EvaluatedVisit, Evaluation, write_evaluation
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
@@ -36,6 +39,8 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             seed=config.seed,
         )
         print(f"report: {write_evaluation(evaluation, inputs.out_dir)}")
+    elif (inputs.out_dir / PAGE).exists():
+        _LOGGER.warning("%s and the tables beside it are of an earlier evaluation", inputs.out_dir / PAGE)
     print(format_scores(evaluated, [*failed, *unlabelled]))
     return exit_code_of(failed)
 

@@ -93,7 +93,7 @@ def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in paths:
-        own = sorted(path.glob("*.nii*")) if path.is_dir() else [path] if path.is_file() else []
+        own = sorted(filter(Path.is_file, path.glob("*.nii*"))) if path.is_dir() else [path] if path.is_file() else []
         if not own:
             what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
             raise MissingInputError(f"{path} {what}; expected images, or a folder of them")

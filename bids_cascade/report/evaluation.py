@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from bids_cascade.dataset.derivatives import write_tsv
 from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
-from bids_cascade.imaging.images import load_mask
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.imaging.images import load_image, load_mask
 from bids_cascade.lesions.agreement import MEASURES, Agreement, count_lesions
 from bids_cascade.lesions.cohort import (
     COHORT_MEASURES,
@@ -31,6 +33,10 @@ from bids_cascade.whole_file import write_whole_file
 
 SCORES = ("dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1")
 """The measures from 0 to 1 that are drawn by visit."""
+
+PAGE = "evaluation.html"
+
+_LOGGER = logging.getLogger(__name__)
 
 _N_WORST = 3
 _INTERVAL = f"95 %% interval of %s: percentile bootstrap over subjects, {N_RESAMPLES} draws"
@@ -184,8 +190,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     for name, (rows, columns) in tables.items():
         write_tsv(rows, list(columns), folder / name, columns)
     page = _page(evaluation, summaries, agreement, [table_of(folder / name, tables[name][1]) for name in tables])
-    write_whole_file(page.encode(), folder / "evaluation.html")
-    return folder / "evaluation.html"
+    write_whole_file(page.encode(), folder / PAGE)
+    return folder / PAGE
 
 
 def summarise_measures(
@@ -246,7 +252,7 @@ def _page(
         "errors": draw_errors(names, measures),
     }
     return render_page(
-        "evaluation.html",
+        PAGE,
         title=evaluation.title,
         contents=[
             ("scores", "Scores"),
@@ -274,12 +280,20 @@ def _key_figures(evaluation: Evaluation, summaries: Mapping[str, Summary]) -> li
     return figures
 
 
+def _load_background(one: EvaluatedVisit) -> nib.Nifti1Image | None:
+    """Return the scan to draw on; None where there is none that can be read."""
+    try:
+        return None if one.background is None else load_image(one.background)
+    except BidsCascadeError as error:
+        _LOGGER.warning("%s: drawn without its scan: %s", one.name, error)
+        return None
+
+
 def _worst(visits: Sequence[EvaluatedVisit]) -> list[tuple[EvaluatedVisit, str]]:
     """Return the visits of lowest Dice with a picture each."""
     ordered = sorted(visits, key=lambda one: (one.agreement.measures["dice"], one.name))
     pictures = []
     for one in ordered[:_N_WORST]:
-        background = None if one.background is None else nib.Nifti1Image.from_filename(one.background)
-        picture = draw_outlines(load_mask(one.reference), load_mask(one.predicted), background)
+        picture = draw_outlines(load_mask(one.reference), load_mask(one.predicted), _load_background(one))
         pictures.append((one, data_url(picture, "png")))
     return pictures

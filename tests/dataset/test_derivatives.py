@@ -44,6 +44,19 @@ XFM = {"from_": "FLAIR", "to": "T1w", "mode": "image"}
 MakeRaw = Callable[..., Path]
 
 
+def test_bytes_of_others_in_bidsignore_are_kept(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    out.mkdir()
+    raw.mkdir()
+    (raw / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    (out / ".bidsignore").write_bytes(b"caf\xe9/\n")
+    prepare_output(out, raw)
+    prepare_output(out, raw)
+    lines = (out / ".bidsignore").read_bytes().splitlines()
+    assert lines[0] == b"caf\xe9/"
+    assert lines.count(b"logs/") == 1
+
+
 def test_names_are_those_of_the_documentation() -> None:
     visit = VISITS[1]
     paths = [derivative_path(Path("out"), visit, suffix, ".nii.gz", **entities) for suffix, entities in IMAGES]

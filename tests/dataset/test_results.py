@@ -26,6 +26,12 @@ NAME = "sub-01_ses-1"
 STATS, LESIONS, QUALITY = "desc-lesions_stats", "space-T1w_seg-lesions_dseg", "desc-quality_stats"
 
 
+LESION_TABLE = (
+    "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability\n"
+    "1\tlesion1\t{}\t1\t2\t3\t{}\n2\tlesion2\t40\t1\t2\t3\t0.5\n3\tlesion3\t10\t1\t2\t3\t0.5\n"
+)
+
+
 @pytest.fixture
 def anat(tmp_path: Path, leave_results: Callable[..., Path]) -> Path:
     return leave_results(tmp_path, NAME, flags=["low_contrast", "motion"], warnings=["look"])
@@ -79,6 +85,9 @@ def test_a_missing_file_is_a_half_written_visit(tmp_path: Path, anat: Path, endi
         (f"{STATS}.json", "[]", "holds a list instead of a JSON object"),
         (f"{STATS}.json", "{}", "doesn't say with what model and options it was made: KeyError"),
         (f"{LESIONS}.tsv", "index\n1\n2\n3\n", "not the columns and numbers expected"),
+        (f"{LESIONS}.tsv", LESION_TABLE.format(-150, 0.5), "a cell is no number, or a volume not above 0"),
+        (f"{LESIONS}.tsv", LESION_TABLE.format(150, "<b>"), "a cell is no number, or a volume not above 0"),
+        (f"{LESIONS}.tsv", "index\tvolume_mm3\n1\t150\n2\t40\n3\t10\n", "a cell is no number"),
         (f"{LESIONS}.tsv", "index\tvolume_mm3\n1\tmany\n", "could not convert string to float: 'many'"),
         (f"{LESIONS}.json", '{"ModelName": "tiny"}', "doesn't say with what model"),
         (f"{QUALITY}.tsv", "snr\n3\n", "expected one row with a column quality_flags"),

@@ -277,9 +277,34 @@ def test_what_is_no_mask(dataset: Path, capsys) -> None:
     assert not (dataset.parent / "out" / "evaluation.html").exists()
 
 
+def test_a_broken_mask_or_scan_stops_no_other_visit(dataset: Path, capsys) -> None:
+    colours = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    write(colours, manual(dataset))
+    other(dataset, "sub-01/ses-1/anat/sub-01_ses-1").write_bytes(b"")
+    scan = dataset / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_FLAIR.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:-600])
+    assert evaluate(dataset) == 65
+    said = capsys.readouterr()
+    rows = {line.split()[0]: line for line in said.out.splitlines() if line.startswith("sub-")}
+    assert f"{manual(dataset)} is not a readable NIfTI image" in rows["sub-02"]
+    assert "is not a readable NIfTI image" in rows["sub-01_ses-1"]
+    assert "NOT EVALUATED" not in rows["sub-01_ses-2"]
+    assert "1 of 3 visits evaluated" in said.out
+    assert "sub-01_ses-2: drawn without its scan" in said.err
+
+
+def test_an_earlier_evaluation_is_not_taken_for_this_one(dataset: Path, capsys) -> None:
+    assert evaluate(dataset) == 0
+    for path in (dataset / "derivatives" / "other").rglob("*.nii.gz"):
+        path.write_bytes(b"")
+    assert evaluate(dataset) == 65
+    assert "evaluation.html and the tables beside it are of an earlier evaluation" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "predictions", "code", "message"),
     [
+        (["--predictions", ""], None, 64, "--predictions is empty"),
         ([], "nowhere", 66, "no derivative dataset `nowhere`"),
         ([], None, 66, "no derivative dataset"),
         (["--labels", "nowhere"], "other", 66, "no derivative dataset `nowhere`"),
