@@ -9,7 +9,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,13 @@ class Page:
         text = {"text": "\r"} if key == "Enter" else {}
         self._send("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self._send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def follow(self, act: Callable[[], None]) -> None:
+        """Do what leads to another page, and return when that is loaded."""
+        loaded = "Page.loadEventFired"
+        self._browser.events[:] = [event for event in self._browser.events if event["method"] != loaded]
+        act()
+        self._browser.wait_for(loaded, self.session)
 
     def resize(self, width: int, height: int) -> None:
         self._send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -115,8 +115,8 @@ def test_dots_are_reached_by_keys_and_say_what_they_are(opened: Any, cohort: Pat
         "sub-01 ses-2, 0 ml, 0 lesions, lesion volume outlier"
     )
     opened.press("ArrowRight")
-    opened.press("Enter")
-    assert opened.evaluate("new Promise(done => setTimeout(() => done(document.title), 300))") == "sub-02"
+    opened.follow(lambda: opened.press("Enter"))
+    assert opened.evaluate("document.title") == "sub-02"
 
 
 def test_the_page_s_tables_are_the_files(opened: Any, cohort: Path) -> None:
