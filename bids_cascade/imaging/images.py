@@ -57,8 +57,6 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
         no invertible affine, or has an sform and a qform that place a corner more than one voxel apart.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
     try:
         raw = _open_nifti(path)
         data = raw.get_fdata(dtype=np.float32, caching="unchanged")
@@ -98,8 +96,6 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
         holds other values than 0 and one more.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
     try:
         image = _open_nifti(path)
         data = np.asarray(image.dataobj)
@@ -118,7 +114,9 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
 
 
 def _open_nifti(path: Path) -> nib.Nifti1Pair:
-    """Open an image of plain numbers, or raise one of what `_UNREADABLE` names."""
+    """Open an image of plain numbers; raise MissingInputError, or one of what `_UNREADABLE` names."""
+    if not path.is_file():
+        raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
     raw = nib.load(path, mmap=False)
     if not isinstance(raw, nib.Nifti1Pair):
         raise ImageFileError(f"a {type(raw).__name__}, not a NIfTI image")
