@@ -18,9 +18,11 @@ from bids_cascade.config import (
     SEQUENCES,
     SKULL_STRIP_MODES,
     SYNTHETIC_PROTOCOLS,
+    SYNTHETIC_SEQUENCES,
     CascadeConfig,
     CrossValidationConfig,
     EvaluateConfig,
+    HeadsConfig,
     Inputs,
     ParticipantConfig,
     RunConfig,
@@ -190,9 +192,27 @@ def _add_training(group: Any) -> None:
     group.add_argument(
         "--max-epochs", type=_count, default=default.max_epochs, metavar="N", help="(default: %(default)s)"
     )
-    group.add_argument("--patience", type=_count, default=default.patience, metavar="N", help="(default: %(default)s)")
     group.add_argument(
-        "--max-samples-per-epoch", type=_count, metavar="N", help="draw so many patches an epoch (default: all)"
+        "--crops-per-epoch",
+        type=_count,
+        default=default.crops_per_epoch,
+        metavar="N",
+        help="draw so many crops an epoch (default: %(default)s)",
+    )
+    group.add_argument(
+        "--validation-share",
+        type=_share,
+        default=default.validation_fraction,
+        metavar="SHARE",
+        help="of the participants, held out to choose epoch and threshold (default: %(default)s)",
+    )
+    group.add_argument(
+        "--label-maps",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
     )
     group.add_argument(
         "--cross-validate",
@@ -213,9 +233,15 @@ def _add_synthesis(group: Any) -> None:
         type=Path,
         default=[],
         metavar="PATH",
-        help="lesion masks in MNI space, or folders of them; bids_dir then is a folder of label maps",
+        help="lesion masks in MNI space, or folders of them, for synthetic heads; when synthesizing, bids_dir is a "
+        "folder of label maps",
     )
-    group.add_argument("--n-heads", type=_count, default=default.n_heads, metavar="N", help="(default: %(default)s)")
+    group.add_argument(
+        "--n-heads",
+        type=_count,
+        metavar="N",
+        help=f"synthetic heads to make (default: {default.n_heads}; to train on: {HeadsConfig.n_heads})",
+    )
     group.add_argument(
         "--protocol",
         choices=SYNTHETIC_PROTOCOLS,
@@ -323,7 +349,7 @@ def _run_synthesize(options: argparse.Namespace) -> int:
         raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
     config = SynthesizeConfig(
         lesion_masks=tuple(path.absolute() for path in options.lesion_masks),
-        n_heads=options.n_heads,
+        n_heads=options.n_heads or SynthesizeConfig.n_heads,
         protocol=options.protocol,
         lesion_free_share=options.lesion_free_share,
         seed=options.random_seed,
@@ -372,13 +398,33 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
         cascade=CascadeConfig(sequences).with_choices(options.threshold, options.min_lesion_volume_mm3),
         training=TrainingConfig(
             max_epochs=options.max_epochs,
-            patience=options.patience,
-            max_samples_per_epoch=options.max_samples_per_epoch,
+            crops_per_epoch=options.crops_per_epoch,
+            validation_fraction=options.validation_share,
+            half_precision=options.half_precision,
             seed=options.random_seed,
         ),
+        heads=_make_heads(options, sequences),
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
+    )
+
+
+def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:
+    if not options.label_maps and not options.lesion_masks:
+        return None
+    if not options.label_maps or not options.lesion_masks:
+        raise UsageError("synthetic heads need both --label-maps and --lesion-masks")
+    if not set(sequences) <= set(SYNTHETIC_SEQUENCES):
+        raise UsageError(
+            f"--sequences {' '.join(sequences)}: synthetic heads have {' and '.join(SYNTHETIC_SEQUENCES)} only; leave "
+            "out --label-maps or the other sequences"
+        )
+    return HeadsConfig(
+        tuple(path.absolute() for path in options.label_maps),
+        tuple(path.absolute() for path in options.lesion_masks),
+        options.n_heads or HeadsConfig.n_heads,
+        options.random_seed,
     )
 
 

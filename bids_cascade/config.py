@@ -34,7 +34,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """One patch-wise 3D CNN: blocks of unpadded convolution, batch norm, ReLU and max-pool, then dense layers.
+    """One patch-wise 3D CNN: branches of unpadded convolution, batch norm, ReLU and max-pool, then dense layers.
 
     Attributes
     ----------
@@ -48,6 +48,8 @@ class NetworkConfig:
         Edge of each convolution kernel in voxels.
     pool_size : int
         Edge and stride of each max-pool in voxels.
+    scales : tuple of int
+        Edge, in voxels of the grid, of the voxels that each branch of blocks sees; 1 alone is the published network.
     dense : tuple of int
         Widths of the hidden dense layers.
     dropout : float
@@ -59,6 +61,7 @@ class NetworkConfig:
     features: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     pool_size: int = 2
+    scales: tuple[int, ...] = (1, 2, 4)
     dense: tuple[int, ...] = (256,)
     dropout: float = 0.5
 
@@ -72,9 +75,9 @@ class CascadeConfig:
     sequences : tuple of str
         BIDS suffixes in channel order.
     candidate_sequence : str
-        The sequence whose z-score opens the search.
-    candidate_z : float
-        Voxels above this z-score of the candidate sequence are looked at.
+        The sequence whose brightness opens the search.
+    candidate_level : float
+        Voxels above this level of the candidate sequence, in which white matter is 1, are looked at.
     hard_negative_probability : float
         Stage-1 probability above which a voxel without lesion is a negative sample of stage 2.
     gate_probability : float
@@ -89,7 +92,7 @@ class CascadeConfig:
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
     candidate_sequence: str = "FLAIR"
-    candidate_z: float = 0.5
+    candidate_level: float = 1.125
     hard_negative_probability: float = 0.5
     gate_probability: float = 0.8
     threshold: float = 0.5
@@ -134,25 +137,61 @@ class TrainingConfig:
 
     Attributes
     ----------
-    max_epochs, patience : int
-        An epoch passes once over the drawn samples; training stops after `patience` epochs without a lower
-        validation loss.
-    batch_size : int
-        Patches a step.
+    max_epochs : int
+        The learning rate falls to zero with the last one.
+    crops_per_epoch, batch_size : int
+        Crops drawn an epoch, and in each step.
+    crop_size : int
+        Edge of a crop in voxels, a multiple of the network's scales.
     validation_fraction : float
-        Share of the subjects (never of the voxels) held out to decide when to stop; at least one of several
+        Share of the subjects (never of the voxels) held out to decide which epoch is kept; at least one of several
         subjects, none of a single one.
-    max_samples_per_epoch : int or None
-        At most this many samples an epoch, drawn anew each time, half of them lesion; None passes over all.
+    learning_rate : float
+        The highest.
+    gain, shift : float
+        Each sequence of a crop is multiplied, around white matter, by up to `gain` or its inverse, and shifted by up to
+        `shift` (white matter is 1).
+    synthetic_share : float
+        Share of the crops that synthetic visits have where there are others, too.
+    half_precision : bool
+        Whether the passes compute in half precision, on a CPU in bfloat16.
     seed : int
         Seed of weights, drawing, augmentation and split.
     """
 
-    max_epochs: int = 200
-    patience: int = 25
-    batch_size: int = 128
+    max_epochs: int = 20
+    crops_per_epoch: int = 300
+    batch_size: int = 6
+    crop_size: int = 24
     validation_fraction: float = 0.25
-    max_samples_per_epoch: int | None = None
+    learning_rate: float = 2e-3
+    gain: float = 1.25
+    shift: float = 0.15
+    synthetic_share: float = 0.7
+    half_precision: bool = False
+    seed: int = 0
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-self.crops_per_epoch // self.batch_size)
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """Synthetic heads to train on, beside labelled visits.
+
+    Attributes
+    ----------
+    label_maps, lesion_masks : tuple of Path
+        Files or folders; see the synthesize level.
+    n_heads : int
+    seed : int
+    """
+
+    label_maps: tuple[Path, ...]
+    lesion_masks: tuple[Path, ...]
+    n_heads: int = 200
     seed: int = 0
 
 
@@ -245,6 +284,8 @@ class TrainConfig:
         Path of the derivative dataset that holds the manual masks, or its name under ``derivatives``.
     cascade : CascadeConfig
     training : TrainingConfig
+    heads : HeadsConfig or None
+        Synthetic heads to learn from, too.
     choose_threshold : bool
         Replace the cascade's threshold by the one that suits the held-out subjects best.
     skull_strip : str
@@ -256,6 +297,7 @@ class TrainConfig:
     labels: str
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    heads: HeadsConfig | None = None
     choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"
@@ -297,6 +339,8 @@ class EvaluateConfig:
 
 
 SYNTHETIC_PROTOCOLS = ("mixed", "3d", "2d")
+SYNTHETIC_SEQUENCES = ("T1w", "FLAIR")
+"""What synthetic heads have."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.sampling import (
     BoolVolume,
     LabelledVisit,
-    SamplePool,
     Samples,
     candidates,
     first_stage_samples,
@@ -60,7 +59,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class TrainedCascade:
-    """A cascade and how it came about: who was trained and validated on, and each stage's epochs."""
+    """A cascade and how it came about: which real subjects it learnt from, or was validated on, and each stage's epochs."""
 
     cascade: Cascade
     training_subjects: tuple[str, ...]
@@ -110,7 +109,8 @@ def train_cascade(
     Parameters
     ----------
     visits : sequence of LabelledVisit
-        Visits of one subject stay together; those without any lesion voxel teach nothing and are left out.
+        Visits of one subject stay together. Those without any lesion voxel are left out, unless synthetic: of real ones
+        it is not sure that there is no lesion. Synthetic ones are validated on only where there are no others.
     config, network_config, training_config
         What is trained, and how.
     device : str
@@ -125,30 +125,29 @@ def train_cascade(
     ValueError
         When no visit has a lesion, or the shapes do not fit each other.
     """
-    labelled = [visit for visit in visits if visit.lesion.any()]
-    if not labelled:
+    labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
+    if not any(visit.lesion.any() for visit in labelled):
         raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
     if {len(visit.channels) for visit in labelled} != {network_config.n_channels} or network_config.n_channels != len(
         config.sequences
     ):
         raise ValueError(f"expected {len(config.sequences)} channels ({', '.join(config.sequences)}) in every visit")
     rng = np.random.default_rng(training_config.seed)
-    names = [visit.subject for visit in labelled]
-    train_on, validate_on = split_subjects(names, training_config.validation_fraction, rng)
+    real = [visit.subject for visit in labelled if not visit.synthetic]
+    synthetic = [visit.subject for visit in labelled if visit.synthetic]
+    train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
+    all_to_train_on = {*train_on, *(synthetic if real else ())}
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        samples = [_samples(visit, networks, config, training_config, device) for visit in labelled]
-        pools = [
-            SamplePool([one for one in samples if one.visit.subject in chosen]) if chosen else None
-            for chosen in (train_on, validate_on)
-        ]
-        if pools[0] is None:
-            raise ValueError("there is no subject to train on")
+        samples = [_samples(visit, networks, config, device) for visit in labelled]
+        training, validation = (
+            [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
+        )
         network, done = train_stage(
             network_config,
-            pools[0],
-            pools[1],
+            training,
+            validation,
             replace(training_config, seed=training_config.seed + stage),
             device=device,
             progress=(progress or {}).get(stage),
@@ -159,18 +158,10 @@ def train_cascade(
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
 
 
-def _samples(
-    visit: LabelledVisit,
-    trained: Sequence[PatchNetwork],
-    config: CascadeConfig,
-    training_config: TrainingConfig,
-    device: str,
-) -> Samples:
-    """Draw a visit's samples for the stage behind those already trained."""
-    seed = [training_config.seed, len(trained), *visit.subject.encode()]
-    rng = np.random.default_rng(seed)
+def _samples(visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str) -> Samples:
+    """Choose a visit's samples for the stage behind those already trained."""
     if not trained:
-        return first_stage_samples(visit, config, rng)
+        return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
     probability = dense_probability(trained[0], visit.channels, looked_at, device=device)
-    return second_stage_samples(visit, probability, config, rng)
+    return second_stage_samples(visit, probability, config)

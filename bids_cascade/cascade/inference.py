@@ -1,27 +1,26 @@
 """Two engines, one truth: the network on every voxel's patch, or on whole tiles at once.
 
 Patch-wise inference is the definition and is slow: neighbouring patches share almost all of their arithmetic. Dense
-inference computes what they share once. A max-pool of stride p, seen from every patch at once, is a max-pool of stride
-1 behind which all layers are dilated by p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
+inference computes what they share once (:mod:`bids_cascade.cascade.dense`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
-from bids_cascade.cascade.network import Block, PatchNetwork
-from bids_cascade.cascade.patches import gather_patches
+from bids_cascade.cascade.dense import coarse_cells, gather, max_pool
+from bids_cascade.cascade.network import PatchNetwork
+from bids_cascade.cascade.patches import Box, coarsen, gather_patches, read_crop
 
 Volume = NDArray[np.float32]
 BoolVolume = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 Engine = Callable[[PatchNetwork, Volume, BoolVolume], Volume]
 
 TILE_SIZE = 32
@@ -63,11 +62,16 @@ def patchwise_probability(
     _check_shapes(network, channels, voxels)
     network = network.to(device).eval()
     probability = np.zeros(voxels.shape, np.float32)
-    centres = np.argwhere(voxels)
+    centres, config = np.argwhere(voxels), network.config
+    coarse = [coarsen(channels, scale) for scale in config.scales]
     for start in range(0, len(centres), batch_size):
         batch = centres[start : start + batch_size]
-        patches = torch.from_numpy(gather_patches(channels, batch, network.config.patch_size)).to(device)
-        probability[tuple(batch.T)] = network(patches).softmax(1)[:, 1].cpu().numpy()
+        patches = [
+            gather_patches(one, batch // scale, config.patch_size)
+            for one, scale in zip(coarse, config.scales, strict=True)
+        ]
+        logits = network(torch.from_numpy(np.stack(patches, axis=1)).to(device))
+        probability[tuple(batch.T)] = logits.softmax(1)[:, 1].cpu().numpy()
     return probability
 
 
@@ -101,18 +105,18 @@ def dense_probability(
     short = torch.bfloat16 if device == "cpu" else torch.float16
     dense = _DenseNetwork(network, device, short if half else torch.float32)
     probability = np.zeros(voxels.shape, np.float32)
-    waiting = list(_tiles(voxels, tile_size))
+    waiting = list(_tiles(voxels, tile_size, dense.alignment))
     while waiting:
         box = waiting.pop()
         inside = voxels[box]
         if not inside.any():
             continue
         try:
-            found = dense.probability(_read_box(channels, box, dense.before, dense.after), np.argwhere(inside))
+            found = dense.probability(dense.read(channels, box), np.argwhere(inside))
         except torch.OutOfMemoryError:
-            if max(edge.stop - edge.start for edge in box) == 1:
+            if max(edge.stop - edge.start for edge in box) <= dense.alignment:
                 raise
-            waiting += _halves(box)
+            waiting += _halves(box, dense.alignment)
         else:
             probability[box][inside] = found
     return probability
@@ -128,12 +132,13 @@ def _fitting_tile_size(network: PatchNetwork, device: str) -> int:
     return min(max(edge - network.receptive_field, 1), _LARGEST_TILE)
 
 
-def _halves(box: Box) -> list[Box]:
-    """Return the two halves of a box, cut across its longest edge."""
+def _halves(box: Box, alignment: int) -> list[Box]:
+    """Return the two halves of a box, cut across its longest edge at a multiple of `alignment` voxels from its start."""
     axis = max(range(3), key=lambda axis: box[axis].stop - box[axis].start)
-    middle = (box[axis].start + box[axis].stop) // 2
+    start, stop = box[axis].start, box[axis].stop
+    middle = start + -(-(stop - start) // (2 * alignment)) * alignment
     first, second = list(box), list(box)
-    first[axis], second[axis] = slice(box[axis].start, middle), slice(middle, box[axis].stop)
+    first[axis], second[axis] = slice(start, middle), slice(middle, stop)
     return [(first[0], first[1], first[2]), (second[0], second[1], second[2])]
 
 
@@ -145,30 +150,21 @@ def _check_shapes(network: PatchNetwork, channels: Volume, voxels: BoolVolume) -
         )
 
 
-def _tiles(voxels: BoolVolume, tile_size: int) -> Iterator[Box]:
-    """Yield boxes of at most `tile_size` voxels an axis that together hold all true voxels.
+def _tiles(voxels: BoolVolume, tile_size: int, alignment: int) -> Iterator[Box]:
+    """Yield boxes of at most `tile_size` voxels an axis (or `alignment`) that together hold all true voxels.
 
     Each is shrunk to what is true in it, in steps, so that there are few different shapes: the kernels of each new
-    shape are compiled before they first run. A box may reach beyond the volume.
+    shape are compiled before they first run. All start at multiples of `alignment`; a box may reach beyond the volume.
     """
-    step = max(1, tile_size // 4)
+    tile_size = max(tile_size // alignment, 1) * alignment
+    step = max(1, tile_size // 4 // alignment) * alignment
     for corner in product(*(range(0, size, tile_size) for size in voxels.shape)):
         found = np.argwhere(voxels[tuple(slice(start, start + tile_size) for start in corner)])
         if len(found):
-            low = found.min(axis=0)
+            low = found.min(axis=0) // alignment * alignment
             sizes = np.minimum(-(-(found.max(axis=0) + 1 - low) // step) * step, tile_size)
             x, y, z = (slice(int(a), int(a + size)) for a, size in zip(low + corner, sizes, strict=True))
             yield x, y, z
-
-
-def _read_box(channels: Volume, box: Box, before: int, after: int) -> Volume:
-    """Return the channels in the box widened by `before` and `after` voxels; zeros beyond the volume."""
-    starts = [edge.start - before for edge in box]
-    stops = [edge.stop + after for edge in box]
-    inside = tuple(slice(max(a, 0), max(b, 0)) for a, b in zip(starts, stops, strict=True))
-    part = channels[(slice(None), *inside)]
-    margins = [(max(-a, 0), max(b - size, 0)) for a, b, size in zip(starts, stops, channels.shape[1:], strict=True)]
-    return np.pad(part, [(0, 0), *margins]).astype(np.float32, copy=False)
 
 
 class _DenseNetwork:
@@ -179,50 +175,47 @@ class _DenseNetwork:
     """
 
     def __init__(self, network: PatchNetwork, device: str, dtype: torch.dtype) -> None:
-        config = network.config
+        self.config = config = network.config
         network = network.to(device).eval()
         self.device, self.dtype = device, dtype
         self.layout = torch.channels_last_3d if device == "cpu" else torch.contiguous_format
-        self.before = config.patch_size // 2
-        self.after = network.receptive_field - 1 - self.before
-        self.pool_size = config.pool_size
-        folded = [block.folded() for block in network.blocks if isinstance(block, Block)]
-        self.convolutions = [
-            (weight.to(dtype).contiguous(memory_format=self.layout), bias.to(dtype)) for weight, bias in folded
+        self.alignment = math.lcm(*config.scales)
+        self.before, self.after, self.remaining_size = network.before, network.after, network.remaining_size
+        self.branches = [
+            [
+                (weight.to(dtype).contiguous(memory_format=self.layout), bias.to(dtype))
+                for weight, bias in (block.folded() for block in branch)  # type: ignore[attr-defined]
+            ]
+            for branch in network.branches
         ]
-        layers = [(layer.weight, layer.bias) for layer in network.dense if isinstance(layer, nn.Linear)]
-        first, first_bias = layers[0]
-        # The features of a place together, place after place.
-        layers[0] = (first.view(len(first), config.features[-1], -1).transpose(1, 2).flatten(1), first_bias)
-        self.dense = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
-        steps = config.pool_size ** len(config.features) * np.arange(network.remaining_size)
-        self.offsets = np.array(list(product(steps, repeat=3)))
-
-    def probability(self, tile: Volume, voxels: NDArray[np.intp]) -> Volume:
-        """Return the lesion probability (N,) at voxels (N, 3) of what a tile (C, X, Y, Z) has within its margins."""
-        *hidden, (last_weight, last_bias) = self.dense
-        x = torch.from_numpy(tile)[None].to(self.device, self.dtype)
-        rows = self._gather(self._features(x.contiguous(memory_format=self.layout)), voxels)
-        for weight, bias in hidden:
-            rows = torch.addmm(bias, rows, weight.t()).relu_()
+        layers = [(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in network.dense]  # type: ignore[operator]
+        *self.hidden, (last, last_bias) = layers
         # Of two classes, the softmax is the sigmoid of the difference.
-        logits = rows @ (last_weight[1] - last_weight[0]) + (last_bias[1] - last_bias[0])
-        found: Volume = torch.sigmoid(logits.float()).cpu().numpy()
+        self.hidden.append(((last[1] - last[0])[None], (last_bias[1] - last_bias[0])[None]))
+
+    def read(self, channels: Volume, box: Box) -> list[Volume]:
+        """Return what the branches see of a box."""
+        return read_crop(channels, box, self.config.scales, self.before, self.after)
+
+    def probability(self, tiles: Sequence[Volume], voxels: NDArray[np.intp]) -> Volume:
+        """Return the lesion probability (N,) at voxels (N, 3) of a box, of which the branches see `tiles`."""
+        (first, bias), *others = self.hidden
+        places = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(self.device)
+        rows = bias
+        weights = first.chunk(len(self.branches), 1)
+        for scale, layers, weight, tile in zip(self.config.scales, self.branches, weights, tiles, strict=True):
+            x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
+            dilation = 1
+            for kernel, shift in layers:
+                x = max_pool(_convolve(x, kernel, shift, dilation), self.config.pool_size, dilation).relu_()
+                dilation *= self.config.pool_size
+            cells, cell_of = coarse_cells(places, scale)
+            part = gather(x, cells, self.remaining_size, dilation) @ weight.t()
+            rows = rows + (part if scale == 1 else part.index_select(0, cell_of))
+        for weight, bias in others:
+            rows = torch.addmm(bias, rows.relu_(), weight.t())
+        found: Volume = torch.sigmoid(rows[:, 0].float()).cpu().numpy()
         return found
-
-    def _features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the last block's features (..., F) at every voxel of a tile (1, C, ...)."""
-        dilation = 1
-        for weight, bias in self.convolutions:
-            x = _max_pool(_convolve(x, weight, bias, dilation), self.pool_size, dilation).relu_()
-            dilation *= self.pool_size
-        return x[0].permute(1, 2, 3, 0)
-
-    def _gather(self, features: torch.Tensor, voxels: NDArray[np.intp]) -> torch.Tensor:
-        """Return what a patch around each voxel would leave behind the last block: (N, size^3 * F)."""
-        x, y, z = (voxels[:, None] + self.offsets).transpose(2, 0, 1)
-        flat = torch.from_numpy(np.ravel_multi_index((x, y, z), tuple(features.shape[:3])).ravel())
-        return features.flatten(0, 2).index_select(0, flat.to(self.device)).view(len(voxels), -1)
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:
@@ -230,14 +223,3 @@ def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilatio
     if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return torch.mkldnn_convolution(x, weight, bias, (0, 0, 0), (1, 1, 1), (dilation,) * 3, 1)
     return functional.conv3d(x, weight, bias, dilation=dilation)
-
-
-def _max_pool(x: torch.Tensor, size: int, dilation: int) -> torch.Tensor:
-    """Max-pool with stride 1, one axis after the other: 5 times faster than torch's own, which is not separable."""
-    for axis in (2, 3, 4):
-        length = x.shape[axis] - (size - 1) * dilation
-        pooled = x.narrow(axis, 0, length)
-        for step in range(1, size):
-            pooled = torch.maximum(pooled, x.narrow(axis, step * dilation, length))
-        x = pooled
-    return x

@@ -32,7 +32,7 @@ def to_bytes(model: Model) -> bytes:
         "name": model.name,
         "licence": model.licence,
         "orientation": "RAS",
-        "normalisation": "brain z-score",
+        "normalisation": "white matter 1",
         "cascade": asdict(cascade.config),
         "networks": [asdict(network.config) for network in cascade.networks],
         "provenance": dict(model.provenance),

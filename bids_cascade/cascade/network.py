@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 
+from bids_cascade.cascade.dense import coarse_cells, gather, max_pool
 from bids_cascade.config import NetworkConfig
 
 N_CLASSES = 2
@@ -26,6 +28,11 @@ class Block(nn.Module):
         x = self.norm(self.convolution(x))
         return nn.functional.max_pool3d(x, self.pool_size).relu()
 
+    def at_every_voxel(self, x: torch.Tensor, dilation: int) -> torch.Tensor:
+        """Return what :meth:`forward` gives of the patch around every voxel; `dilation` is the stride of all pools before."""
+        x = nn.functional.conv3d(x, self.convolution.weight, self.convolution.bias, dilation=dilation)
+        return max_pool(self.norm(x), self.pool_size, dilation).relu()
+
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
         norm, bias = self.norm, self.convolution.bias
@@ -38,15 +45,24 @@ class Block(nn.Module):
 
 
 class PatchNetwork(nn.Module):
-    """Says how likely the centre voxel of a patch is a lesion (Valverde et al. 2017, fig. 2).
+    """Says how likely the centre voxel of a patch is a lesion (Valverde et al. 2017, fig. 2), given its surroundings.
 
-    Without padding inside the patch, unlike the published network: so a voxel's features do not depend on where in
-    the patch it lies, and a whole volume can be evaluated at once
-    (:func:`bids_cascade.cascade.inference.dense_probability`).
+    Beside the published branch of blocks, which sees the patch in the grid's own voxels, others see what surrounds it
+    in coarser ones (as in Kamnitsas et al. 2017, doi 10.1016/j.media.2016.10.004): as many voxels, each the mean of
+    ``scale``^3 of the grid's, around the one that the centre voxel lies in. Without padding inside the patches, unlike
+    the published network: so a voxel's features do not depend on where in the patch it lies, and a whole volume can be
+    evaluated at once (:func:`bids_cascade.cascade.inference.dense_probability`).
 
     Parameters
     ----------
     config : NetworkConfig
+
+    Attributes
+    ----------
+    receptive_field : int
+        Edge, in voxels of its scale, of what a branch sees.
+    before, after : int
+        How far it reaches from the centre voxel.
 
     Raises
     ------
@@ -61,28 +77,58 @@ class PatchNetwork(nn.Module):
         self.config = config
         self.receptive_field = receptive_field(config)
         self.remaining_size = remaining_size(config)
+        self.before = config.patch_size // 2
+        self.after = self.receptive_field - 1 - self.before
         widths = (config.n_channels, *config.features)
-        self.blocks = nn.ModuleList(Block(a, b, config.kernel_size, config.pool_size) for a, b in pairwise(widths))
-        n_features = widths[-1] * self.remaining_size**3
+        self.branches = nn.ModuleList(
+            nn.ModuleList(Block(a, b, config.kernel_size, config.pool_size) for a, b in pairwise(widths))
+            for _ in config.scales
+        )
+        n_features = len(config.scales) * widths[-1] * self.remaining_size**3
         dense_widths = (n_features, *config.dense, N_CLASSES)
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dense_widths))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Map patches (N, C, P, P, P) to logits (N, 2) of no lesion and lesion."""
+        """Map patches (N, S, C, P, P, P), one of each scale, to logits (N, 2) of no lesion and lesion."""
         used = slice(self.receptive_field)
-        x = patches[:, :, used, used, used]
-        for block in self.blocks:
-            x = block(x)
-        return self.classify(x.flatten(1))
-
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Map the flattened features (N, F) of the last block to logits (N, 2)."""
-        *hidden, last = self.dense
-        for layer in hidden:
-            features = layer(self.dropout(features)).relu()
-        logits: torch.Tensor = last(features)
+        features = []
+        for branch, x in zip(self.branches, patches[..., used, used, used].unbind(1), strict=True):
+            for block in branch:  # type: ignore[attr-defined]
+                x = block(x)
+            features.append(x.flatten(1))
+        x = torch.cat(features, 1)
+        for layer in self.dense[:-1]:
+            x = layer(self.dropout(x)).relu()
+        logits: torch.Tensor = self.dense[-1](x)
         return logits
+
+    def forward_crops(self, crops: Sequence[torch.Tensor], voxels: torch.Tensor) -> torch.Tensor:
+        """Return the logits (M, 2) of voxels of crops: what :meth:`forward` says of the patches around them.
+
+        Parameters
+        ----------
+        crops : sequence of (N, C, X, Y, Z) tensors
+            Of each scale, the crops and :attr:`before` and :attr:`after` voxels of that scale around them. Crops begin
+            at multiples of all scales.
+        voxels : (M, 4) int64 tensor
+            Which crop, and where in it.
+        """
+        first, *others = self.dense
+        parts = []
+        weights = first.weight.chunk(len(self.branches), 1)  # type: ignore[operator]
+        for scale, branch, weight, x in zip(self.config.scales, self.branches, weights, crops, strict=True):
+            dilation = 1
+            for block in branch:  # type: ignore[attr-defined]
+                x = block.at_every_voxel(x, dilation)
+                dilation *= self.config.pool_size
+            cells, cell_of = coarse_cells(voxels, scale)
+            features = gather(x, cells, self.remaining_size, dilation)
+            parts.append(((self.dropout(features) if others else features) @ weight.t()).index_select(0, cell_of))
+        x = torch.stack(parts).sum(0) + first.bias
+        for layer in others:
+            x = layer(x.relu() if layer is others[-1] else self.dropout(x.relu()))
+        return x
 
 
 def remaining_size(config: NetworkConfig) -> int:

@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from bids_cascade.config import CascadeConfig, NetworkConfig
 
-FORMAT = "bids_cascade model 1"
+FORMAT = "bids_cascade model 2"
 KEY = "bids_cascade"
 DIGEST = "weights_sha256"
 

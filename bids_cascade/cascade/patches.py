@@ -1,28 +1,49 @@
-"""Where the patches are, and how they are read and turned."""
+"""Where the patches are, and how they are read and turned, on the grid and on coarser ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+Box = tuple[slice, slice, slice]
+
 FLIPS = tuple(
-    tuple(axis for axis, flipped in zip((2, 3, 4), combination, strict=True) if flipped)
+    tuple(axis for axis, flipped in zip((-3, -2, -1), combination, strict=True) if flipped)
     for combination in product((False, True), repeat=3)
     if any(combination)
 )
-"""The seven mirrorings of an (N, C, P, P, P) batch: three flips, three half turns, and the point reflection."""
+"""The seven mirrorings along the last three axes: three flips, three half turns, and the point reflection."""
 
 
-def gather_patches(channels: NDArray[np.float32], centres: NDArray[np.integer], size: int) -> NDArray[np.float32]:
+def coarsen(channels: NDArray[np.floating], scale: int) -> NDArray[np.float32]:
+    """Return the means (C, X', Y', Z') float32 of blocks of `scale`^3 voxels, the last ones filled up with zeros.
+
+    Parameters
+    ----------
+    channels : (C, X, Y, Z) array
+    scale : int
+        Edge of a block in voxels.
+    """
+    if scale == 1:
+        return channels.astype(np.float32, copy=False)
+    margins = [(0, -size % scale) for size in channels.shape[1:]]
+    means = np.pad(channels, [(0, 0), *margins]).astype(np.float32, copy=False)
+    for axis in (1, 2, 3):
+        shape = (*means.shape[:axis], means.shape[axis] // scale, scale, *means.shape[axis + 1 :])
+        means = means.reshape(shape).mean(axis + 1)
+    return means
+
+
+def gather_patches(channels: NDArray[np.floating], centres: NDArray[np.integer], size: int) -> NDArray[np.float32]:
     """Read the cubic patches around the given voxels; beyond the volume they hold zeros.
 
     Parameters
     ----------
-    channels : (C, X, Y, Z) float32 array
+    channels : (C, X, Y, Z) array
         May be memory-mapped: only what the patches cover is read.
     centres : (N, 3) integer array
         Centre voxels; the patch covers ``centre - size // 2`` to ``centre + size // 2``.
@@ -52,34 +73,52 @@ def gather_patches(channels: NDArray[np.float32], centres: NDArray[np.integer], 
         raise ValueError(f"a centre lies outside the volume of shape {tuple(shape.tolist())}")
     half = size // 2
     low, high = centres.min(axis=0) - half, centres.max(axis=0) + half + 1
-    before, after = np.maximum(-low, 0), np.maximum(high - shape, 0)
-    if before.any() or after.any():
-        channels = np.pad(channels, [(0, 0), *zip(before, after, strict=True)])
-    starts = centres - half + before
-    windows = sliding_window_view(channels, (size, size, size), axis=(1, 2, 3))  # type: ignore[call-overload]
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    windows = sliding_window_view(read_box(channels, box), (size, size, size), axis=(1, 2, 3))  # type: ignore[call-overload]
+    starts = centres - half - low
     patches = windows[:, starts[:, 0], starts[:, 1], starts[:, 2]]
     return np.ascontiguousarray(patches.swapaxes(0, 1), np.float32)
 
 
-def mirror_half(patches: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Mirror a random half of the batch by flips and 180-degree rotations.
+def read_box(channels: NDArray[np.floating], box: Sequence[slice]) -> NDArray[np.floating]:
+    """Read a box, which may reach beyond the volume, where zeros are, from channels (C, X, Y, Z)."""
+    inside = tuple(slice(max(edge.start, 0), max(edge.stop, 0)) for edge in box)
+    margins = [
+        (max(-edge.start, 0), max(edge.stop - max(size, edge.start), 0))
+        for edge, size in zip(box, channels.shape[1:], strict=True)
+    ]
+    return np.pad(channels[(slice(None), *inside)], [(0, 0), *margins])
+
+
+def read_crop(
+    channels: NDArray[np.floating], box: Sequence[slice], scales: Sequence[int], before: int, after: int
+) -> list[NDArray[np.float32]]:
+    """Read a box and, at each scale, so many voxels of that scale around it; zeros beyond the volume.
 
     Parameters
     ----------
-    patches : (N, C, P, P, P) tensor
-    rng : numpy.random.Generator
-        Decides which patches are mirrored, and how.
+    channels : (C, X, Y, Z) array
+        May be memory-mapped: only what is needed is read.
+    box : three slices
+        Starts are multiples of all scales.
+    scales : sequence of S ints
+    before, after : int
+        Voxels of each scale to add on either side.
 
     Returns
     -------
-    (N, C, P, P, P) tensor
-        A new tensor; the order of the patches is kept.
+    list of S (C, X', Y', Z') float32 arrays
+        Equal to what would be read from :func:`coarsen` of the whole volume.
+
+    Raises
+    ------
+    ValueError
+        When the box doesn't start at a multiple of each scale.
     """
-    mirrored = patches.clone()
-    chosen = rng.permutation(len(patches))[: len(patches) // 2]
-    flips = rng.integers(len(FLIPS), size=len(chosen))
-    for index, axes in enumerate(FLIPS):
-        rows = torch.from_numpy(chosen[flips == index])
-        if len(rows):
-            mirrored[rows] = patches[rows].flip(axes)
-    return mirrored
+    if any(edge.start % scale for edge in box for scale in scales):
+        raise ValueError(f"the box starts at {[edge.start for edge in box]}, expected multiples of {tuple(scales)}")
+    crops = []
+    for scale in scales:
+        cells = [(edge.start // scale - before, -(-edge.stop // scale) + after) for edge in box]
+        crops.append(coarsen(read_box(channels, [slice(a * scale, b * scale) for a, b in cells]), scale))
+    return crops

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.patches import gather_patches
-from bids_cascade.config import CascadeConfig
+from bids_cascade.cascade.patches import FLIPS, read_box, read_crop
+from bids_cascade.config import CascadeConfig, TrainingConfig
 
 BoolVolume = NDArray[np.bool_]
+
+_FEWEST = 400
+"""Lesion voxels that a visit counts as having at least, so that those with few or none are seen, too."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,18 @@ class LabelledVisit:
     ----------
     subject : str
         Who was scanned: visits of one subject are never split between training and validation.
-    channels : (C, X, Y, Z) float32 array
-        Normalised sequences; may be memory-mapped.
+    channels : (C, X, Y, Z) array
+        Normalised sequences, float32 or float16; may be memory-mapped.
     brain, lesion : (X, Y, Z) bool arrays
+    synthetic : bool
+        Whether it was computed rather than scanned.
     """
 
     subject: str
-    channels: NDArray[np.float32]
+    channels: NDArray[np.floating]
     brain: BoolVolume
     lesion: BoolVolume
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         """Check that all arrays share one grid."""
@@ -44,34 +52,48 @@ class LabelledVisit:
 
 @dataclass(frozen=True)
 class Samples:
-    """Lesion and other voxels of one visit, as patch centres (N, 3) each."""
+    """What a stage learns from one visit: all its lesion voxels, and some others.
+
+    Attributes
+    ----------
+    visit : LabelledVisit
+    other_bits : (N,) uint8 array
+        The others, eight voxels a byte: there may be hundreds of visits.
+    """
 
     visit: LabelledVisit
-    lesion: NDArray[np.int32]
-    other: NDArray[np.int32]
+    other_bits: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, visit: LabelledVisit, other: BoolVolume) -> Samples:
+        """Return the samples of a visit whose other voxels are the given ones (X, Y, Z), but for lesion."""
+        return cls(visit, np.packbits(other & ~visit.lesion))
+
+    @property
+    def other(self) -> BoolVolume:
+        """Which voxels without lesion are learnt from, (X, Y, Z)."""
+        shape = self.visit.brain.shape
+        return np.unpackbits(self.other_bits, count=math.prod(shape)).reshape(shape).view(bool)
 
 
-def candidates(channels: NDArray[np.float32], brain: BoolVolume, config: CascadeConfig) -> BoolVolume:
+def candidates(channels: NDArray[np.floating], brain: BoolVolume, config: CascadeConfig) -> BoolVolume:
     """Return the brain voxels bright enough in the candidate sequence to be looked at, as (X, Y, Z)."""
-    bright: BoolVolume = channels[config.sequences.index(config.candidate_sequence)] > config.candidate_z
+    bright: BoolVolume = channels[config.sequences.index(config.candidate_sequence)] > config.candidate_level
     return bright & brain
 
 
-def first_stage_samples(visit: LabelledVisit, config: CascadeConfig, rng: np.random.Generator) -> Samples:
-    """Draw all lesion voxels and as many random candidates without lesion."""
-    lesion = np.argwhere(visit.lesion)
-    other = np.argwhere(candidates(visit.channels, visit.brain, config) & ~visit.lesion)
-    chosen = rng.permutation(len(other))[: len(lesion)]
-    return Samples(visit, lesion.astype(np.int32), other[np.sort(chosen)].astype(np.int32))
+def first_stage_samples(visit: LabelledVisit, config: CascadeConfig) -> Samples:
+    """Take all lesion voxels and all candidates without lesion; the crops balance them (:class:`CropPool`)."""
+    return Samples.of(visit, candidates(visit.channels, visit.brain, config))
 
 
 def second_stage_samples(
-    visit: LabelledVisit, first_probability: NDArray[np.float32], config: CascadeConfig, rng: np.random.Generator
+    visit: LabelledVisit, first_probability: NDArray[np.float32], config: CascadeConfig
 ) -> Samples:
-    """Draw all lesion voxels and as many of the first stage's false positives.
+    """Take all lesion voxels and the first stage's false positives.
 
-    They are drawn at random from the voxels without lesion that the first stage gives more than
-    ``hard_negative_probability``; where these are too few, the next most probable candidates are added.
+    These are the voxels without lesion that the first stage gives more than ``hard_negative_probability``; where they
+    are fewer than the lesion voxels, the next most probable candidates are added.
 
     Parameters
     ----------
@@ -79,64 +101,220 @@ def second_stage_samples(
     first_probability : (X, Y, Z) float32 array
         What the first stage says of every candidate; 0 elsewhere.
     config : CascadeConfig
-    rng : numpy.random.Generator
     """
-    lesion = np.argwhere(visit.lesion)
-    other = np.argwhere(candidates(visit.channels, visit.brain, config) & ~visit.lesion)
-    probability = first_probability[tuple(other.T)]
-    hard = np.flatnonzero(probability > config.hard_negative_probability)
-    if len(hard) >= len(lesion):
-        chosen = rng.permutation(hard)[: len(lesion)]
-    else:
-        chosen = np.argsort(-probability, kind="stable")[: len(lesion)]
-    return Samples(visit, lesion.astype(np.int32), other[np.sort(chosen)].astype(np.int32))
+    probability = np.where(visit.lesion, 0, first_probability)
+    hard = probability > config.hard_negative_probability
+    n_lesion = int(np.count_nonzero(visit.lesion))
+    if np.count_nonzero(hard) < n_lesion:
+        ranked = np.argsort(-probability, axis=None, kind="stable")[:n_lesion]
+        hard = np.zeros(hard.size, bool)
+        hard[ranked] = True
+        hard = hard.reshape(probability.shape) & (probability > 0)
+    return Samples.of(visit, hard)
 
 
-class SamplePool:
-    """All samples of several visits; patches are read batch by batch, never all at once.
+@dataclass(frozen=True)
+class CropGeometry:
+    """What a network needs to see of a crop.
+
+    Attributes
+    ----------
+    size : int
+        Edge of a crop in voxels, a multiple of `step`.
+    step : int
+        Crops start at its multiples, itself a multiple of all scales.
+    scales : tuple of int
+    before, after : int
+        Voxels of each scale around the crop.
+    """
+
+    size: int
+    step: int
+    scales: tuple[int, ...]
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop of a visit.
+
+    Attributes
+    ----------
+    views : list of (C, X, Y, Z) float32 arrays
+        Of each scale, the crop and what surrounds it.
+    lesion, other : (T, T, T) bool arrays
+        Voxels to learn from.
+    weight : (T, T, T) float32 array
+        Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the mean loss of the
+        visit's lesion voxels plus `other_weight` times the mean loss of its other samples.
+    """
+
+    views: list[NDArray[np.float32]]
+    lesion: BoolVolume
+    other: BoolVolume
+    weight: NDArray[np.float32]
+
+
+class VisitCrops:
+    """The crops of one visit, and how likely each is drawn.
+
+    Half of the draws go to a crop by its share of the lesion voxels, half by its share of the others, so that a voxel's
+    chance of being in a crop is known: its loss is divided by it (Horvitz and Thompson 1952), which makes every lesion
+    voxel, and every other one, count as much as if they were drawn one by one, in equal numbers.
+
+    Parameters
+    ----------
+    samples : Samples
+    geometry : CropGeometry
+    """
+
+    def __init__(self, samples: Samples, geometry: CropGeometry) -> None:
+        self.samples, self.geometry = samples, geometry
+        other = samples.other
+        self.n_lesion, self.n_other = int(np.count_nonzero(samples.visit.lesion)), int(np.count_nonzero(other))
+        n_steps = geometry.size // geometry.step
+        shares = []
+        for mask in (samples.visit.lesion, other):
+            inside = _sums(_block_counts(mask, geometry.step, n_steps), n_steps)
+            if inside.any():
+                shares.append(inside / inside.sum())
+        self.chances = np.mean(shares, axis=0) if shares else np.zeros((0, 0, 0))
+        self._cumulative = self.chances.cumsum()
+        #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
+        self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
+
+    @property
+    def n_samples(self) -> int:
+        """How many voxels there are to learn from."""
+        return self.n_lesion + self.n_other
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw a crop; return the voxel at which it starts, which may lie before the volume."""
+        index = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
+        origin = np.unravel_index(min(int(index), self.chances.size - 1), self.chances.shape)
+        return self.start_of(origin)
+
+    def start_of(self, origin: Sequence[np.intp]) -> tuple[int, int, int]:
+        """Return the first voxel of the crop with this index into :attr:`chances`."""
+        step, n_steps = self.geometry.step, self.geometry.size // self.geometry.step
+        x, y, z = (int(place - n_steps + 1) * step for place in origin)
+        return x, y, z
+
+    def read(self, start: tuple[int, int, int], other_weight: float = 1.0) -> Crop:
+        """Read the crop that starts at a voxel; `other_weight` is that of the voxels without lesion together."""
+        geometry, visit = self.geometry, self.samples.visit
+        box = [slice(edge, edge + geometry.size) for edge in start]
+        lesion, other = (read_box(mask[None], box)[0] for mask in (visit.lesion, self.samples.other))
+        n_steps = geometry.size // geometry.step
+        blocks = [edge // geometry.step + n_steps - 1 for edge in start]
+        chance = self.block_chances[tuple(slice(block, block + n_steps) for block in blocks)]
+        chance = np.kron(chance, np.ones((geometry.step,) * 3))
+        each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
+        weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
+        views = read_crop(visit.channels, box, geometry.scales, geometry.before, geometry.after)
+        return Crop(views, lesion, other, weight)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one training step.
+
+    Attributes
+    ----------
+    views : list of (N, C, X, Y, Z) float32 arrays
+        Of each scale.
+    voxels : (M, 4) int64 array
+        Which crop, and where in it.
+    labels : (M,) int64 array
+        1 for lesion.
+    weights : (M,) float32 array
+        Of each voxel's loss.
+    """
+
+    views: list[NDArray[np.float32]]
+    voxels: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+class CropPool:
+    """Crops of several visits, read when they are drawn.
 
     Parameters
     ----------
     samples : sequence of Samples
+    geometry : CropGeometry
+    config : TrainingConfig
     """
 
-    def __init__(self, samples: Sequence[Samples]) -> None:
-        self.visits = [one.visit for one in samples]
-        parts = [(index, one.lesion, True) for index, one in enumerate(samples)]
-        parts += [(index, one.other, False) for index, one in enumerate(samples)]
-        empty = np.empty((0, 3), np.int32)
-        self.centres = np.concatenate([empty, *(centres for _, centres, _ in parts)])
-        self.visit_of = np.repeat([index for index, _, _ in parts], [len(centres) for _, centres, _ in parts])
-        self.is_lesion = np.repeat([label for _, _, label in parts], [len(centres) for _, centres, _ in parts])
+    def __init__(self, samples: Sequence[Samples], geometry: CropGeometry, config: TrainingConfig) -> None:
+        visits = [VisitCrops(one, geometry) for one in samples]
+        self.visits = [one for one in visits if one.n_samples]
+        self.config = config
+        self.chances = _visit_chances(self.visits, config.synthetic_share)
 
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.centres)
+    def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
+        """Yield so many batches of freshly drawn crops, mirrored and changed in intensity if `augment`."""
+        for _ in range(n_batches):
+            crops = []
+            for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
+                visit = self.visits[index]
+                crop = visit.read(visit.draw(rng), self._other_weight(visit))
+                crops.append(_augmented(crop, self.config, rng) if augment else crop)
+            yield _batch(crops)
 
-    def draw(self, at_most: int | None, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Return the shuffled indices of all samples, or of `at_most`, half of them lesion where there are enough."""
-        if at_most is None or at_most >= len(self):
-            return rng.permutation(len(self))
-        lesion, other = np.flatnonzero(self.is_lesion), np.flatnonzero(~self.is_lesion)
-        n_lesion = min(len(lesion), max(at_most // 2, at_most - len(other)))
-        drawn = [rng.permutation(lesion)[:n_lesion], rng.permutation(other)[: at_most - n_lesion]]
-        return rng.permutation(np.concatenate(drawn))
+    def _other_weight(self, visit: VisitCrops) -> float:
+        return 1.0
 
-    def read(self, indices: NDArray[np.intp], patch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return patches (N, C, P, P, P) and labels (N,), 1 for lesion, of the given samples in their order."""
-        n_channels = len(self.visits[0].channels)
-        patches = np.empty((len(indices), n_channels, patch_size, patch_size, patch_size), np.float32)
-        for visit in np.unique(self.visit_of[indices]):
-            rows = np.flatnonzero(self.visit_of[indices] == visit)
-            patches[rows] = gather_patches(self.visits[visit].channels, self.centres[indices[rows]], patch_size)
-        return patches, self.is_lesion[indices].astype(np.int64)
 
-    def batches(
-        self, indices: NDArray[np.intp], patch_size: int, batch_size: int
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """Yield the given samples as (patches, labels), `batch_size` at a time."""
-        for start in range(0, len(indices), batch_size):
-            yield self.read(indices[start : start + batch_size], patch_size)
+def _visit_chances(visits: Sequence[VisitCrops], synthetic_share: float) -> NDArray[np.float64]:
+    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the synthetic share."""
+    chances = np.sqrt([max(one.n_lesion, _FEWEST) for one in visits])
+    synthetic = np.array([one.samples.visit.synthetic for one in visits], bool)
+    if synthetic.any() and not synthetic.all():
+        chances[synthetic] *= synthetic_share / chances[synthetic].sum()
+        chances[~synthetic] *= (1 - synthetic_share) / chances[~synthetic].sum()
+    return np.asarray(chances / max(chances.sum(), 1e-300))
+
+
+def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
+    """Mirror every other crop by one of the flips and half turns, and scale and shift each of its sequences."""
+    n_channels = len(crop.views[0])
+    gain = np.exp(rng.uniform(-1, 1, n_channels) * np.log(config.gain)).astype(np.float32)
+    shift = rng.uniform(-config.shift, config.shift, n_channels).astype(np.float32)
+    gain, shift = gain[:, None, None, None], shift[:, None, None, None]
+    views = [np.where(view == 0, 0, 1 + (view - 1) * gain + shift) for view in crop.views]
+    axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
+    flipped = [np.flip(one, axes) for one in (*views, crop.lesion, crop.other, crop.weight)]
+    return Crop(flipped[:-3], *flipped[-3:])
+
+
+def _batch(crops: Sequence[Crop]) -> Batch:
+    voxels = np.argwhere([crop.lesion | crop.other for crop in crops])
+    at = tuple(voxels.T)
+    return Batch(
+        views=[np.stack(views) for views in zip(*(crop.views for crop in crops), strict=True)],
+        voxels=voxels,
+        labels=np.stack([crop.lesion for crop in crops])[at].astype(np.int64),
+        weights=np.stack([crop.weight for crop in crops])[at].astype(np.float32) / len(crops),
+    )
+
+
+def _block_counts(mask: BoolVolume, step: int, n_around: int) -> NDArray[np.float64]:
+    """Return how many voxels of a mask each block of step^3 has, with `n_around` - 1 empty blocks around them."""
+    margins = [(0, -size % step) for size in mask.shape]
+    blocks = np.pad(mask, margins).astype(np.float64)
+    for axis in range(3):
+        shape = (*blocks.shape[:axis], blocks.shape[axis] // step, step, *blocks.shape[axis + 1 :])
+        blocks = blocks.reshape(shape).sum(axis + 1)
+    return np.pad(blocks, n_around - 1)
+
+
+def _sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the sums of all cubes of width^3 values, by their first one."""
+    windows = sliding_window_view(values, (width, width, width))  # type: ignore[call-overload]
+    return np.asarray(windows.sum(axis=(3, 4, 5)))
 
 
 def split_subjects(

@@ -1,12 +1,12 @@
 """Where normal tissue lies in a scan's intensities, whatever the scanner, and however many lesions there are.
 
 A mixture of three Gaussians (fluid, grey and white matter) is fitted to the sequences together, by expectation
-maximisation in which the least likely voxels have no say [1]_: lesions, vessels and what is left of the skull. White
-matter is then the zero of each sequence.
+maximisation in which the least likely voxels have no say [1]_: lesions, vessels and what is left of the skull.
+Normalised, white matter is 1 in every sequence.
 
-The zero is the white matter that is furthest from grey: of the voxels that are white matter with all their neighbours,
-those brighter in T1w than half of them. The unit is the median distance from it of the brain's voxels, without those
-that are bright in FLAIR.
+That is the white matter furthest from grey: of the voxels that are white matter with all their neighbours, those
+brighter in T1w than half of them. The unit is the median distance from it of the brain's voxels, without those that are
+bright in FLAIR; four of them lead to 0, about fluid in T1w and FLAIR. So what surrounds the brain, 0, looks like fluid.
 
 References
 ----------
@@ -36,6 +36,10 @@ _SMALLEST_SD = 0.01
 _FURTHEST_SD = 2.5
 _FEWEST_CORE = 500
 _BRIGHT = 2.5
+_UNITS_TO_ZERO = 4.0
+_RANGE = (-0.5, 4.5)
+"""To which normalised intensities are cut off: beyond it are vessels and what is no brain."""
+
 _START_QUANTILES = {"T1w": (0.08, 0.38, 0.78), "FLAIR": (0.06, 0.65, 0.45)}
 """Where fluid, grey and white matter lie among a sequence's sorted intensities, to start from."""
 
@@ -92,21 +96,21 @@ def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], seque
 def normalise(
     channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Scale a visit's sequences so that 0 is normal-appearing white matter and 1 the usual distance from it.
+    """Scale a visit's sequences so that 1 is normal-appearing white matter and 0 is four usual distances below it.
 
     Unlike a z-score over the brain, neither moves with the lesions.
 
-    Parameters and errors are those of :func:`find_tissues`.
+    Parameters and errors are those of :func:`find_scale`.
 
     Returns
     -------
     (C, X, Y, Z) float32 array
-        Exactly 0 outside the brain.
+        Between -0.5 and 4.5 in the brain, exactly 0 outside it.
     """
-    zero, unit = find_scale(channels, brain, sequences)
+    white, unit = find_scale(channels, brain, sequences)
     scaled = np.zeros(channels.shape, np.float32)
-    for channel, target, low, step in zip(channels, scaled, zero, unit, strict=True):
-        target[brain] = (channel[brain] - low) / step
+    for channel, target, level, step in zip(channels, scaled, white, unit, strict=True):
+        target[brain] = (1 + (channel[brain] - level) / (_UNITS_TO_ZERO * step)).clip(*_RANGE)
     return scaled
 
 
@@ -115,10 +119,31 @@ def find_scale(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the intensity of normal-appearing white matter and the unit of distance from it, (C,) each.
 
-    Parameters and errors are those of :func:`find_tissues`.
+    Parameters
+    ----------
+    channels : (C, X, Y, Z) array
+        Bias-corrected, on one grid, in any unit.
+    brain : (X, Y, Z) bool array
+    sequences : sequence of str
+        Of the channels, in their order. Tissues are told apart by T1w and FLAIR, or by that of them which is there.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ, neither T1w nor FLAIR is among the sequences, the brain has fewer than 1000 voxels, or a
+        sequence is constant in it.
     """
-    tissues = find_tissues(channels, brain, sequences)
-    kinds = _classify(channels, brain, tissues)
+    if channels.shape != (len(sequences), *brain.shape):
+        raise ValueError(
+            f"expected channels {(len(sequences), *brain.shape)} for {', '.join(sequences)} and this brain mask, found "
+            f"{channels.shape}"
+        )
+    told_by = [index for index, name in enumerate(sequences) if name in _START_QUANTILES]
+    if not told_by:
+        raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
+    known = channels if len(told_by) == len(channels) else channels[told_by]
+    tissues = find_tissues(known, brain, [sequences[index] for index in told_by])
+    kinds = _classify(known, brain, tissues)
     core = _eroded(kinds == WHITE)
     if np.count_nonzero(core) < _FEWEST_CORE:
         core = kinds == WHITE
@@ -132,7 +157,10 @@ def find_scale(
     if "FLAIR" in sequences:
         flair = sequences.index("FLAIR")
         bright = (channels[flair][brain] > zero[flair]) & (away[flair] > _BRIGHT * np.median(away[flair]))
-    return zero, np.asarray(np.median(away[:, ~bright], axis=1), np.float64)
+    unit = np.asarray(np.median(away[:, ~bright], axis=1), np.float64)
+    if not (unit > 0).all():
+        raise ValueError(f"{', '.join(np.array(sequences)[~(unit > 0)])} is constant over the brain")
+    return zero, unit
 
 
 def _classify(channels: NDArray[np.floating], brain: NDArray[np.bool_], tissues: Tissues) -> NDArray[np.int8]:

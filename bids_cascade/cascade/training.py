@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -12,16 +13,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bids_cascade.cascade.network import PatchNetwork, build_network
-from bids_cascade.cascade.patches import mirror_half
-from bids_cascade.cascade.sampling import SamplePool
+from bids_cascade.cascade.sampling import Batch, CropGeometry, CropPool, Samples
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 Tensors = dict[str, torch.Tensor]
 
+_STEP = 8
+_WEIGHT_DECAY = 1e-3
+_LARGEST_GRADIENT = 5.0
+
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; losses are mean cross-entropies, Dice is over the balanced validation samples."""
+    """What one epoch came to; losses are mean cross-entropies, lesion's plus the others', Dice is by the same weights."""
 
     epoch: int
     n_samples: int
@@ -83,27 +87,27 @@ class StageProgress:
 
 def train_stage(
     network_config: NetworkConfig,
-    training: SamplePool,
-    validation: SamplePool | None,
+    training: Sequence[Samples],
+    validation: Sequence[Samples],
     config: TrainingConfig,
     *,
     device: str = "cpu",
     progress: StageProgress | None = None,
     on_epoch: Callable[[StageProgress], None] = lambda progress: None,
 ) -> tuple[PatchNetwork, StageProgress]:
-    """Train one network on balanced samples until its validation loss stops falling.
+    """Train one network on crops in which lesion and other voxels weigh the same.
 
-    Adadelta on the cross-entropy; half of each batch mirrored. What is drawn in an epoch depends on the seed and the
-    epoch alone, so an interrupted training goes on as if it had not been interrupted.
+    AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero with
+    the last; half of the crops mirrored, all of them scaled and shifted in intensity. What is drawn in an epoch depends
+    on the seed and the epoch alone, so an interrupted training goes on as if it had not been interrupted.
 
     Parameters
     ----------
     network_config : NetworkConfig
-    training : SamplePool
-        Samples to learn from.
-    validation : SamplePool or None
-        Samples of other subjects, which decide when to stop and which epoch is kept; without them training runs
-        `max_epochs` and keeps the last.
+    training : sequence of Samples
+        Of the visits to learn from. A visit is drawn by the square root of its number of lesion voxels.
+    validation : sequence of Samples
+        Of other subjects, which decide which epoch is kept; without them it is the last.
     config : TrainingConfig
     device : str
         A torch device.
@@ -123,23 +127,27 @@ def train_stage(
     ValueError
         When there is nothing to learn from.
     """
-    _check_pools(training, validation)
+    _check_samples(training, "train")
+    if validation:
+        _check_samples(validation, "validate")
     progress = progress or StageProgress()
     network = place(build_network(network_config, config.seed), device)
-    optimiser = torch.optim.Adadelta(network.parameters(), lr=1.0)
+    geometry = crop_geometry(network, config)
+    pool, held_out = (CropPool(samples, geometry, config) for samples in (training, validation))
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     if progress.history:
         network.load_state_dict(progress.latest)
         _restore_optimiser(optimiser, progress.optimiser)
-    while not _is_finished(progress, validation is not None, config):
+    while not progress.finished and len(progress.history) < config.max_epochs:
         epoch = len(progress.history) + 1
-        loss, n_samples = _train_epoch(network, optimiser, training, config, epoch, device)
-        validated = None if validation is None else evaluate_samples(network, validation, config, device)
-        progress.history.append(Epoch(epoch, n_samples, loss, *(validated or (None, None))))
+        loss, n_samples = _train_epoch(network, optimiser, pool, config, epoch, device)
+        validated = evaluate_samples(network, held_out, config, device) if validation else (None, None)
+        progress.history.append(Epoch(epoch, n_samples, loss, *validated))
         progress.latest = _to_cpu(network.state_dict())
         progress.optimiser = _flatten_optimiser(optimiser)
-        if validation is None or progress.best_epoch == epoch:
+        if not validation or progress.best_epoch == epoch:
             progress.best = progress.latest
-        progress.finished = _is_finished(progress, validation is not None, config)
+        progress.finished = epoch >= config.max_epochs
         on_epoch(progress)
     network.load_state_dict(progress.best)
     return network.cpu().to(memory_format=torch.contiguous_format).eval(), progress  # type: ignore[call-overload]
@@ -148,7 +156,7 @@ def train_stage(
 def place(network: PatchNetwork, device: str) -> PatchNetwork:
     """Move a network to where it is trained, and return it.
 
-    On a CPU, a voxel's channels are put side by side in memory: small patches then take about half the time.
+    On a CPU, a voxel's channels are put side by side in memory, as oneDNN likes them.
     """
     network = network.to(device)
     if device == "cpu":
@@ -156,64 +164,99 @@ def place(network: PatchNetwork, device: str) -> PatchNetwork:
     return network
 
 
-def _check_pools(training: SamplePool, validation: SamplePool | None) -> None:
-    for pool, purpose in ((training, "train"), (validation, "validate")):
-        if pool is not None and not (pool.is_lesion.any() and (~pool.is_lesion).any()):
-            raise ValueError(
-                f"the samples to {purpose} on need lesion voxels and others, found {len(pool)} of one kind"
-            )
+def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry:
+    """Return what a network has to see of the crops it is trained on.
+
+    Raises
+    ------
+    ValueError
+        When the crops' size is no multiple of all scales.
+    """
+    scales = network.config.scales
+    step = math.lcm(*scales)
+    if config.crop_size < 1 or config.crop_size % step:
+        raise ValueError(f"the crop size is {config.crop_size}; expected a multiple of {step}, for scales {scales}")
+    # Places further apart than the smallest step make no difference but to the time it takes to list them.
+    step *= max(n for n in range(1, max(_STEP // step, 1) + 1) if config.crop_size % (step * n) == 0)
+    return CropGeometry(config.crop_size, step, scales, network.before, network.after)
 
 
-def _is_finished(progress: StageProgress, has_validation: bool, config: TrainingConfig) -> bool:
-    epochs = len(progress.history)
-    waited = epochs - progress.best_epoch if has_validation else 0
-    return progress.finished or epochs >= config.max_epochs or waited >= config.patience
+def _check_samples(samples: Sequence[Samples], purpose: str) -> None:
+    n_lesion = sum(int(one.visit.lesion.sum()) for one in samples)
+    n_other = sum(int(one.other.sum()) for one in samples)
+    if not (n_lesion and n_other):
+        raise ValueError(f"the samples to {purpose} on need lesion voxels and others, found {n_lesion} and {n_other}")
 
 
 def _train_epoch(
     network: PatchNetwork,
     optimiser: torch.optim.Optimizer,
-    pool: SamplePool,
+    pool: CropPool,
     config: TrainingConfig,
     epoch: int,
     device: str,
 ) -> tuple[float, int]:
-    """Pass once over the drawn samples; return the mean loss and how many they were."""
+    """Pass over the epoch's crops; return the mean loss and how many voxels they had."""
     rng = np.random.default_rng([config.seed, epoch])
-    indices = pool.draw(config.max_samples_per_epoch, rng)
     network.train()
-    total = 0.0
+    total, n_samples = 0.0, 0
     with torch.random.fork_rng(devices=[] if device == "cpu" else None):
         torch.manual_seed(int(rng.integers(2**62)))
-        for patches, labels in pool.batches(indices, network.config.patch_size, config.batch_size):
-            x = mirror_half(torch.from_numpy(patches), rng).to(device)
-            y = torch.from_numpy(labels).to(device)
+        n_steps = config.n_steps
+        for step, batch in enumerate(pool.batches(n_steps, rng)):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate((epoch - 1) * n_steps + step, config.max_epochs * n_steps, config)
             optimiser.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(network(x), y)
+            loss = _loss(network, batch, config, device)[0]
             loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
             optimiser.step()
-            total += loss.item() * len(y)
-    return total / len(indices), len(indices)
+            total += loss.item()
+            n_samples += len(batch.labels)
+    return total / n_steps, n_samples
+
+
+def learning_rate(step: int, n_steps: int, config: TrainingConfig) -> float:
+    """Return the learning rate of a step, of `n_steps` in all: a linear rise over a tenth of them, then half a cosine."""
+    rise = max(n_steps // 10, 1)
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(n_steps - rise, 1)))
+
+
+def _loss(
+    network: PatchNetwork, batch: Batch, config: TrainingConfig, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weighted cross-entropy of a batch, and its logits."""
+    kind = torch.device(device).type
+    crops = [torch.from_numpy(view).to(device) for view in batch.views]
+    if kind == "cpu":
+        crops = [crop.contiguous(memory_format=torch.channels_last_3d) for crop in crops]
+    short = torch.bfloat16 if kind == "cpu" else torch.float16
+    with torch.autocast(kind, dtype=short, enabled=config.half_precision):
+        logits = network.forward_crops(crops, torch.from_numpy(batch.voxels).to(device)).float()
+    each = nn.functional.cross_entropy(logits, torch.from_numpy(batch.labels).to(device), reduction="none")
+    return (each * torch.from_numpy(batch.weights).to(device)).sum(), logits
 
 
 @torch.inference_mode()
 def evaluate_samples(
-    network: PatchNetwork, pool: SamplePool, config: TrainingConfig, device: str = "cpu"
+    network: PatchNetwork, pool: CropPool, config: TrainingConfig, device: str = "cpu"
 ) -> tuple[float, float]:
-    """Return the mean cross-entropy and the Dice of lesion against other samples at probability 0.5.
+    """Return the loss, and the Dice of lesion against other samples at probability 0.5, by their weights.
 
-    The samples are the same at every call: all, or the `max_samples_per_epoch` that the seed draws.
+    The crops are the same at every call: those that the seed draws, a quarter of an epoch's, not augmented.
     """
     network.eval()
-    indices = np.sort(pool.draw(config.max_samples_per_epoch, np.random.default_rng(config.seed)))
-    total, n_both, n_either = 0.0, 0, 0
-    for patches, labels in pool.batches(indices, network.config.patch_size, 1024):
-        logits = network(torch.from_numpy(patches).to(device)).cpu()
-        total += nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="sum").item()
-        predicted: NDArray[np.int64] = logits.argmax(1).numpy()
-        n_both += int((predicted & labels).sum())
-        n_either += int(predicted.sum() + labels.sum())
-    return total / len(indices), 2 * n_both / n_either
+    total, both, either = 0.0, 0.0, 0.0
+    n_steps = -(-config.n_steps // 4)
+    for batch in pool.batches(n_steps, np.random.default_rng(config.seed), augment=False):
+        loss, logits = _loss(network, batch, config, device)
+        total += loss.item()
+        predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
+        both += float((batch.weights * predicted * batch.labels).sum())
+        either += float((batch.weights * (predicted + batch.labels)).sum())
+    return total / n_steps, 2 * both / either if either else 1.0
 
 
 def _to_cpu(tensors: Mapping[str, torch.Tensor]) -> Tensors:

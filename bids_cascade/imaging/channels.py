@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.intensity import zscore
+from bids_cascade.cascade.tissue import normalise
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
@@ -17,42 +17,49 @@ _MARGIN_MM = 2.0
 
 
 def stack_channels(
-    images: Sequence[nib.Nifti1Image],
+    images: Mapping[str, nib.Nifti1Image],
     transforms: Sequence[NDArray[np.float64] | None],
     mask: nib.Nifti1Image,
     voxel_size_mm: float,
+    sequences: Sequence[str],
 ) -> tuple[NDArray[np.float32], nib.Nifti1Image]:
-    """Bring the sequences onto the model's grid and standardise them there.
+    """Bring the sequences onto the model's grid and normalise them there, together.
 
     Parameters
     ----------
-    images : sequence of nibabel.Nifti1Image
-        (X, Y, Z) each, on their own grids, in channel order.
+    images : mapping of str to nibabel.Nifti1Image
+        (X, Y, Z) each, by sequence, on their own grids.
     transforms : sequence of (4, 4) ndarray or None
         For each image, maps points of the mask's world to its world, in mm; None where they share one.
     mask : nibabel.Nifti1Image
         Brain mask, which the model's grid is put around.
     voxel_size_mm : float
         Edge of the grid's voxels.
+    sequences : sequence of str
+        Of the channels, in their order, some of those of the images.
 
     Returns
     -------
     channels : (C, X, Y, Z) float32 ndarray
-        Standardised over the brain; 0 outside it.
+        White matter is 1; 0 outside the brain.
     brain : nibabel.Nifti1Image
         uint8, the voxels that are brain in every image's field of view, on the model's grid.
 
     Raises
     ------
     ValueError
-        If no brain voxel lies in every field of view, or an image is constant over the brain.
+        If fewer than 1000 brain voxels lie in every field of view, or an image is constant over the brain.
     """
     grid = model_grid(mask, mask, voxel_size_mm, _MARGIN_MM)
     brain = data_of(resample(_as_float(mask), grid, 1)) >= 0.5
-    for image, transform in zip(images, transforms, strict=True):
+    for image, transform in zip(images.values(), transforms, strict=True):
         brain &= _covered(image, grid, transform)
-    resampled = [resample(image, grid, 1, transform) for image, transform in zip(images, transforms, strict=True)]
-    channels = np.stack([zscore(data_of(image), brain) for image in resampled])
+    resampled = [
+        data_of(resample(image, grid, 1, transform))
+        for image, transform in zip(images.values(), transforms, strict=True)
+    ]
+    normalised = normalise(np.stack(resampled), brain, list(images))
+    channels = normalised[[list(images).index(sequence) for sequence in sequences]]
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine)
 
 

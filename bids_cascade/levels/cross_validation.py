@@ -154,12 +154,12 @@ def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence
     for one in training:
         if one.name not in job.curves:
             job.curves[one.name] = flair_curve(one, config)
-    threshold_z = choose_flair_threshold(job.curves, training)
+    flair_threshold = choose_flair_threshold(job.curves, training)
     cascade_dir, out_dir = job.folder / CASCADE, job.folder / FLAIR_THRESHOLD
     prepare_output(out_dir, job.inputs.bids_dir)
     for one in left_out:
-        write_flair_masks(one, threshold_z, config, job.inputs.bids_dir, cascade_dir, out_dir)
-    return threshold_z
+        write_flair_masks(one, flair_threshold, config, job.inputs.bids_dir, cascade_dir, out_dir)
+    return flair_threshold
 
 
 def _read_fold(path: Path, fingerprint: str) -> Fold | None:

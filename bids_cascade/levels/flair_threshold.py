@@ -1,6 +1,6 @@
 """The comparison that a rater would try first: everything brighter than a threshold on FLAIR is lesion.
 
-Brain, bias correction, z-score, grids, smallest lesion and the way back to the scans' grids are those of the cascade;
+Brain, bias correction, normalisation, grids, smallest lesion and the way back to the scans' grids are those of the cascade;
 only the two networks are replaced by one number, chosen on the same participants that the cascade learns from.
 """
 
@@ -26,14 +26,14 @@ from bids_cascade.levels.prepare import Prepared
 
 _LOGGER = logging.getLogger(__name__)
 
-THRESHOLDS_Z = tuple(round(0.1 * step, 1) for step in range(5, 61))
-"""z-scores that are tried."""
+THRESHOLDS = tuple(round(1 + 0.03 * step, 2) for step in range(4, 71))
+"""Levels, of which white matter is 1, that are tried."""
 
-_DEFAULT_Z = 2.0
+_DEFAULT = 1.6
 
 
 def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: Sequence[Prepared]) -> float:
-    """Return the z-score of the highest mean Dice over the visits of the training part that have a lesion.
+    """Return the level of the highest mean Dice over the visits of the training part that have a lesion.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: 
     training : sequence of Prepared
     """
     with_lesion = [one for one in training if one.data.lesion.any()]
-    return best_threshold(THRESHOLDS_Z, [curves[one.name] for one in with_lesion], _DEFAULT_Z)
+    return best_threshold(THRESHOLDS, [curves[one.name] for one in with_lesion], _DEFAULT)
 
 
 def flair_curve(one: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
-    """Return the Dice that each of :data:`THRESHOLDS_Z` gives a visit on the model's grid, as (T,)."""
+    """Return the Dice that each of :data:`THRESHOLDS` gives a visit on the model's grid, as (T,)."""
     return dice_by_threshold(
-        _flair(one, config), one.data.lesion, THRESHOLDS_Z, config.voxel_size_mm**3, config.min_lesion_volume_mm3
+        _flair(one, config), one.data.lesion, THRESHOLDS, config.voxel_size_mm**3, config.min_lesion_volume_mm3
     )
 
 
 def write_flair_masks(
-    one: Prepared, threshold_z: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
+    one: Prepared, threshold: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
 ) -> None:
     """Write a visit's masks of bright FLAIR on the grids of its T1w and FLAIR images.
 
     Parameters
     ----------
     one : Prepared
-    threshold_z : float
-        z-score over the brain from which a voxel is lesion.
+    threshold : float
+        Level from which a voxel is lesion; white matter is 1.
     config : CascadeConfig
     bids_dir : Path
         Root of the raw dataset.
@@ -74,15 +74,15 @@ def write_flair_masks(
         raw = visit.images[space].path
         grid = grid_of(nib.Nifti1Image.from_filename(raw))
         moved = data_of(resample(bright, grid, 1, _to_t1w(visit, space, cascade_dir)))
-        mask = remove_small_lesions(moved >= threshold_z, grid.voxel_volume_mm3, config.min_lesion_volume_mm3)
+        mask = remove_small_lesions(moved >= threshold, grid.voxel_volume_mm3, config.min_lesion_volume_mm3)
         path = derivative_path(out_dir, visit, "mask", ".nii.gz", space=space, label="L")
         sidecar = {
             "Description": f"{config.candidate_sequence} at least as bright as a threshold, inside the brain",
             "Type": "Lesion",
             "Sources": [bids_uri(visit.images[config.candidate_sequence].path, bids_dir)],
             "SpatialReference": bids_uri(raw, bids_dir),
-            "Threshold": threshold_z,
-            "ThresholdUnits": "z-score over the brain",
+            "Threshold": threshold,
+            "ThresholdUnits": "level at which normal-appearing white matter is 1",
             "MinLesionVolume": config.min_lesion_volume_mm3,
             "MinLesionVolumeUnits": "mm^3",
         }
@@ -91,8 +91,8 @@ def write_flair_masks(
 
 
 def _flair(one: Prepared, config: CascadeConfig) -> NDArray[np.float32]:
-    """Return the z-scores of FLAIR on the model's grid, (X, Y, Z); 0 outside the brain."""
-    return np.asarray(one.data.channels[config.sequences.index(config.candidate_sequence)])
+    """Return the levels of FLAIR on the model's grid, (X, Y, Z); 0 outside the brain."""
+    return np.asarray(one.data.channels[config.sequences.index(config.candidate_sequence)], np.float32)
 
 
 def _to_t1w(visit: Visit, space: str, cascade_dir: Path) -> NDArray[np.float64] | None:

@@ -145,7 +145,7 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
         provenance={
             "Sequences": cascade.sequences,
             "CandidateSequence": cascade.candidate_sequence,
-            "CandidateZ": cascade.candidate_z,
+            "CandidateLevel": cascade.candidate_level,
             "GateProbability": cascade.gate_probability,
             "VoxelSize": cascade.voxel_size_mm,
             "VoxelSizeUnits": "mm",

@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +23,17 @@ from bids_cascade.dataset.synthetic import (
     truth_sidecar,
     write_participants,
 )
-from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
-from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
+from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
-from bids_cascade.synthesis.anatomy import Anatomy
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.head import SyntheticVisit, make_visit
-from bids_cascade.synthesis.lesions import Patient
 
 _LOGGER = logging.getLogger(__name__)
 
-_PROTOCOL_SHARES = {"3d": (1.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0)}
+_PROTOCOL_SHARES = {"3d": (1.0, 0.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0, 0.0)}
 
 
 @dataclass(frozen=True)
@@ -74,31 +68,13 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
     tasks = _plan(maps, masks, out_dir, config)
     _LOGGER.info("%d heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
     results, rows = [], []
-    for task, (result, row) in zip(tasks, _make_all(tasks, n_procs), strict=True):
+    for task, (result, row) in zip(tasks, map_heads(_make, tasks, n_procs), strict=True):
         _LOGGER.info("%s: %s", result.name, result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml")
         results.append(result)
         rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
     write_participants(out_dir, rows)
     print(format_table(results))
     return exit_code_of(results)
-
-
-def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the NIfTI files among files and folders, sorted by name within a folder.
-
-    Raises
-    ------
-    MissingInputError
-        One of them doesn't exist, or is a folder without NIfTI files.
-    """
-    found: list[Path] = []
-    for path in paths:
-        own = sorted(filter(Path.is_file, path.glob("*.nii*"))) if path.is_dir() else [path] if path.is_file() else []
-        if not own:
-            what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
-            raise MissingInputError(f"{path} {what}; expected images, or a folder of them")
-        found += own
-    return tuple(found)
 
 
 def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: SynthesizeConfig) -> list[_Task]:
@@ -123,23 +99,6 @@ def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: 
     return sorted(tasks, key=lambda task: (task.label_map, task.participant))
 
 
-def _make_all(tasks: Sequence[_Task], n_procs: int) -> Iterator[tuple[VisitResult, dict[str, Any] | None]]:
-    """Make the heads in so many processes; yield how each ended and its row, in the order of the tasks."""
-    if min(n_procs, len(tasks)) == 1:
-        yield from map(_make, tasks)
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # imported once for all processes
-    with ProcessPoolExecutor(n_procs, context) as pool:
-        try:
-            yield from pool.map(_make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
-        except BrokenProcessPool as error:
-            raise BidsCascadeError(
-                "a process that made heads was killed, perhaps for want of memory (some 1 GB each); "
-                "run the same command again with fewer --nprocs"
-            ) from error
-
-
 def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
     """Make and write one head, unless it is there already."""
     name = f"sub-{task.participant}"
@@ -153,7 +112,7 @@ def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
 
 
 def _write(task: _Task) -> dict[str, Any]:
-    anatomy, patients = _anatomy(task.label_map), _patients(task.lesion_masks)
+    anatomy, patients = anatomy_of(task.label_map), patients_of(task.lesion_masks)
     try:
         visit = make_visit(anatomy, patients, task.seed, task.synthesis)
     except ValueError as error:
@@ -202,13 +161,3 @@ def _load(visit: SyntheticVisit) -> dict[str, Any]:
         "n_lesions": label_lesions(scan.lesion)[1],
         "lesion_volume_ml": round(float(scan.lesion.sum()) * voxel_ml, 3),
     }
-
-
-@lru_cache(maxsize=1)
-def _anatomy(path: Path) -> Anatomy:
-    return load_anatomy(path)
-
-
-@lru_cache(maxsize=1)
-def _patients(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
-    return tuple(load_patient(path) for path in paths)

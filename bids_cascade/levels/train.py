@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, segment, train_cascade
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
+from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
@@ -25,6 +26,7 @@ from bids_cascade.errors import BadDataError
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
+from bids_cascade.levels.heads import find_images, make_heads
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
@@ -135,9 +137,19 @@ def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dic
         "training_subjects": list(trained.training_subjects),
         "validation_subjects": list(trained.validation_subjects),
         "training": asdict(config.training),
+        **_heads_origin(config),
         "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
         "versions": versions(),
     }
+
+
+def _heads_origin(config: TrainConfig) -> dict[str, Any]:
+    """Return which synthetic heads a model was trained on."""
+    if config.heads is None:
+        return {}
+    maps, masks = (find_images(paths) for paths in (config.heads.label_maps, config.heads.lesion_masks))
+    about = {"n": config.heads.n_heads, "seed": config.heads.seed, "label maps": len(maps), "lesion masks": len(masks)}
+    return {"synthetic_heads": {**about, "names": [path.name for path in (*maps, *masks)]}}
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:
@@ -155,8 +167,14 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     """Train both stages, going on from the checkpoints of an interrupted run of the same training."""
     import torch
 
+    network = NetworkConfig(n_channels=len(config.cascade.sequences))
     torch.set_num_threads(run.omp_nthreads)
-    fingerprint = fingerprint_of(prepared, asdict(config.cascade), asdict(config.training))
+    heads: list[LabelledVisit] = []
+    made_from = None
+    if config.heads is not None:
+        heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
+    choices = (asdict(config.cascade), asdict(config.training), asdict(network), made_from, len(heads))
+    fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
     earlier = {stage: load_checkpoint(path, fingerprint) for stage, path in paths.items()}
@@ -167,9 +185,9 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
 
     try:
         return train_cascade(
-            [one.data for one in prepared],
+            [*(one.data for one in prepared), *heads],
             config.cascade,
-            NetworkConfig(n_channels=len(config.cascade.sequences)),
+            network,
             config.training,
             device=run.device,
             progress={stage: progress for stage, progress in earlier.items() if progress},
@@ -188,8 +206,8 @@ def _describe(progress: StageProgress) -> str:
 
 
 def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
-    """Return a hash of visits, with all their voxels, and of choices that JSON knows."""
-    digest = hashlib.sha256(json.dumps(choices).encode())
+    """Return a hash of visits, with all their voxels, and of choices that JSON knows, or paths."""
+    digest = hashlib.sha256(json.dumps(choices, default=str).encode())
     for one in prepared:
         digest.update(f"{one.name} {one.sha256}\n".encode())
     return digest.hexdigest()
@@ -197,7 +215,8 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
-    return fingerprint_of(prepared, asdict(config.cascade), asdict(config.training), config.choose_threshold)
+    heads = config.heads and asdict(config.heads)
+    return fingerprint_of(prepared, asdict(config.cascade), asdict(config.training), heads, config.choose_threshold)
 
 
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:

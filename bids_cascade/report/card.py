@@ -26,12 +26,12 @@ def model_card(stored: StoredModel) -> str:
         f"- File: `{stored.path.name}`, SHA-256 `{stored.sha256}`",
         f"- Licence: {header.licence or 'not stated'}",
         f"- Sequences, in channel order: {', '.join(config.sequences)}",
-        f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: z-score over the brain",
-        f"- Candidates: {config.candidate_sequence} z-score above {config.candidate_z:g}; stage 2 where stage 1 "
+        f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: white matter is 1 (`cascade/tissue.py`)",
+        f"- Candidates: {config.candidate_sequence} above {config.candidate_level:g}; stage 2 where stage 1 "
         f"gives more than {config.gate_probability:g}",
         f"- Lesion: probability of at least {config.threshold:g}, components of at least "
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected)",
-        f"- Networks: two, patch {network.patch_size}³, features {network.features}, dense {network.dense}; "
+        f"- Networks: two, patch {network.patch_size}³ at scales {network.scales}, features {network.features}, dense {network.dense}; "
         f"{stored.n_weights:,} weights together",
         "",
         "## How it was made",

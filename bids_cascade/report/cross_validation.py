@@ -44,7 +44,9 @@ _VISIT_COLUMNS = {
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
     "fold": {"Description": "The fold in which the participant was left out"},
     "threshold": {"Description": "Threshold of the cascade's probability, chosen inside the training part"},
-    "flair_threshold_z": {"Description": "Threshold of FLAIR's z-score, chosen inside the training part"},
+    "flair_threshold": {
+        "Description": "Threshold of FLAIR, in which white matter is 1, chosen inside the training part"
+    },
 }
 
 
@@ -59,7 +61,7 @@ class Fold:
     subjects, visits : tuple of str
         Who was left out: labels, and names of visits.
     threshold, flair_threshold : float
-        Chosen on the others: of the cascade's probability, of FLAIR's z-score.
+        Chosen on the others: of the cascade's probability, of FLAIR's level.
     model_sha256 : str
     """
 
@@ -177,7 +179,7 @@ def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
             **one.keys,
             "fold": fold.number,
             "threshold": fold.threshold,
-            "flair_threshold_z": fold.flair_threshold,
+            "flair_threshold": fold.flair_threshold,
             "reference_volume_ml": measures["reference_volume_ml"],
         }
         for measure in (*_SHOWN, "predicted_volume_ml"):

@@ -79,8 +79,9 @@ def _preparation(sidecar: Mapping[str, Any]) -> str:
     size_mm = float(sidecar["VoxelSize"])
     return text + (
         "Each image was corrected for its bias field within the brain with N4 (Tustison et al., 2010), brought to "
-        f"{size_mm:g} mm isotropic resolution in one interpolation, and standardised to zero mean and unit variance "
-        "over the brain."
+        f"{size_mm:g} mm isotropic resolution in one interpolation, and scaled so that normal-appearing white matter, "
+        "found with a trimmed Gaussian mixture model of the tissues (Aït-Ali et al., 2005), had the value 1 and the "
+        "brain's usual distance from it was a quarter."
     )
 
 
@@ -89,7 +90,7 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         "Lesions were then found by a cascade of two patch-wise three-dimensional convolutional neural networks "
         f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
         f"{_join(sidecar['Sequences'])}: the first network judged every voxel with a {sidecar['CandidateSequence']} "
-        f"z-score above {float(sidecar['CandidateZ']):g}, the second those to which the first gave a probability "
+        f"intensity above {float(sidecar['CandidateLevel']):g}, the second those to which the first gave a probability "
         f"above {float(sidecar['GateProbability']):g}. Its probability map was interpolated linearly to the grid of "
         f"the image and thresholded at {float(sidecar['Threshold']):g}; 26-connected components below "
         f"{float(sidecar['MinLesionVolume']):g} mm³ were removed. The random seed was {int(sidecar['RandomSeed'])}."

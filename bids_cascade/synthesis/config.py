@@ -261,10 +261,10 @@ class AcquisitionConfig:
     Attributes
     ----------
     protocol_shares : tuple of float
-        Both sequences 3D; T1w 3D and FLAIR in slices; both in slices.
+        Both sequences 3D; T1w 3D and FLAIR in slices; both in slices; T1w in slices and FLAIR 3D (Lesjak et al. 2018).
     """
 
-    protocol_shares: tuple[float, float, float] = (0.45, 0.25, 0.30)
+    protocol_shares: tuple[float, float, float, float] = (0.40, 0.20, 0.25, 0.15)
     voxel_3d_mm: Range = (0.9, 1.1)  # isotropic; the common research protocols
     anisotropy_3d: Range = (1.0, 1.25)  # of one axis of a 3D scan
     voxel_2d_mm: Range = (0.6, 1.0)  # within slices: longitudinal .6-.9, labelled-thick .9

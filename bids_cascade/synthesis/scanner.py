@@ -56,10 +56,10 @@ def draw_protocols(config: AcquisitionConfig, corrected: bool, rng: np.random.Ge
         Whether only as much bias field is left as after its correction.
     rng : numpy.random.Generator
     """
-    kind = int(rng.choice(3, p=config.protocol_shares))
+    kind = int(rng.choice(len(config.protocol_shares), p=config.protocol_shares))
     bias_sd = config.residual_bias_sd if corrected else config.bias_sd
-    t1w = _draw_protocol(config, kind == 2, config.t1w_noise_sd, bias_sd, rng)
-    return t1w, _draw_protocol(config, kind > 0, config.flair_noise_sd, bias_sd, rng)
+    t1w = _draw_protocol(config, kind in (2, 3), config.t1w_noise_sd, bias_sd, rng)
+    return t1w, _draw_protocol(config, kind in (1, 2), config.flair_noise_sd, bias_sd, rng)
 
 
 def _draw_protocol(

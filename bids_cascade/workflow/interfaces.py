@@ -133,7 +133,8 @@ class CorrectBias(Step):
 class StackChannelsInputSpec(StepInputSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
-    channels = InputMultiObject(traits.Int, mandatory=True, desc="which image each channel is made of")
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    channels = InputMultiObject(traits.Str, mandatory=True, desc="sequence of each channel")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     voxel_size_mm = traits.Float(1.0, usedefault=True, desc="edge of the model's voxels")
 
@@ -153,11 +154,13 @@ class StackChannels(Step):
         from bids_cascade.imaging.channels import stack_channels
         from bids_cascade.imaging.images import save_image
 
-        images = [nib.Nifti1Image.from_filename(self.inputs.images[channel]) for channel in self.inputs.channels]
-        every_transform = _read_transforms(self.inputs.transforms)
-        transforms = [every_transform[channel] for channel in self.inputs.channels]
+        images = map(nib.Nifti1Image.from_filename, self.inputs.images)
         channels, brain = stack_channels(
-            images, transforms, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.voxel_size_mm
+            dict(zip(self.inputs.sequences, images, strict=True)),
+            _read_transforms(self.inputs.transforms),
+            nib.Nifti1Image.from_filename(self.inputs.mask),
+            self.inputs.voxel_size_mm,
+            self.inputs.channels,
         )
         np.save(folder / "channels.npy", channels)
         save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)

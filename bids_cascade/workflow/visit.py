@@ -87,7 +87,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
     qualities, warnings = _list_node("qualities", len(others)), _list_node("warnings", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
-    channels.inputs.channels = [(t1w, *others).index(sequence) for sequence in how.sequences]
+    channels.inputs.sequences, channels.inputs.channels = [t1w, *others], list(how.sequences)
     for index, sequence in enumerate((t1w, *others)):
         bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")

@@ -15,7 +15,7 @@ from .test_inference import random_network
 
 @pytest.fixture
 def model() -> Model:
-    cascade = Cascade(CascadeConfig(threshold=0.4, candidate_z=0.1), (random_network(TINY), random_network(TINY, 1)))
+    cascade = Cascade(CascadeConfig(threshold=0.4, candidate_level=1.1), (random_network(TINY), random_network(TINY, 1)))
     return Model(cascade, "tiny", "CC0-1.0", {"subjects": ["a", "b"], "loss": 0.25})
 
 
@@ -40,7 +40,7 @@ def test_the_header_is_plain_json(model) -> None:
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
     assert header["cascade"]["sequences"] == ["T1w", "FLAIR"]
     assert header["orientation"] == "RAS"
-    assert header["normalisation"] == "brain z-score"
+    assert header["normalisation"] == "white matter 1"
 
 
 def test_what_is_no_model_is_refused(model) -> None:

@@ -99,7 +99,7 @@ def test_tables_have_every_visit_and_both_methods(done) -> None:
     described = json.loads((out / "group_cross-validation_visits.json").read_text())
     assert set(described) == set(rows[0])
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", column) for column in described)
-    folds = {int(row["fold"]): float(row["flair_threshold_z"]) for row in rows}
+    folds = {int(row["fold"]): float(row["flair_threshold"]) for row in rows}
     for number, threshold_z in folds.items():
         fold = json.loads((out / "cross-validation" / f"fold-{number}.json").read_text())
         assert threshold_z == pytest.approx(fold["flair_threshold"], rel=1e-4)

@@ -30,7 +30,7 @@ def test_columns_of_visits_are_in_snake_case_and_described(tmp_path: Path) -> No
     described = json.loads((tmp_path / "group_cross-validation_visits.json").read_text())
     assert list(described) == list(rows[0])
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", column) for column in described)
-    assert [float(row["flair_threshold_z"]) for row in rows] == [2.5, 3.5]
+    assert [float(row["flair_threshold"]) for row in rows] == [2.5, 3.5]
     # Of four layers, one and two lie beside.
     assert [float(row["dice_cascade"]) for row in rows] == [0.75, 0.75]
     assert [float(row["dice_flair_threshold"]) for row in rows] == [0.5, 0.5]

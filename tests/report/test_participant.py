@@ -238,7 +238,7 @@ def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Pat
         "SoftwareVersions": versions,
         "Sequences": ["T1w", "FLAIR"],
         "CandidateSequence": "FLAIR",
-        "CandidateZ": 0.5,
+        "CandidateLevel": 1.125,
     }
     known |= {"GateProbability": 0.8, "VoxelSize": 1, "RandomSeed": 0, "BrainMaskMethod": "deepbet", "Threshold": 0.5}
     known |= {"ModelSHA256": "0", "MinLesionVolume": 10, "GeneratedByVersion": "1"}
