@@ -165,8 +165,8 @@ class TrainingConfig:
     crop_size: int = 24
     validation_fraction: float = 0.25
     learning_rate: float = 2e-3
-    gain: float = 1.25
-    shift: float = 0.15
+    gain: float = 1.15
+    shift: float = 0.03
     synthetic_share: float = 0.7
     half_precision: bool = False
     seed: int = 0

@@ -109,8 +109,8 @@ class PatchNetwork(nn.Module):
         Parameters
         ----------
         crops : sequence of (N, C, X, Y, Z) tensors
-            Of each scale, the crops and :attr:`before` and :attr:`after` voxels of that scale around them. Crops begin
-            at multiples of all scales.
+            Of each scale, the crops and the half patches of that scale around them, so that mirrored crops have their
+            voxels in the middle, too. Crops begin at multiples of all scales.
         voxels : (M, 4) int64 tensor
             Which crop, and where in it.
         """
@@ -118,7 +118,8 @@ class PatchNetwork(nn.Module):
         parts = []
         weights = first.weight.chunk(len(self.branches), 1)  # type: ignore[operator]
         for scale, branch, weight, x in zip(self.config.scales, self.branches, weights, crops, strict=True):
-            dilation = 1
+            used = slice(x.shape[-1] - self.config.patch_size + self.receptive_field)
+            x, dilation = x[..., used, used, used], 1
             for block in branch:  # type: ignore[attr-defined]
                 x = block.at_every_voxel(x, dilation)
                 dilation *= self.config.pool_size

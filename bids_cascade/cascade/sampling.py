@@ -124,15 +124,14 @@ class CropGeometry:
     step : int
         Crops start at its multiples, itself a multiple of all scales.
     scales : tuple of int
-    before, after : int
+    margin : int
         Voxels of each scale around the crop.
     """
 
     size: int
     step: int
     scales: tuple[int, ...]
-    before: int
-    after: int
+    margin: int
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class VisitCrops:
         chance = np.kron(chance, np.ones((geometry.step,) * 3))
         each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
-        views = read_crop(visit.channels, box, geometry.scales, geometry.before, geometry.after)
+        views = read_crop(visit.channels, box, geometry.scales, geometry.margin, geometry.margin)
         return Crop(views, lesion, other, weight)
 
 
