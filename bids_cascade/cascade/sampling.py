@@ -179,7 +179,7 @@ class VisitCrops:
             inside = _sums(_block_counts(mask, geometry.step, n_steps), n_steps)
             if inside.any():
                 shares.append(inside / inside.sum())
-        self.chances = np.mean(shares, axis=0) if shares else np.zeros((0, 0, 0))
+        self.chances = np.mean(shares, axis=0) if shares else inside
         self._cumulative = self.chances.cumsum()
         #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
         self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
