@@ -112,7 +112,10 @@ def test_version(capsys) -> None:
             "synthetic heads need both --label-maps and --lesion-masks",
         ),
         (
-            "{bids} {out} train --labels m --label-maps x --lesion-masks x --sequences FLAIR T2w".split(),
+            [
+                *("{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x", "--lesion-masks", "x"),
+                *("--sequences", "FLAIR", "T2w"),
+            ],
             64,
             "--sequences FLAIR T2w: synthetic heads have T1w and FLAIR only",
         ),

@@ -75,7 +75,9 @@ def test_patches_are_what_slicing_block_means_gives() -> None:
         patch = np.empty((2, 11, 11, 11), np.float32)
         for i, j, k in np.ndindex(11, 11, 11):
             # The coarse voxel, counted from the volume's corner; the padding is six of them.
-            x, y, z = (scale * (place // scale + step - 5 + 6) for place, step in zip((7, 0, 10), (i, j, k)))
+            x, y, z = (
+                scale * (place // scale + step - 5 + 6) for place, step in zip((7, 0, 10), (i, j, k), strict=True)
+            )
             patch[:, i, j, k] = padded[:, x : x + scale, y : y + scale, z : z + scale].mean(axis=(1, 2, 3))
         patches.append(patch)
     with torch.inference_mode():

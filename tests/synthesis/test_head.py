@@ -65,7 +65,9 @@ def test_head_without_lesions(anatomy, patients) -> None:
 
 
 def test_thick_slices_are_smooth_across_and_average_the_truth(anatomy, patients) -> None:
-    acquisition = AcquisitionConfig(protocol_shares=(0.0, 1.0, 0.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0))
+    acquisition = AcquisitionConfig(
+        protocol_shares=(0.0, 1.0, 0.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0)
+    )
     head = make_training_head(anatomy, patients, 5, replace(WITH_LESIONS, acquisition=acquisition))
     step = [np.abs(np.diff(channel, 2, axis=2))[40:60, 40:60, 30:60] for channel in head.channels]
     # Between two slices' centres the FLAIR is linear; the T1w, in thin ones, is not.
