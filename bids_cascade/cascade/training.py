@@ -207,7 +207,7 @@ def _train_epoch(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate((epoch - 1) * n_steps + step, config.max_epochs * n_steps, config)
             optimiser.zero_grad(set_to_none=True)
-            loss = _loss(network, batch, config, device)[0]
+            loss = batch_loss(network, batch, config, device)[0]
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
             optimiser.step()
@@ -224,7 +224,7 @@ def learning_rate(step: int, n_steps: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(n_steps - rise, 1)))
 
 
-def _loss(
+def batch_loss(
     network: PatchNetwork, batch: Batch, config: TrainingConfig, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weighted cross-entropy of a batch, and its logits."""
@@ -251,7 +251,7 @@ def evaluate_samples(
     total, both, either = 0.0, 0.0, 0.0
     n_steps = -(-config.n_steps // 4)
     for batch in pool.batches(n_steps, np.random.default_rng(config.seed), augment=False):
-        loss, logits = _loss(network, batch, config, device)
+        loss, logits = batch_loss(network, batch, config, device)
         total += loss.item()
         predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
         both += float((batch.weights * predicted * batch.labels).sum())
