@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -11,36 +12,63 @@ import numpy as np
 import torch
 
 from benchmarks.machine import best_seconds, matmul_flops
+from bids_cascade.cascade.dense import coarse_cells
 from bids_cascade.cascade.inference import dense_probability, patchwise_probability
 from bids_cascade.cascade.network import PatchNetwork, build_network, remaining_size
-from bids_cascade.cascade.patches import mirror_half
-from bids_cascade.cascade.sampling import LabelledVisit, SamplePool, Samples
-from bids_cascade.cascade.training import place, train_stage
+from bids_cascade.cascade.sampling import CropPool, LabelledVisit, Samples
+from bids_cascade.cascade.training import batch_loss, crop_geometry, place, train_stage
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 SHAPE = (182, 218, 182)
 NETWORK = NetworkConfig(n_channels=2)
 
 
-def dense_macs(config: NetworkConfig) -> int:
-    """Return the multiply-adds that one voxel costs when neighbours share what they can."""
-    channels = (config.n_channels, *config.features)
-    convolutions = sum(a * b * config.kernel_size**3 for a, b in pairwise(channels))
-    widths = (channels[-1] * remaining_size(config) ** 3, *config.dense, 2)
-    return convolutions + sum(a * b for a, b in pairwise(widths))
+def dense_macs(config: NetworkConfig) -> float:
+    """Return the multiply-adds that one voxel costs when neighbours share what they can.
+
+    A branch of scale s convolves one voxel in s^3, and so does its part of the first dense layer.
+    """
+    return sum(
+        convolution_macs(config, scale) + first_dense_macs(config, scale) for scale in config.scales
+    ) + rest_macs(config)
 
 
-def training_macs(config: NetworkConfig) -> int:
-    """Return the multiply-adds of one patch forward and backward; the first layer's input needs no gradient."""
+def training_macs(config: NetworkConfig, n_positions: int, n_samples: int, n_cells: Sequence[int]) -> float:
+    """Return the multiply-adds of one batch forward and backward; the first layers' input needs no gradient.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    n_positions : int
+        Voxels of the crops.
+    n_samples : int
+        Voxels to learn from.
+    n_cells : sequence of int
+        Voxels of each scale in which these lie.
+    """
     channels = (config.n_channels, *config.features)
-    sizes = [remaining_size(config)]
-    for _ in config.features:
-        sizes.append(sizes[-1] * config.pool_size + config.kernel_size - 1)
-    outputs = [(size - config.kernel_size + 1) ** 3 for size in reversed(sizes[1:])]
-    layers = [n * a * b * config.kernel_size**3 for n, (a, b) in zip(outputs, pairwise(channels), strict=True)]
-    widths = (channels[-1] * remaining_size(config) ** 3, *config.dense, 2)
-    layers += [a * b for a, b in pairwise(widths)]
-    return 3 * sum(layers) - layers[0]
+    first_layer = channels[0] * channels[1] * config.kernel_size**3
+    total = 3 * n_samples * rest_macs(config)
+    for scale, cells in zip(config.scales, n_cells, strict=True):
+        total += n_positions * (3 * convolution_macs(config, scale) - first_layer / scale**3)
+        total += 3 * cells * scale**3 * first_dense_macs(config, scale)
+    return total
+
+
+def convolution_macs(config: NetworkConfig, scale: int) -> float:
+    """Return the multiply-adds of a branch's convolutions for one voxel of the grid."""
+    channels = (config.n_channels, *config.features)
+    return sum(a * b * config.kernel_size**3 for a, b in pairwise(channels)) / scale**3
+
+
+def first_dense_macs(config: NetworkConfig, scale: int) -> float:
+    """Return the multiply-adds of a branch's part of the first dense layer for one voxel of the grid."""
+    return config.features[-1] * remaining_size(config) ** 3 * (*config.dense, 2)[0] / scale**3
+
+
+def rest_macs(config: NetworkConfig) -> float:
+    """Return the multiply-adds of the other dense layers for one voxel."""
+    return sum(a * b for a, b in pairwise((*config.dense, 2)))
 
 
 def ball(shape: tuple[int, ...]) -> np.ndarray:
@@ -60,7 +88,7 @@ def trained_like(seed: int = 0) -> PatchNetwork:
     network = build_network(NETWORK, seed).train()
     with torch.no_grad():
         for _ in range(20):
-            network(torch.randn(256, 2, 11, 11, 11, generator=torch.Generator().manual_seed(seed)))
+            network(torch.randn(256, 3, 2, 11, 11, 11, generator=torch.Generator().manual_seed(seed)))
     return network.eval()
 
 
@@ -88,36 +116,52 @@ def inference(n_patchwise: int = 8192) -> dict[str, Any]:
     }
 
 
-def training(n_samples: int = 12800) -> dict[str, Any]:
-    """Measure training steps against the speed of a matrix product, and what fetching samples takes of them."""
-    visit = LabelledVisit("a", noise(SHAPE), ball(SHAPE), np.zeros(SHAPE, bool))
-    voxels = np.argwhere(visit.brain).astype(np.int32)
-    rng = np.random.default_rng(0)
-    chosen = voxels[rng.permutation(len(voxels))[:n_samples]]
-    pool = SamplePool([Samples(visit, chosen[::2], chosen[1::2])])
-    config = TrainingConfig(max_epochs=1)
+def training(n_crops: int = 48) -> dict[str, Any]:
+    """Measure training steps against the speed of a matrix product, and what fetching crops takes of them."""
+    pool_of, config = make_pool(), TrainingConfig(max_epochs=1, crops_per_epoch=n_crops)
     network = place(build_network(NETWORK, 0).train(), "cpu")
-    patches, labels = map(torch.from_numpy, pool.read(np.arange(config.batch_size), NETWORK.patch_size))
+    pool = CropPool(pool_of, crop_geometry(network, config), config)
+    (batch,) = pool.batches(1, np.random.default_rng(0))
 
     def pass_forward_and_back() -> None:
         network.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(network(patches), labels).backward()
-
-    flops = matmul_flops(1024)
-    batch_seconds = best_seconds(pass_forward_and_back, repeats=20)
-    flops = (flops + matmul_flops(1024)) / 2
-    seconds = best_seconds(lambda: train_stage(NETWORK, pool, None, config), repeats=2)
+        batch_loss(network, batch, config, "cpu")[0].backward()  # type: ignore[no-untyped-call]
 
     def fetch() -> None:
-        for patches, _ in pool.batches(pool.draw(None, rng), NETWORK.patch_size, config.batch_size):
-            mirror_half(torch.from_numpy(patches), rng)
+        for _ in pool.batches(config.n_steps, np.random.default_rng(0)):
+            pass
 
+    flops = matmul_flops()
+    batch_seconds = best_seconds(pass_forward_and_back, repeats=8)
+    flops = (flops + matmul_flops()) / 2
+    n_positions, n_samples = config.batch_size * config.crop_size**3, len(batch.voxels)
+    n_cells = [len(coarse_cells(torch.from_numpy(batch.voxels), scale)[0]) for scale in NETWORK.scales]
+    seconds = best_seconds(lambda: train_stage(NETWORK, pool_of, [], config), repeats=1)
     return {
-        "training_samples_per_s": n_samples / seconds,
-        "training_fraction_of_matmul": 2 * training_macs(NETWORK) * config.batch_size / batch_seconds / flops,
-        "passes_fraction_of_training": batch_seconds / config.batch_size * n_samples / seconds,
-        "fetching_fraction_of_training": best_seconds(fetch, repeats=2) / seconds,
+        "training_voxels_per_s": n_samples / config.batch_size * n_crops / seconds,
+        "training_crops_per_s": n_crops / seconds,
+        "training_fraction_of_matmul": 2
+        * training_macs(NETWORK, n_positions, n_samples, n_cells)
+        / batch_seconds
+        / flops,
+        "passes_fraction_of_training": batch_seconds * config.n_steps / seconds,
+        "fetching_fraction_of_training": best_seconds(fetch, repeats=1) / seconds,
     }
+
+
+def make_pool() -> list[Samples]:
+    """Return samples of a visit of a brain's size: lesions in balls, and, of the brain's other voxels, a third."""
+    brain = ball(SHAPE)
+    rng = np.random.default_rng(0)
+    lesion = np.zeros(SHAPE, bool)
+    for centre in rng.permutation(np.argwhere(brain))[:60]:
+        x, y, z = centre - 3
+        lesion[x : x + 7, y : y + 7, z : z + 7] |= ball((7, 7, 7))
+    visit = LabelledVisit("a", noise(SHAPE).astype(np.float16), brain, lesion & brain)
+    # In runs, as grey matter is.
+    coarse = rng.random([-(-size // 4) for size in SHAPE]) < 1 / 3
+    other = np.kron(coarse, np.ones((4, 4, 4), bool))[tuple(map(slice, SHAPE))]
+    return [Samples.of(visit, other & brain)]
 
 
 def scaling() -> list[dict[str, Any]]:

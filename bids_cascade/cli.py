@@ -201,7 +201,7 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument(
         "--validation-share",
-        type=_share,
+        type=_part,
         default=default.validation_fraction,
         metavar="SHARE",
         help="of the participants, held out to choose epoch and threshold (default: %(default)s)",
@@ -450,6 +450,10 @@ def _fraction(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1")
+
+
+def _part(text: str) -> float:
+    return _number(text, lambda value: 0 <= value < 1, "a share from 0 to below 1")
 
 
 def _not_negative(text: str) -> float:

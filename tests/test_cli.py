@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bids_cascade import __version__, cli
-from bids_cascade.config import SEQUENCES
+from bids_cascade.config import SEQUENCES, HeadsConfig, TrainingConfig
 
 
 def parse(*arguments: str):
@@ -30,8 +30,25 @@ def test_train_options_and_channel_order() -> None:
     )
     assert config.cascade.sequences == ("T1w", "FLAIR", "T2w")
     assert config.training.seed == 3
-    assert config.training.max_samples_per_epoch is None
+    assert config.training == TrainingConfig(seed=3)
+    assert config.heads is None
     assert tuple(sequence for sequence in SEQUENCES if sequence in config.cascade.sequences) == config.cascade.sequences
+
+
+def test_how_long_and_on_what_to_train() -> None:
+    few = ("--max-epochs", "3", "--crops-per-epoch", "40", "--validation-share", "0", "--half-precision")
+    config = cli._make_train(parse("train", "--labels", "m", *few))
+    expected = TrainingConfig(max_epochs=3, crops_per_epoch=40, validation_fraction=0, half_precision=True)
+    assert config.training == expected
+
+
+def test_synthetic_heads_to_train_on() -> None:
+    sources = ("--label-maps", "/maps", "one.nii", "--lesion-masks", "/masks")
+    heads = cli._make_train(parse("train", "--labels", "m", *sources, "--random-seed", "5")).heads
+    assert heads == HeadsConfig((Path("/maps"), Path("one.nii").absolute()), (Path("/masks"),), HeadsConfig.n_heads, 5)
+    few = cli._make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
+    assert few.heads
+    assert few.heads.n_heads == 7
 
 
 def test_a_threshold_is_chosen_unless_it_is_given() -> None:
@@ -77,6 +94,31 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
         (["{bids}", "{out}", "evaluate"], 64, "evaluate needs --labels"),
         (["{bids}", "{out}", "train", "--labels", "m", "--fold", "1"], 64, "--fold needs --cross-validate"),
+        (["{bids}", "{out}", "train", "--patience", "3"], 64, "unrecognized arguments: --patience 3"),
+        (["{bids}", "{out}", "train", "--crops-per-epoch", "0"], 64, "expected a whole number above 0, found `0`"),
+        (
+            ["{bids}", "{out}", "train", "--validation-share", "1"],
+            64,
+            "expected a share from 0 to below 1, found `1`",
+        ),
+        (
+            ["{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x"],
+            64,
+            "synthetic heads need both --label-maps and --lesion-masks",
+        ),
+        (
+            ["{bids}", "{out}", "train", "--labels", "m", "--lesion-masks", "x"],
+            64,
+            "synthetic heads need both --label-maps and --lesion-masks",
+        ),
+        (
+            [
+                *("{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x", "--lesion-masks", "x"),
+                *("--sequences", "FLAIR", "T2w"),
+            ],
+            64,
+            "--sequences FLAIR T2w: synthetic heads have T1w and FLAIR only",
+        ),
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--cross-validate", "all"],
             64,

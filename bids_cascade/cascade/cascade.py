@@ -59,7 +59,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class TrainedCascade:
-    """A cascade and how it came about: which real subjects it learnt from, or was validated on, and each stage's epochs."""
+    """A cascade and how it came about: which subjects it learnt from or was validated on, and each stage's epochs."""
 
     cascade: Cascade
     training_subjects: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Layers as the patches around all voxels see them, computed once for all.
 
-A max-pool of stride p, seen from every patch at once, is a max-pool of stride 1 behind which all layers are dilated by p
-(Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
+A max-pool of stride p, seen from every patch at once, is a max-pool of stride 1 behind which all layers are dilated by
+p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _MaxAlong(torch.autograd.Function):
         return pooled if size > 1 else x.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         axis, size, dilation = ctx.how
         shape = list(gradient.shape)
         shape[axis] += (size - 1) * dilation

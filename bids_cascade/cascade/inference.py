@@ -133,7 +133,7 @@ def _fitting_tile_size(network: PatchNetwork, device: str) -> int:
 
 
 def _halves(box: Box, alignment: int) -> list[Box]:
-    """Return the two halves of a box, cut across its longest edge at a multiple of `alignment` voxels from its start."""
+    """Return the halves of a box, cut across its longest edge at a multiple of `alignment` voxels from its start."""
     axis = max(range(3), key=lambda axis: box[axis].stop - box[axis].start)
     start, stop = box[axis].start, box[axis].stop
     middle = start + -(-(stop - start) // (2 * alignment)) * alignment
@@ -184,11 +184,11 @@ class _DenseNetwork:
         self.branches = [
             [
                 (weight.to(dtype).contiguous(memory_format=self.layout), bias.to(dtype))
-                for weight, bias in (block.folded() for block in branch)  # type: ignore[attr-defined]
+                for weight, bias in (block.folded() for block in branch)
             ]
             for branch in network.branches
         ]
-        layers = [(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in network.dense]  # type: ignore[operator]
+        layers = [(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in network.dense]
         *self.hidden, (last, last_bias) = layers
         # Of two classes, the softmax is the sigmoid of the difference.
         self.hidden.append(((last[1] - last[0])[None], (last_bias[1] - last_bias[0])[None]))

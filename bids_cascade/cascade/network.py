@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class Block(nn.Module):
         return nn.functional.max_pool3d(x, self.pool_size).relu()
 
     def at_every_voxel(self, x: torch.Tensor, dilation: int) -> torch.Tensor:
-        """Return what :meth:`forward` gives of the patch around every voxel; `dilation` is the stride of all pools before."""
+        """Return what :meth:`forward` gives of the patches around all voxels, behind pools of this stride together."""
         x = nn.functional.conv3d(x, self.convolution.weight, self.convolution.bias, dilation=dilation)
         return max_pool(self.norm(x), self.pool_size, dilation).relu()
 
@@ -67,26 +68,29 @@ class PatchNetwork(nn.Module):
     Raises
     ------
     ValueError
-        When the patch size is even, or too small for the blocks.
+        When the patch size is even, or too small for the blocks, or the scales are no different whole numbers.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         if config.patch_size % 2 == 0:
             raise ValueError(f"the patch size is {config.patch_size}; a patch with a centre voxel has an odd size")
+        if not config.scales or min(config.scales) < 1 or len(set(config.scales)) < len(config.scales):
+            raise ValueError(f"the scales are {config.scales}; expected different whole numbers above 0")
         self.config = config
         self.receptive_field = receptive_field(config)
         self.remaining_size = remaining_size(config)
         self.before = config.patch_size // 2
         self.after = self.receptive_field - 1 - self.before
         widths = (config.n_channels, *config.features)
-        self.branches = nn.ModuleList(
+        branches = (
             nn.ModuleList(Block(a, b, config.kernel_size, config.pool_size) for a, b in pairwise(widths))
             for _ in config.scales
         )
+        self.branches = cast("Sequence[Sequence[Block]]", nn.ModuleList(branches))
         n_features = len(config.scales) * widths[-1] * self.remaining_size**3
         dense_widths = (n_features, *config.dense, N_CLASSES)
-        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dense_widths))
+        self.dense = cast("Sequence[nn.Linear]", nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dense_widths)))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
@@ -94,14 +98,13 @@ class PatchNetwork(nn.Module):
         used = slice(self.receptive_field)
         features = []
         for branch, x in zip(self.branches, patches[..., used, used, used].unbind(1), strict=True):
-            for block in branch:  # type: ignore[attr-defined]
+            for block in branch:
                 x = block(x)
             features.append(x.flatten(1))
         x = torch.cat(features, 1)
         for layer in self.dense[:-1]:
             x = layer(self.dropout(x)).relu()
-        logits: torch.Tensor = self.dense[-1](x)
-        return logits
+        return cast("torch.Tensor", self.dense[-1](x))
 
     def forward_crops(self, crops: Sequence[torch.Tensor], voxels: torch.Tensor) -> torch.Tensor:
         """Return the logits (M, 2) of voxels of crops: what :meth:`forward` says of the patches around them.
@@ -116,11 +119,10 @@ class PatchNetwork(nn.Module):
         """
         first, *others = self.dense
         parts = []
-        weights = first.weight.chunk(len(self.branches), 1)  # type: ignore[operator]
+        weights = first.weight.chunk(len(self.branches), 1)
         for scale, branch, weight, x in zip(self.config.scales, self.branches, weights, crops, strict=True):
-            used = slice(x.shape[-1] - self.config.patch_size + self.receptive_field)
-            x, dilation = x[..., used, used, used], 1
-            for block in branch:  # type: ignore[attr-defined]
+            dilation = 1
+            for block in branch:
                 x = block.at_every_voxel(x, dilation)
                 dilation *= self.config.pool_size
             cells, cell_of = coarse_cells(voxels, scale)

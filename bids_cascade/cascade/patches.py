@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Box = tuple[slice, slice, slice]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 FLIPS = tuple(
     tuple(axis for axis, flipped in zip((-3, -2, -1), combination, strict=True) if flipped)
@@ -80,11 +82,11 @@ def gather_patches(channels: NDArray[np.floating], centres: NDArray[np.integer],
     return np.ascontiguousarray(patches.swapaxes(0, 1), np.float32)
 
 
-def read_box(channels: NDArray[np.floating], box: Sequence[slice]) -> NDArray[np.floating]:
-    """Read a box, which may reach beyond the volume, where zeros are, from channels (C, X, Y, Z)."""
+def read_box(channels: NDArray[_Scalar], box: Sequence[slice]) -> NDArray[_Scalar]:
+    """Read a box from channels (C, X, Y, Z); it may reach, or lie, beyond the volume, where zeros are."""
     inside = tuple(slice(max(edge.start, 0), max(edge.stop, 0)) for edge in box)
     margins = [
-        (max(-edge.start, 0), max(edge.stop - max(size, edge.start), 0))
+        (max(min(edge.stop, 0) - edge.start, 0), max(edge.stop - max(size, edge.start), 0))
         for edge, size in zip(box, channels.shape[1:], strict=True)
     ]
     return np.pad(channels[(slice(None), *inside)], [(0, 0), *margins])

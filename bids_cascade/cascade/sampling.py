@@ -124,8 +124,8 @@ class CropGeometry:
     step : int
         Crops start at its multiples, itself a multiple of all scales.
     scales : tuple of int
-    margin : int
-        Voxels of each scale around the crop.
+    before, after : int
+        Voxels of each scale that the network sees around the crop, `after` no more than `before`.
     """
 
     size: int
@@ -141,7 +141,7 @@ class Crop:
     Attributes
     ----------
     views : list of (C, X, Y, Z) float32 arrays
-        Of each scale, the crop and what surrounds it.
+        Of each scale, the crop and what surrounds it: as much on either side, so that it can be mirrored.
     lesion, other : (T, T, T) bool arrays
         Voxels to learn from.
     weight : (T, T, T) float32 array
@@ -178,7 +178,7 @@ class VisitCrops:
             inside = _sums(_block_counts(mask, geometry.step, n_steps), n_steps)
             if inside.any():
                 shares.append(inside / inside.sum())
-        self.chances = np.mean(shares, axis=0) if shares else np.zeros((0, 0, 0))
+        self.chances = np.mean(shares, axis=0) if shares else inside
         self._cumulative = self.chances.cumsum()
         #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
         self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
@@ -208,10 +208,11 @@ class VisitCrops:
         n_steps = geometry.size // geometry.step
         blocks = [edge // geometry.step + n_steps - 1 for edge in start]
         chance = self.block_chances[tuple(slice(block, block + n_steps) for block in blocks)]
-        chance = np.kron(chance, np.ones((geometry.step,) * 3))
+        for axis in range(3):
+            chance = chance.repeat(geometry.step, axis)
         each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
-        views = read_crop(visit.channels, box, geometry.scales, geometry.margin, geometry.margin)
+        views = read_crop(visit.channels, box, geometry.scales, geometry.before, geometry.before)
         return Crop(views, lesion, other, weight)
 
 
@@ -250,7 +251,7 @@ class CropPool:
     def __init__(self, samples: Sequence[Samples], geometry: CropGeometry, config: TrainingConfig) -> None:
         visits = [VisitCrops(one, geometry) for one in samples]
         self.visits = [one for one in visits if one.n_samples]
-        self.config = config
+        self.geometry, self.config = geometry, config
         self.chances = _visit_chances(self.visits, config.synthetic_share)
 
     def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
@@ -259,12 +260,9 @@ class CropPool:
             crops = []
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
                 visit = self.visits[index]
-                crop = visit.read(visit.draw(rng), self._other_weight(visit))
+                crop = visit.read(visit.draw(rng))
                 crops.append(_augmented(crop, self.config, rng) if augment else crop)
-            yield _batch(crops)
-
-    def _other_weight(self, visit: VisitCrops) -> float:
-        return 1.0
+            yield _batch(crops, self.geometry)
 
 
 def _visit_chances(visits: Sequence[VisitCrops], synthetic_share: float) -> NDArray[np.float64]:
@@ -289,11 +287,12 @@ def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> 
     return Crop(flipped[:-3], *flipped[-3:])
 
 
-def _batch(crops: Sequence[Crop]) -> Batch:
+def _batch(crops: Sequence[Crop], geometry: CropGeometry) -> Batch:
+    seen = slice(None, geometry.after - geometry.before or None)
     voxels = np.argwhere([crop.lesion | crop.other for crop in crops])
     at = tuple(voxels.T)
     return Batch(
-        views=[np.stack(views) for views in zip(*(crop.views for crop in crops), strict=True)],
+        views=[np.stack(views)[..., seen, seen, seen] for views in zip(*(crop.views for crop in crops), strict=True)],
         voxels=voxels,
         labels=np.stack([crop.lesion for crop in crops])[at].astype(np.int64),
         weights=np.stack([crop.weight for crop in crops])[at].astype(np.float32) / len(crops),
@@ -312,7 +311,7 @@ def _block_counts(mask: BoolVolume, step: int, n_around: int) -> NDArray[np.floa
 
 def _sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Return the sums of all cubes of width^3 values, by their first one."""
-    windows = sliding_window_view(values, (width, width, width))  # type: ignore[call-overload]
+    windows = sliding_window_view(values, (width, width, width))
     return np.asarray(windows.sum(axis=(3, 4, 5)))
 
 

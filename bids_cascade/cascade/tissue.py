@@ -143,10 +143,10 @@ def find_scale(
         raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
     known = channels if len(told_by) == len(channels) else channels[told_by]
     tissues = find_tissues(known, brain, [sequences[index] for index in told_by])
-    kinds = _classify(known, brain, tissues)
-    core = _eroded(kinds == WHITE)
+    white = _classify(known, brain, tissues) == WHITE
+    core = _eroded(white)
     if np.count_nonzero(core) < _FEWEST_CORE:
-        core = kinds == WHITE
+        core = white if white.any() else _usual_white(known[0], brain, sequences[told_by[0]])
     if "T1w" in sequences:
         t1w = channels[sequences.index("T1w")]
         core &= t1w >= np.median(t1w[core])
@@ -158,6 +158,8 @@ def find_scale(
         flair = sequences.index("FLAIR")
         bright = (channels[flair][brain] > zero[flair]) & (away[flair] > _BRIGHT * np.median(away[flair]))
     unit = np.asarray(np.median(away[:, ~bright], axis=1), np.float64)
+    # Where more than half of the brain has one intensity, as in drawn images.
+    unit = np.where(unit > 0, unit, away.mean(axis=1))
     if not (unit > 0).all():
         raise ValueError(f"{', '.join(np.array(sequences)[~(unit > 0)])} is constant over the brain")
     return zero, unit
@@ -179,6 +181,14 @@ def _classify(channels: NDArray[np.floating], brain: NDArray[np.bool_], tissues:
     kinds = np.full(brain.shape, -1, np.int8)
     kinds[brain] = np.where(furthest.min(axis=0) <= _FURTHEST_SD, scores.argmin(axis=0), -1)
     return kinds
+
+
+def _usual_white(channel: NDArray[np.floating], brain: NDArray[np.bool_], sequence: str) -> NDArray[np.bool_]:
+    """Return the tenth of the brain that white matter usually is by rank, for scans in which no tissue is found."""
+    usual = np.quantile(channel[brain], _START_QUANTILES[sequence][WHITE])
+    away = np.abs(channel.astype(np.float64) - usual)
+    near: NDArray[np.bool_] = brain & (away <= np.quantile(away[brain], 0.1))
+    return near
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -219,7 +229,7 @@ def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray,
     for _ in range(_MAX_ITERATIONS):
         densities = np.stack([_density(values, *one) for one in zip(means, covariances, shares, strict=True)])
         likelihood = densities.sum(axis=0)
-        kept = likelihood > np.quantile(likelihood, _TRIMMED)
+        kept = likelihood >= np.quantile(likelihood, _TRIMMED)
         weights = densities[:, kept] / likelihood[kept]
         totals = np.maximum(weights.sum(axis=1), 1e-9)
         before, means = means, weights @ values[kept] / totals[:, None]

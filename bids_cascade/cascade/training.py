@@ -25,7 +25,7 @@ _LARGEST_GRADIENT = 5.0
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; losses are mean cross-entropies, lesion's plus the others', Dice is by the same weights."""
+    """What one epoch came to; a loss is lesion's mean cross-entropy plus the others', Dice is by the same weights."""
 
     epoch: int
     n_samples: int
@@ -60,8 +60,8 @@ class StageProgress:
         """The epoch of the lowest validation loss, or the last one where nothing was held out; 0 before the first."""
         if not self.history:
             return 0
-        losses = [one.loss if one.validation_loss is None else one.validation_loss for one in self.history]
-        return self.history[int(np.argmin(losses))].epoch
+        losses = {one.epoch: one.validation_loss for one in self.history if one.validation_loss is not None}
+        return min(losses, key=losses.__getitem__, default=self.history[-1].epoch)
 
     def to_tensors(self) -> Tensors:
         """Return all tensors under names that tell what they belong to."""
@@ -145,7 +145,7 @@ def train_stage(
         progress.history.append(Epoch(epoch, n_samples, loss, *validated))
         progress.latest = _to_cpu(network.state_dict())
         progress.optimiser = _flatten_optimiser(optimiser)
-        if not validation or progress.best_epoch == epoch:
+        if progress.best_epoch == epoch:
             progress.best = progress.latest
         progress.finished = epoch >= config.max_epochs
         on_epoch(progress)
@@ -207,7 +207,7 @@ def _train_epoch(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate((epoch - 1) * n_steps + step, config.max_epochs * n_steps, config)
             optimiser.zero_grad(set_to_none=True)
-            loss = _loss(network, batch, config, device)[0]
+            loss = batch_loss(network, batch, config, device)[0]
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT)
             optimiser.step()
@@ -217,14 +217,14 @@ def _train_epoch(
 
 
 def learning_rate(step: int, n_steps: int, config: TrainingConfig) -> float:
-    """Return the learning rate of a step, of `n_steps` in all: a linear rise over a tenth of them, then half a cosine."""
+    """Return the learning rate of one of `n_steps` steps: a linear rise over a tenth of them, then half a cosine."""
     rise = max(n_steps // 10, 1)
     if step < rise:
         return config.learning_rate * (step + 1) / rise
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(n_steps - rise, 1)))
 
 
-def _loss(
+def batch_loss(
     network: PatchNetwork, batch: Batch, config: TrainingConfig, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the weighted cross-entropy of a batch, and its logits."""
@@ -251,7 +251,7 @@ def evaluate_samples(
     total, both, either = 0.0, 0.0, 0.0
     n_steps = -(-config.n_steps // 4)
     for batch in pool.batches(n_steps, np.random.default_rng(config.seed), augment=False):
-        loss, logits = _loss(network, batch, config, device)
+        loss, logits = batch_loss(network, batch, config, device)
         total += loss.item()
         predicted: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
         both += float((batch.weights * predicted * batch.labels).sum())

@@ -1,7 +1,7 @@
 """The comparison that a rater would try first: everything brighter than a threshold on FLAIR is lesion.
 
-Brain, bias correction, normalisation, grids, smallest lesion and the way back to the scans' grids are those of the cascade;
-only the two networks are replaced by one number, chosen on the same participants that the cascade learns from.
+Brain, bias correction, normalisation, grids, smallest lesion and the way back to the scans' grids are those of the
+cascade; only the two networks are replaced by one number, chosen on the same participants that the cascade learns from.
 """
 
 from __future__ import annotations

@@ -168,7 +168,8 @@ def _is_made(task: _Head) -> bool:
 
 def _read(task: _Head) -> LabelledVisit:
     channels, brain, lesion = (np.load(_path(task, part), mmap_mode="r") for part in _PARTS)
-    return LabelledVisit(task.stem.name, channels, brain, lesion, synthetic=True)
+    # A name that no participant can have, whose labels are alphanumeric.
+    return LabelledVisit(f"synthetic-{task.stem.name}", channels, brain, lesion, synthetic=True)
 
 
 def _path(task: _Head, part: str) -> Path:

@@ -31,8 +31,8 @@ def model_card(stored: StoredModel) -> str:
         f"gives more than {config.gate_probability:g}",
         f"- Lesion: probability of at least {config.threshold:g}, components of at least "
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected)",
-        f"- Networks: two, patch {network.patch_size}³ at scales {network.scales}, features {network.features}, dense {network.dense}; "
-        f"{stored.n_weights:,} weights together",
+        f"- Networks: two, patch {network.patch_size}³ at scales {network.scales}, features {network.features}, "
+        f"dense {network.dense}; {stored.n_weights:,} weights together",
         "",
         "## How it was made",
         "",

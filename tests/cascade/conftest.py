@@ -2,30 +2,31 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.sampling import LabelledVisit
-from bids_cascade.config import NetworkConfig
+from bids_cascade.config import NetworkConfig, TrainingConfig
 
-TINY = NetworkConfig(2, patch_size=7, features=(6,), dense=(8,))
+TINY = NetworkConfig(2, patch_size=7, features=(6,), scales=(1, 2), dense=(8,))
+SHORT = TrainingConfig(max_epochs=3, crops_per_epoch=12, batch_size=3, crop_size=8)
 
 
-def make_visit(subject: str, seed: int, size: int = 24) -> LabelledVisit:
-    """Return a noisy ball of brain with bright cubic lesions, and bright bars that are none."""
+def make_visit(subject: str, seed: int, size: int = 24, **more) -> LabelledVisit:
+    """Return a noisy ball of brain, white matter 1, with bright cubic lesions, and bright bars that are none."""
     rng = np.random.default_rng(seed)
     shape = (size, size, size)
     distance = np.linalg.norm(np.indices(shape) - size / 2, axis=0)
     brain = distance < size / 2 - 2
     lesion = np.zeros(shape, bool)
-    channels = rng.normal(0, 0.3, (2, *shape)).astype(np.float32)
+    channels = 1 + rng.normal(0, 0.08, (2, *shape)).astype(np.float32)
     for _ in range(4):
         x, y, z = rng.integers(6, size - 9, 3)
         lesion[x : x + 3, y : y + 3, z : z + 3] = True
         bar = rng.integers(6, size - 9, 2)
-        channels[1, bar[0], bar[1], 4:-4] += 2.5
-    channels[1][lesion] += 3
-    channels[0][lesion] -= 1
+        channels[1, bar[0], bar[1], 4:-4] += 0.6
+    channels[1][lesion] += 0.75
+    channels[0][lesion] -= 0.25
     channels[:, ~brain] = 0
-    return LabelledVisit(subject, channels, brain, lesion & brain)
+    return LabelledVisit(subject, channels, brain, lesion & brain, **more)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def visits() -> list[LabelledVisit]:
     return [make_visit(name, seed) for seed, name in enumerate("abcd")]

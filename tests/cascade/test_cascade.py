@@ -1,24 +1,25 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from bids_cascade.cascade import cascade as module
 from bids_cascade.cascade.cascade import Cascade, segment, train_cascade
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.sampling import LabelledVisit, candidates
-from bids_cascade.config import CascadeConfig, TrainingConfig
+from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 
-from .conftest import TINY, make_visit
+from .conftest import SHORT, TINY, make_visit
 from .test_inference import random_network
 
-CONFIG = CascadeConfig()
-TRAINING = TrainingConfig(max_epochs=8, batch_size=32)
+CONFIG = CascadeConfig(gate_probability=0.5)
+TRAINING = TrainingConfig(max_epochs=8, crops_per_epoch=60, crop_size=8, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
-def trained():
-    visits = [make_visit(name, seed) for seed, name in enumerate("abcd")]
+def trained(visits):
     return train_cascade(visits, CONFIG, TINY, TRAINING)
 
 
@@ -35,6 +36,7 @@ def test_hand_over(trained) -> None:
     visit = make_visit("new", 98)
     found = segment(trained.cascade, visit.channels, visit.brain)
     looked_at = candidates(visit.channels, visit.brain, CONFIG)
+    assert looked_at.any()
     assert not found.first[~looked_at].any()
     gate = found.first > CONFIG.gate_probability
     assert not found.final[~gate].any()
@@ -56,47 +58,134 @@ def test_training_says_who_was_held_out(trained) -> None:
     assert trained.history[2]
 
 
-def test_equal_seeds_give_equal_cascades(trained) -> None:
-    visits = [make_visit(name, seed) for seed, name in enumerate("abcd")]
-    again = train_cascade(visits, CONFIG, TINY, TRAINING)
-    for one, other in zip(trained.cascade.networks, again.cascade.networks, strict=True):
+def test_equal_seeds_give_equal_cascades(visits) -> None:
+    one, other = (train_cascade(visits, CONFIG, TINY, SHORT) for _ in range(2))
+    for a, b in zip(one.cascade.networks, other.cascade.networks, strict=True):
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_the_stages_start_from_different_weights(visits) -> None:
+    done = train_cascade(visits, CONFIG, TINY, replace(SHORT, max_epochs=1, learning_rate=1e-9))
+    first, second = (network.branches[0][0].convolution.weight for network in done.cascade.networks)
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_interrupted_in_a_stage(visits, stage: int) -> None:
+    kept = {}
+
+    def stop(at, progress) -> None:
+        kept[at] = progress
+        if at == stage:
+            raise KeyboardInterrupt
+
+    whole = train_cascade(visits, CONFIG, TINY, SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        train_cascade(visits, CONFIG, TINY, SHORT, on_epoch=stop)
+    resumed = train_cascade(visits, CONFIG, TINY, SHORT, progress=kept)
+    for one, other in zip(whole.cascade.networks, resumed.cascade.networks, strict=True):
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
 
-def test_interrupted_between_the_stages(trained) -> None:
-    visits = [make_visit(name, seed) for seed, name in enumerate("abcd")]
-    kept = {}
-
-    def stop_in_stage_two(stage, progress) -> None:
-        kept[stage] = progress
-        if stage == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_cascade(visits, CONFIG, TINY, TRAINING, on_epoch=stop_in_stage_two)
-    resumed = train_cascade(visits, CONFIG, TINY, TRAINING, progress=kept)
-    for a, b in zip(
-        trained.cascade.networks[1].state_dict().values(),
-        resumed.cascade.networks[1].state_dict().values(),
-        strict=True,
-    ):
-        assert torch.equal(a, b)
-
-
 def test_one_subject_is_enough() -> None:
-    done = train_cascade([make_visit("a", 0)], CONFIG, TINY, TrainingConfig(max_epochs=2, batch_size=32))
+    done = train_cascade([make_visit("a", 0)], CONFIG, TINY, SHORT)
     assert done.validation_subjects == ()
-    assert len(done.history[1]) == 2
+    assert len(done.history[1]) == SHORT.max_epochs
 
 
-def test_errors(trained) -> None:
-    visit = make_visit("a", 0)
-    healthy = LabelledVisit("a", visit.channels, visit.brain, np.zeros_like(visit.lesion))
+class Stages:
+    """What each stage would be trained on and validated on, instead of training it."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def __call__(self, network_config, training, validation, config, **_):
+        self.seen.append(
+            [[(one.visit.subject, int(one.other.sum())) for one in some] for some in (training, validation)]
+        )
+        return random_network(network_config, len(self.seen)), module.StageProgress()
+
+
+@pytest.fixture
+def stages(monkeypatch) -> Stages:
+    recorder = Stages()
+    monkeypatch.setattr(module, "train_stage", recorder)
+    return recorder
+
+
+def without_lesions(visit: LabelledVisit) -> LabelledVisit:
+    return replace(visit, lesion=np.zeros_like(visit.lesion))
+
+
+def names(samples) -> list[str]:
+    return [name for name, _ in samples]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_synthetic_visits_are_never_validated_on_beside_real_ones(visits, stages, seed: int) -> None:
+    synthetic = [make_visit(f"head{n}", 10 + n, synthetic=True) for n in range(9)]
+    config = replace(SHORT, seed=seed, validation_fraction=0.5)
+    done = train_cascade([*synthetic, *visits], CONFIG, TINY, config)
+    for training, validation in stages.seen:
+        assert len(validation) == 2
+        assert set(names(validation)) == set(done.validation_subjects) <= set("abcd")
+        assert sorted(names(training)) == sorted([*done.training_subjects, *(f"head{n}" for n in range(9))])
+    assert set(done.training_subjects) | set(done.validation_subjects) == set("abcd")
+    alone = train_cascade(visits, CONFIG, TINY, config)
+    assert alone.validation_subjects == done.validation_subjects, "synthetic visits change nothing about the split"
+
+
+def test_synthetic_visits_alone_are_split(stages) -> None:
+    done = train_cascade([make_visit(f"head{n}", n, synthetic=True) for n in range(4)], CONFIG, TINY, SHORT)
+    assert (len(done.training_subjects), len(done.validation_subjects)) == (3, 1)
+    assert [len(some) for some in stages.seen[0]] == [3, 1]
+
+
+def test_visits_without_lesions_are_learnt_from_only_if_synthetic(visits, stages) -> None:
+    healthy = [without_lesions(make_visit("real", 20)), without_lesions(make_visit("head", 21, synthetic=True))]
+    train_cascade([*visits, *healthy], CONFIG, TINY, SHORT)
+    for training, validation in stages.seen:
+        assert "real" not in names([*training, *validation])
+        assert "head" in names(training)
+
+
+def test_the_second_stage_learns_from_what_the_first_takes_for_lesion(visits, stages) -> None:
+    train_cascade(visits, CONFIG, TINY, replace(SHORT, validation_fraction=0))
+    first = random_network(TINY, 1)
+    for visit, (name, n_other) in zip(visits, stages.seen[1][0], strict=True):
+        looked_at = candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion
+        probability = patchwise_probability(first, visit.channels, looked_at)
+        hard = int((probability > CONFIG.hard_negative_probability).sum())
+        fewest = min(int(visit.lesion.sum()), int(looked_at.sum()))
+        assert (name, n_other) == (visit.subject, max(hard, fewest))
+    assert [n for _, n in stages.seen[0][0]] == [
+        int((candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion).sum()) for visit in visits
+    ]
+
+
+def test_channels_of_half_precision_on_disk(visits, tmp_path) -> None:
+    for visit in visits[:2]:
+        np.save(tmp_path / f"{visit.subject}.npy", visit.channels.astype(np.float16))
+    mapped = [
+        replace(visit, channels=np.load(tmp_path / f"{visit.subject}.npy", mmap_mode="r"), synthetic=True)
+        for visit in visits[:2]
+    ]
+    done = train_cascade(mapped, CONFIG, TINY, replace(SHORT, max_epochs=1))
+    assert len(done.history[2]) == 1
+
+
+def test_errors(trained, visits) -> None:
+    visit = visits[0]
     with pytest.raises(ValueError, match="none of the 1 labelled visits has a lesion voxel"):
-        train_cascade([healthy], CONFIG, TINY, TRAINING)
-    with pytest.raises(ValueError, match=r"expected 3 channels \(T1w, FLAIR, T2w\)"):
-        train_cascade([visit], CascadeConfig(sequences=("T1w", "FLAIR", "T2w")), TINY, TRAINING)
+        train_cascade([without_lesions(visit)], CONFIG, TINY, SHORT)
+    with pytest.raises(ValueError, match="none of the 0 labelled visits has a lesion voxel"):
+        train_cascade([], CONFIG, TINY, SHORT)
+    with pytest.raises(ValueError, match=r"expected 3 channels \(T1w, FLAIR, T2w\) in every visit"):
+        train_cascade([visit], CascadeConfig(sequences=("T1w", "FLAIR", "T2w")), TINY, SHORT)
+    with pytest.raises(ValueError, match=r"expected 2 channels \(T1w, FLAIR\) in every visit"):
+        train_cascade([visit], CONFIG, NetworkConfig(3), SHORT)
     with pytest.raises(ValueError, match=r"takes 2 channels \(T1w, FLAIR\), found 1"):
         segment(trained.cascade, visit.channels[:1], visit.brain)
 

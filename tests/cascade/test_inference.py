@@ -10,23 +10,31 @@ from bids_cascade.cascade.network import PatchNetwork, build_network, receptive_
 from bids_cascade.config import NetworkConfig
 
 NETWORKS = {
-    "published": NetworkConfig(2),
-    "one channel, narrow": NetworkConfig(1, features=(4, 6), dense=(8,)),
-    "one block": NetworkConfig(3, patch_size=7, features=(5,), dense=(4, 3)),
-    "no hidden layer": NetworkConfig(2, patch_size=9, features=(3,), dense=()),
-    "wide rest": NetworkConfig(2, patch_size=17, features=(3, 4), dense=(5,)),
-    "pool of three": NetworkConfig(2, patch_size=11, features=(4,), pool_size=3, dense=(4,)),
-    "no pool": NetworkConfig(2, patch_size=5, features=(4, 4), pool_size=1, dense=(4,)),
-    "three blocks": NetworkConfig(2, patch_size=23, features=(3, 3, 3), dense=(4,)),
-    "pointwise": NetworkConfig(1, patch_size=3, features=(3,), kernel_size=1, pool_size=1, dense=(4,)),
+    "three scales": NetworkConfig(2),
+    "published": NetworkConfig(2, scales=(1,)),
+    "scales 1 and 3": NetworkConfig(2, features=(4, 5), scales=(1, 3), dense=(6,)),
+    "coarse alone": NetworkConfig(2, features=(4, 5), scales=(2,), dense=(6,)),
+    "scales without a common one": NetworkConfig(1, patch_size=7, features=(3,), scales=(2, 3), dense=(4,)),
+    "coarse first, wide rest": NetworkConfig(2, patch_size=17, features=(3, 4), scales=(4, 1), dense=(5, 3)),
+    "scales, no hidden layer": NetworkConfig(2, patch_size=9, features=(3,), scales=(1, 2), dense=()),
+    "one channel, narrow": NetworkConfig(1, features=(4, 6), scales=(1,), dense=(8,)),
+    "one block": NetworkConfig(3, patch_size=7, features=(5,), scales=(1,), dense=(4, 3)),
+    "no hidden layer": NetworkConfig(2, patch_size=9, features=(3,), scales=(1,), dense=()),
+    "wide rest": NetworkConfig(2, patch_size=17, features=(3, 4), scales=(1,), dense=(5,)),
+    "pool of three": NetworkConfig(2, patch_size=11, features=(4,), pool_size=3, scales=(1,), dense=(4,)),
+    "no pool": NetworkConfig(2, patch_size=5, features=(4, 4), pool_size=1, scales=(1,), dense=(4,)),
+    "three blocks": NetworkConfig(2, patch_size=23, features=(3, 3, 3), scales=(1,), dense=(4,)),
+    "pointwise": NetworkConfig(1, patch_size=3, features=(3,), kernel_size=1, pool_size=1, scales=(1,), dense=(4,)),
 }
+SMALL = NetworkConfig(2, features=(5, 6), dense=(8,))
+"""All scales, but few features."""
 
 
 def random_network(config: NetworkConfig, seed: int = 0) -> PatchNetwork:
     """Return a network whose norms have seen data, as a trained one's have."""
     network = build_network(config, seed)
     rng = np.random.default_rng(seed)
-    for block in network.blocks:
+    for block in (block for branch in network.branches for block in branch):
         n = block.norm.num_features
         block.norm.running_mean = torch.from_numpy(rng.normal(size=n).astype(np.float32)) * 0.3
         block.norm.running_var = torch.from_numpy(rng.uniform(0.3, 2, n).astype(np.float32))
@@ -36,7 +44,12 @@ def random_network(config: NetworkConfig, seed: int = 0) -> PatchNetwork:
 
 
 def random_channels(n_channels: int, shape: tuple[int, int, int], seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(n_channels, *shape)).astype(np.float32)
+    """Return noise of several wavelengths, so that there is something to see at each scale."""
+    rng, channels = np.random.default_rng(seed), np.zeros((n_channels, *shape), np.float32)
+    for scale in (1, 2, 4):
+        field = rng.normal(size=(n_channels, *(-(-size // scale) for size in shape)))
+        channels += np.kron(field, np.ones((1, scale, scale, scale)))[(..., *map(slice, shape))]
+    return channels
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -45,32 +58,69 @@ def test_dense_equals_patchwise_at_every_voxel(name: str) -> None:
     network, channels = random_network(config), random_channels(config.n_channels, (13, 9, 11))
     everywhere = np.ones(channels.shape[1:], bool)
     expected = patchwise_probability(network, channels, everywhere)
-    found = dense_probability(network, channels, everywhere, tile_size=6)
     assert expected.std() > 1e-3, "a constant map would prove nothing"
+    for tile_size in (6, 32):
+        found = dense_probability(network, channels, everywhere, tile_size=tile_size)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_patches_are_what_slicing_block_means_gives() -> None:
+    """The reference itself, slow and obvious: the patch around one voxel, at each scale, by hand."""
+    network, channels = random_network(SMALL), random_channels(2, (13, 9, 11))
+    voxels = np.zeros(channels.shape[1:], bool)
+    voxels[7, 0, 10] = True
+    patches = []
+    for scale in SMALL.scales:
+        padded = np.pad(channels, [(0, 0), *[(6 * scale, 20 * scale)] * 3])
+        patch = np.empty((2, 11, 11, 11), np.float32)
+        for i, j, k in np.ndindex(11, 11, 11):
+            # The coarse voxel, counted from the volume's corner; the padding is six of them.
+            x, y, z = (
+                scale * (place // scale + step - 5 + 6) for place, step in zip((7, 0, 10), (i, j, k), strict=True)
+            )
+            patch[:, i, j, k] = padded[:, x : x + scale, y : y + scale, z : z + scale].mean(axis=(1, 2, 3))
+        patches.append(patch)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(np.stack(patches))[None]).softmax(1)[0, 1].item()
+    for engine in (patchwise_probability, dense_probability):
+        assert engine(network, channels, voxels)[7, 0, 10] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("tile_size", [*range(1, 13), 16, 20, 31, 32])
+def test_dense_does_not_depend_on_the_tile_size(tile_size: int) -> None:
+    network, channels = random_network(SMALL), random_channels(2, (14, 15, 18))
+    voxels = np.random.default_rng(2).random(channels.shape[1:]) > 0.7
+    expected = patchwise_probability(network, channels, voxels)
+    found = dense_probability(network, channels, voxels, tile_size=tile_size)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("tile_size", [1, 5, 8, 32])
-def test_dense_does_not_depend_on_the_tile_size(tile_size: int) -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (14, 15, 16))
-    voxels = np.random.default_rng(2).random(channels.shape[1:]) > 0.7
-    found = dense_probability(network, channels, voxels, tile_size=tile_size)
-    np.testing.assert_allclose(found, dense_probability(network, channels, voxels, tile_size=10), atol=1e-6)
+def test_tiles_hold_all_voxels_once_and_begin_at_coarse_voxels() -> None:
+    voxels = np.random.default_rng(0).random((23, 14, 9)) > 0.95
+    for tile_size, alignment in ((1, 4), (8, 4), (10, 4), (32, 4), (7, 1), (12, 6)):
+        seen = np.zeros(voxels.shape, int)
+        for box in inference._tiles(voxels, tile_size, alignment):
+            assert all(edge.start % alignment == 0 for edge in box)
+            assert all(0 < edge.stop - edge.start <= max(tile_size, alignment) for edge in box)
+            seen[box] += 1
+        assert (seen[voxels] == 1).all()
+        assert seen.max() == 1
 
 
-@pytest.mark.parametrize("fits", [1, 6, 11])
-def test_a_tile_that_does_not_fit_into_memory_is_split(monkeypatch, fits: int) -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (14, 15, 16))
+@pytest.mark.parametrize("name", ["three scales", "published"])
+@pytest.mark.parametrize("fits", [4, 6, 11])
+def test_a_tile_that_does_not_fit_into_memory_is_split(monkeypatch, fits: int, name: str) -> None:
+    network, channels = random_network(NETWORKS[name]), random_channels(2, (14, 15, 16))
     everywhere = np.ones(channels.shape[1:], bool)
     expected = dense_probability(network, channels, everywhere)
     whole = inference._DenseNetwork.probability
     sizes = []
 
-    def on_a_small_gpu(self, tile, voxels):
-        sizes.append(max(tile.shape[1:]) - 9)
+    def on_a_small_gpu(self, tiles, voxels):
+        sizes.append(max(tiles[0].shape[1:]) - 9)
         if sizes[-1] > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(self, tile, voxels)
+        return whole(self, tiles, voxels)
 
     monkeypatch.setattr(inference._DenseNetwork, "probability", on_a_small_gpu)
     np.testing.assert_allclose(dense_probability(network, channels, everywhere), expected, atol=1e-6)
@@ -80,6 +130,12 @@ def test_a_tile_that_does_not_fit_into_memory_is_split(monkeypatch, fits: int) -
     )
     with pytest.raises(torch.OutOfMemoryError):
         dense_probability(network, channels, everywhere)
+
+
+def test_halves_are_cut_at_coarse_voxels() -> None:
+    box = (slice(0, 4), slice(8, 28), slice(4, 12))
+    assert inference._halves(box, 4) == [(box[0], slice(8, 20), box[2]), (box[0], slice(20, 28), box[2])]
+    assert inference._halves((slice(0, 2), slice(0, 1), slice(0, 1)), 1)[1][0] == slice(1, 2)
 
 
 def test_the_tile_follows_the_free_memory_of_a_gpu(monkeypatch) -> None:
@@ -95,7 +151,7 @@ def test_the_tile_follows_the_free_memory_of_a_gpu(monkeypatch) -> None:
 
 
 def test_only_the_asked_voxels_are_evaluated() -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (12, 12, 12))
+    network, channels = random_network(NETWORKS["three scales"]), random_channels(2, (12, 12, 12))
     voxels = np.zeros((12, 12, 12), bool)
     voxels[0, 0, 0] = voxels[11, 5, 7] = True
     for engine in (patchwise_probability, dense_probability):
@@ -105,32 +161,53 @@ def test_only_the_asked_voxels_are_evaluated() -> None:
         assert not engine(network, channels, np.zeros_like(voxels)).any()
 
 
-def test_a_voxel_depends_on_its_receptive_field_alone() -> None:
-    config = NETWORKS["published"]
-    network, channels = random_network(config), random_channels(2, (24, 24, 24))
-    voxel = np.zeros((24, 24, 24), bool)
-    voxel[12, 12, 12] = True
-    first = 12 - config.patch_size // 2
-    last = first + receptive_field(config) - 1
+@pytest.mark.parametrize("name", ["published", "three scales", "scales 1 and 3", "coarse alone"])
+def test_a_voxel_depends_on_the_receptive_field_of_its_coarsest_branch_alone(name: str) -> None:
+    config = NETWORKS[name]
+    network, scale, size = random_network(config), max(config.scales), 24 * max(config.scales)
+    channels = random_channels(config.n_channels, (size, 16, 16))
+    voxel = np.zeros(channels.shape[1:], bool)
+    voxel[size // 2 + 1, 8, 8] = True
+    first = ((size // 2 + 1) // scale - config.patch_size // 2) * scale
+    last = first + receptive_field(config) * scale - 1
     outside = channels.copy()
     outside[:, :first], outside[:, last + 1 :] = 99, 99
-    inside = channels.copy()
-    inside[:, first], inside[:, last] = 99, 99
-    before = dense_probability(network, channels, voxel)
-    np.testing.assert_array_equal(dense_probability(network, outside, voxel), before)
-    assert abs(dense_probability(network, inside, voxel) - before).max() > 1e-4
+    for engine in (patchwise_probability, dense_probability):
+        before = engine(network, channels, voxel)
+        np.testing.assert_array_equal(engine(network, outside, voxel), before)
+        for edge in (first, last):
+            inside = channels.copy()
+            inside[:, edge] = 99
+            assert abs(engine(network, inside, voxel) - before).max() > 1e-4
 
 
-def test_translation_moves_the_map_along() -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (16, 16, 16))
-    everywhere = np.ones((16, 16, 16), bool)
-    moved = np.roll(channels, 3, axis=1)
-    before, after = (dense_probability(network, x, everywhere) for x in (channels, moved))
-    np.testing.assert_allclose(after[3 + 5 : -4], before[5 : -3 - 4], atol=1e-6)
+@pytest.mark.parametrize(("name", "step"), [("published", 3), ("three scales", 4), ("scales 1 and 3", 3)])
+def test_translation_by_coarse_voxels_moves_the_map_along(name: str, step: int) -> None:
+    config = NETWORKS[name]
+    network = random_network(config)
+    middle = random_channels(2, (12, 10, 9))
+    there, here = (np.zeros((2, 12 + step, 10, 9), np.float32) for _ in range(2))
+    there[:, step:], here[:, :12] = middle, middle
+    everywhere = np.ones(there.shape[1:], bool)
+    before, after = (dense_probability(network, x, everywhere, tile_size=8) for x in (here, there))
+    np.testing.assert_allclose(after[step:], before[:12], atol=1e-6)
+    if max(config.scales) > 1:
+        moved_less = np.roll(here, 1, axis=1)
+        assert np.abs(dense_probability(network, moved_less, everywhere)[1:12] - before[:11]).max() > 1e-4
+
+
+def test_what_surrounds_the_volume_is_zero() -> None:
+    network, channels = random_network(SMALL), random_channels(2, (9, 10, 11))
+    padded = np.pad(channels, [(0, 0), *[(4, 7)] * 3])
+    inside = np.zeros(padded.shape[1:], bool)
+    inside[4:-7, 4:-7, 4:-7] = True
+    expected = dense_probability(network, channels, np.ones(channels.shape[1:], bool))
+    found = dense_probability(network, padded, inside)
+    np.testing.assert_allclose(found[4:-7, 4:-7, 4:-7], expected, atol=1e-6)
 
 
 def test_the_number_of_threads_does_not_matter() -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (20, 21, 22))
+    network, channels = random_network(NETWORKS["three scales"]), random_channels(2, (20, 21, 22))
     everywhere, n_threads = np.ones(channels.shape[1:], bool), torch.get_num_threads()
     found = []
     for threads in (1, 3):
@@ -141,7 +218,7 @@ def test_the_number_of_threads_does_not_matter() -> None:
 
 
 def test_half_precision_is_near() -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (12, 13, 14))
+    network, channels = random_network(NETWORKS["three scales"]), random_channels(2, (12, 13, 14))
     everywhere = np.ones(channels.shape[1:], bool)
     whole, half = (dense_probability(network, channels, everywhere, half=half) for half in (False, True))
     assert half.dtype == np.float32
@@ -149,7 +226,7 @@ def test_half_precision_is_near() -> None:
 
 
 def test_inputs_stay_as_they_are_and_runs_agree_bit_for_bit() -> None:
-    network, channels = random_network(NETWORKS["published"]), random_channels(2, (12, 12, 12))
+    network, channels = random_network(NETWORKS["three scales"]), random_channels(2, (12, 12, 12))
     copy, voxels = channels.copy(), np.ones((12, 12, 12), bool)
     first, second = (dense_probability(network, channels, voxels) for _ in range(2))
     np.testing.assert_array_equal(channels, copy)

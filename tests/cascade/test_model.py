@@ -15,7 +15,9 @@ from .test_inference import random_network
 
 @pytest.fixture
 def model() -> Model:
-    cascade = Cascade(CascadeConfig(threshold=0.4, candidate_level=1.1), (random_network(TINY), random_network(TINY, 1)))
+    cascade = Cascade(
+        CascadeConfig(threshold=0.4, candidate_level=1.1), (random_network(TINY), random_network(TINY, 1))
+    )
     return Model(cascade, "tiny", "CC0-1.0", {"subjects": ["a", "b"], "loss": 0.25})
 
 

@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ..synthesis.conftest import make_labels, make_mask
+
 VISITS = {"01": ("a", "b"), "02": (None,), "03": (None,)}
 """Sessions by participant."""
 
@@ -92,3 +94,19 @@ def write_tiny_dataset(root: Path) -> Path:
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the dataset of :func:`write_tiny_dataset`; not to be changed by tests."""
     return write_tiny_dataset(tmp_path_factory.mktemp("tiny") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with two label maps and a lesion mask of the invented head, one map stored flipped."""
+    folder = tmp_path_factory.mktemp("sources")
+    labels, affine = make_labels()
+    mask, mask_affine = make_mask()
+    for name in ("maps", "masks"):
+        (folder / name).mkdir()
+    nib.Nifti1Image(labels, affine).to_filename(folder / "maps" / "a.nii.gz")
+    flipped = affine @ np.diag([-1, 1, 1, 1])
+    flipped[0, 3] = -affine[0, 3]
+    nib.Nifti1Image(labels[::-1], flipped).to_filename(folder / "maps" / "b.nii")
+    nib.Nifti1Image(mask.astype(np.uint8), mask_affine).to_filename(folder / "masks" / "m.nii.gz")
+    return folder

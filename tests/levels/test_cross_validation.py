@@ -19,7 +19,7 @@ from bids_cascade.cli import main
 from bids_cascade.levels.train import read_cross_validation
 from bids_cascade.models.store import load_model
 
-FEW = ["--max-epochs", "2", "--max-samples-per-epoch", "384", "--skull-strip", "skip", "--model-name", "tiny"]
+FEW = ["--max-epochs", "2", "--crops-per-epoch", "12", "--skull-strip", "skip", "--model-name", "tiny"]
 VISITS = {"sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03"}
 
 

@@ -12,23 +12,7 @@ import pytest
 from bids_cascade.cli import main
 from bids_cascade.dataset.layout import validate_dataset
 
-from ..synthesis.conftest import make_labels, make_mask
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two label maps and a lesion mask of the invented head, one map stored flipped."""
-    folder = tmp_path_factory.mktemp("sources")
-    labels, affine = make_labels()
-    mask, mask_affine = make_mask()
-    for name in ("maps", "masks"):
-        (folder / name).mkdir()
-    nib.Nifti1Image(labels, affine).to_filename(folder / "maps" / "a.nii.gz")
-    flipped = affine @ np.diag([-1, 1, 1, 1])
-    flipped[0, 3] = -affine[0, 3]
-    nib.Nifti1Image(labels[::-1], flipped).to_filename(folder / "maps" / "b.nii")
-    nib.Nifti1Image(mask.astype(np.uint8), mask_affine).to_filename(folder / "masks" / "m.nii.gz")
-    return folder
+from ..synthesis.conftest import make_labels
 
 
 def synthesize(sources: Path, out: Path, *more: str, masks: Path | None = None) -> int:

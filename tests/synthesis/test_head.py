@@ -10,7 +10,7 @@ from bids_cascade.synthesis.config import AcquisitionConfig, LesionConfig, Synth
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head, make_visit
 
 WITH_LESIONS = SynthesisConfig(lesions=LesionConfig(none_share=0, kept=(1.0, 1.0)))
-THIN = replace(WITH_LESIONS, acquisition=AcquisitionConfig(protocol_shares=(1.0, 0.0, 0.0)))
+THIN = replace(WITH_LESIONS, acquisition=AcquisitionConfig(protocol_shares=(1.0, 0.0, 0.0, 0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ def test_head_without_lesions(anatomy, patients) -> None:
 
 
 def test_thick_slices_are_smooth_across_and_average_the_truth(anatomy, patients) -> None:
-    acquisition = AcquisitionConfig(protocol_shares=(0.0, 1.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0))
+    acquisition = AcquisitionConfig(
+        protocol_shares=(0.0, 1.0, 0.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0)
+    )
     head = make_training_head(anatomy, patients, 5, replace(WITH_LESIONS, acquisition=acquisition))
     step = [np.abs(np.diff(channel, 2, axis=2))[40:60, 40:60, 30:60] for channel in head.channels]
     # Between two slices' centres the FLAIR is linear; the T1w, in thin ones, is not.

@@ -75,9 +75,11 @@ def test_bias_has_the_spread_asked_for() -> None:
     assert np.isclose(np.log(scan).std(), 0.2, rtol=0.01)
 
 
-@pytest.mark.parametrize(("kind", "sliced"), [(0, (False, False)), (1, (False, True)), (2, (True, True))])
+@pytest.mark.parametrize(
+    ("kind", "sliced"), [(0, (False, False)), (1, (False, True)), (2, (True, True)), (3, (True, False))]
+)
 def test_protocols_are_within_their_ranges(kind, sliced) -> None:
-    config = AcquisitionConfig(protocol_shares=tuple(float(kind == i) for i in range(3)))
+    config = AcquisitionConfig(protocol_shares=tuple(float(kind == i) for i in range(4)))
     for seed in range(20):
         drawn = draw_protocols(config, seed % 2 == 0, np.random.default_rng(seed))
         noise = (config.t1w_noise_sd, config.flair_noise_sd)
