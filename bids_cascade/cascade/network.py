@@ -112,8 +112,8 @@ class PatchNetwork(nn.Module):
         Parameters
         ----------
         crops : sequence of (N, C, X, Y, Z) tensors
-            Of each scale, the crops and the half patches of that scale around them, so that mirrored crops have their
-            voxels in the middle, too. Crops begin at multiples of all scales.
+            Of each scale, the crops and :attr:`before` and :attr:`after` voxels of that scale around them. Crops begin
+            at multiples of all scales.
         voxels : (M, 4) int64 tensor
             Which crop, and where in it.
         """

@@ -131,7 +131,8 @@ class CropGeometry:
     size: int
     step: int
     scales: tuple[int, ...]
-    margin: int
+    before: int
+    after: int
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry
         raise ValueError(f"the crop size is {config.crop_size}; expected a multiple of {step}, for scales {scales}")
     # Places further apart than the smallest step make no difference but to the time it takes to list them.
     step *= max(n for n in range(1, max(_STEP // step, 1) + 1) if config.crop_size % (step * n) == 0)
-    return CropGeometry(config.crop_size, step, scales, network.before)
+    return CropGeometry(config.crop_size, step, scales, network.before, network.after)
 
 
 def _check_samples(samples: Sequence[Samples], purpose: str) -> None:
