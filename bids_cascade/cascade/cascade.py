@@ -135,12 +135,17 @@ def train_cascade(
     rng = np.random.default_rng(training_config.seed)
     real = [visit.subject for visit in labelled if not visit.synthetic]
     synthetic = [visit.subject for visit in labelled if visit.synthetic]
-    train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
+    if real and synthetic and training_config.validation_fraction == 1:
+        train_on, validate_on = (), tuple(dict.fromkeys(real))
+    else:
+        train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
     all_to_train_on = {*train_on, *(synthetic if real else ())}
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        samples = [_samples(visit, networks, config, device) for visit in labelled]
+        samples = [
+            _samples(visit, networks, config, device, training_config.half_precision) for visit in labelled
+        ]
         training, validation = (
             [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
         )
@@ -158,10 +163,12 @@ def train_cascade(
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
 
 
-def _samples(visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str) -> Samples:
+def _samples(
+    visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str, half: bool
+) -> Samples:
     """Choose a visit's samples for the stage behind those already trained."""
     if not trained:
         return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
-    probability = dense_probability(trained[0], visit.channels, looked_at, device=device)
+    probability = dense_probability(trained[0], visit.channels, looked_at, device=device, half=half)
     return second_stage_samples(visit, probability, config)
