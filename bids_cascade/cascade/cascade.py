@@ -25,6 +25,8 @@ from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 Volume = NDArray[np.float32]
 STAGES = (1, 2)
 
+_OTHER_WEIGHT = 4.0
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -153,7 +155,7 @@ def train_cascade(
             network_config,
             training,
             validation,
-            replace(training_config, seed=training_config.seed + stage),
+            _training_of(stage, training_config),
             device=device,
             progress=(progress or {}).get(stage),
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
@@ -161,6 +163,15 @@ def train_cascade(
         networks.append(network)
         history[stage] = tuple(done.history)
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
+
+
+def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
+    """Return how a stage is trained.
+
+    What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
+    """
+    weight = config.largest_other_weight if stage == 1 else max(config.largest_other_weight, _OTHER_WEIGHT)
+    return replace(config, seed=config.seed + stage, largest_other_weight=weight)
 
 
 def _samples(
