@@ -61,7 +61,7 @@ class NetworkConfig:
     features: tuple[int, ...] = (32, 64)
     kernel_size: int = 3
     pool_size: int = 2
-    scales: tuple[int, ...] = (1, 2, 4)
+    scales: tuple[int, ...] = (1, 2, 4, 8)
     dense: tuple[int, ...] = (256,)
     dropout: float = 0.3
 

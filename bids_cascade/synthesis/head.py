@@ -42,7 +42,7 @@ class TrainingHead:
         T1w and FLAIR, not normalised; about 1 in white matter. What surrounds the brain is still there.
     brain, lesion : (X, Y, Z) bool arrays
     lesion_share : (X, Y, Z) float32 array
-        How much of each voxel is lesion, as the FLAIR's voxels average it; `lesion` is where it is at least half.
+        How much of each voxel is lesion, as the FLAIR's voxels average it; `lesion` is where raters would draw it.
     tissue : (X, Y, Z) uint8 array
         :class:`~bids_cascade.synthesis.anatomy.Tissue`, lesions or not.
     affine : (4, 4) array
@@ -136,7 +136,7 @@ def make_training_head(
     return TrainingHead(
         channels=np.stack(channels),
         brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),
-        lesion=share >= 0.5,
+        lesion=share >= config.lesions.drawn_share,
         lesion_share=share,
         tissue=_sample(anatomy.tissue, voxels, order=0),
         affine=affine,
@@ -166,7 +166,7 @@ def make_visit(
         scanner = Scanner(protocol, shape)
         scans[sequence] = Scan(
             signal=scanner.acquire(_sample(signal, voxels), rng),
-            lesion=scanner.blur(_in_box(anatomy, lesions.share, voxels)) >= 0.5,
+            lesion=scanner.blur(_in_box(anatomy, lesions.share, voxels)) >= config.lesions.drawn_share,
             brain=scanner.blur(_brain(anatomy, voxels).astype(np.float32)) >= 0.5,
             affine=scanner.affine(affine),
             protocol=protocol,
