@@ -201,7 +201,7 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument(
         "--validation-share",
-        type=_part,
+        type=_share,
         default=default.validation_fraction,
         metavar="SHARE",
         help="of the participants, held out to choose epoch and threshold (default: %(default)s)",
@@ -393,6 +393,9 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
     sequences = tuple(sequence for sequence in SEQUENCES if sequence in options.sequences)
     if CascadeConfig.candidate_sequence not in sequences:
         raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
+    heads = _make_heads(options, sequences)
+    if options.validation_share == 1 and heads is None:
+        raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
     return TrainConfig(
         labels=options.labels,
         cascade=CascadeConfig(sequences).with_choices(options.threshold, options.min_lesion_volume_mm3),
@@ -403,7 +406,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),
-        heads=_make_heads(options, sequences),
+        heads=heads,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
@@ -450,10 +453,6 @@ def _fraction(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1")
-
-
-def _part(text: str) -> float:
-    return _number(text, lambda value: 0 <= value < 1, "a share from 0 to below 1")
 
 
 def _not_negative(text: str) -> float:

@@ -63,7 +63,7 @@ class NetworkConfig:
     pool_size: int = 2
     scales: tuple[int, ...] = (1, 2, 4)
     dense: tuple[int, ...] = (256,)
-    dropout: float = 0.5
+    dropout: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class CascadeConfig:
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
     candidate_sequence: str = "FLAIR"
     candidate_level: float = 1.125
-    hard_negative_probability: float = 0.5
-    gate_probability: float = 0.8
+    hard_negative_probability: float = 0.2
+    gate_probability: float = 0.2
     threshold: float = 0.5
     min_lesion_volume_mm3: float = 10.0
     voxel_size_mm: float = 1.0
@@ -145,12 +145,15 @@ class TrainingConfig:
         Edge of a crop in voxels, a multiple of the network's scales.
     validation_fraction : float
         Share of the subjects (never of the voxels) held out to decide which epoch is kept; at least one of several
-        subjects, none of a single one.
+        subjects, none of a single one; 1, all of them, beside synthetic visits.
     learning_rate : float
         The highest.
     gain, shift : float
         Each sequence of a crop is multiplied, around white matter, by up to `gain` or its inverse, and shifted by up to
         `shift` (white matter is 1).
+    largest_other_weight : float
+        How much the voxels without lesion may weigh beside the lesion voxels: 1 balances them; where it is larger,
+        every voxel weighs the same until the others weigh so much.
     synthetic_share : float
         Share of the crops that synthetic visits have where there are others, too.
     half_precision : bool
@@ -165,8 +168,9 @@ class TrainingConfig:
     crop_size: int = 24
     validation_fraction: float = 0.25
     learning_rate: float = 2e-3
-    gain: float = 1.25
-    shift: float = 0.15
+    gain: float = 1.15
+    shift: float = 0.03
+    largest_other_weight: float = 1.0
     synthetic_share: float = 0.7
     half_precision: bool = False
     seed: int = 0

@@ -97,9 +97,9 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "train", "--patience", "3"], 64, "unrecognized arguments: --patience 3"),
         (["{bids}", "{out}", "train", "--crops-per-epoch", "0"], 64, "expected a whole number above 0, found `0`"),
         (
-            ["{bids}", "{out}", "train", "--validation-share", "1"],
+            ["{bids}", "{out}", "train", "--labels", "m", "--validation-share", "1"],
             64,
-            "expected a share from 0 to below 1, found `1`",
+            "only with --label-maps may it be 1",
         ),
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x"],

@@ -25,6 +25,8 @@ from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 Volume = NDArray[np.float32]
 STAGES = (1, 2)
 
+_OTHER_WEIGHT = 4.0
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -135,12 +137,17 @@ def train_cascade(
     rng = np.random.default_rng(training_config.seed)
     real = [visit.subject for visit in labelled if not visit.synthetic]
     synthetic = [visit.subject for visit in labelled if visit.synthetic]
-    train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
+    if real and synthetic and training_config.validation_fraction == 1:
+        train_on, validate_on = (), tuple(dict.fromkeys(real))
+    else:
+        train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
     all_to_train_on = {*train_on, *(synthetic if real else ())}
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        samples = [_samples(visit, networks, config, device) for visit in labelled]
+        samples = [
+            _samples(visit, networks, config, device, training_config.half_precision) for visit in labelled
+        ]
         training, validation = (
             [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
         )
@@ -148,7 +155,7 @@ def train_cascade(
             network_config,
             training,
             validation,
-            replace(training_config, seed=training_config.seed + stage),
+            _training_of(stage, training_config),
             device=device,
             progress=(progress or {}).get(stage),
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
@@ -158,10 +165,21 @@ def train_cascade(
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
 
 
-def _samples(visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str) -> Samples:
+def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
+    """Return how a stage is trained.
+
+    What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
+    """
+    weight = config.largest_other_weight if stage == 1 else max(config.largest_other_weight, _OTHER_WEIGHT)
+    return replace(config, seed=config.seed + stage, largest_other_weight=weight)
+
+
+def _samples(
+    visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str, half: bool
+) -> Samples:
     """Choose a visit's samples for the stage behind those already trained."""
     if not trained:
         return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
-    probability = dense_probability(trained[0], visit.channels, looked_at, device=device)
+    probability = dense_probability(trained[0], visit.channels, looked_at, device=device, half=half)
     return second_stage_samples(visit, probability, config)

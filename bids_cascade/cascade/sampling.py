@@ -261,9 +261,13 @@ class CropPool:
             crops = []
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
                 visit = self.visits[index]
-                crop = visit.read(visit.draw(rng))
+                crop = visit.read(visit.draw(rng), self._other_weight(visit))
                 crops.append(_augmented(crop, self.config, rng) if augment else crop)
             yield _batch(crops, self.geometry)
+
+    def _other_weight(self, visit: VisitCrops) -> float:
+        """Return what the others weigh together beside the lesion voxels: as much, or more if they are more."""
+        return min(max(1.0, visit.n_other / max(visit.n_lesion, 1)), self.config.largest_other_weight)
 
 
 def _visit_chances(visits: Sequence[VisitCrops], synthetic_share: float) -> NDArray[np.float64]:

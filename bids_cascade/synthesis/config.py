@@ -154,7 +154,7 @@ T1W_SIGNALS = Signals(
     lateral_ventricle=(0.10, 0.50),
     third_ventricle=(0.14, 0.55),
     fourth_ventricle=(0.14, 0.55),
-    sulcal_csf=(0.14, 0.50),
+    sulcal_csf=(0.06, 0.46),
     choroid_plexus=(0.40, 0.70),
     septum=(0.70, 0.95),
     vessel=(0.20, 0.60),
@@ -270,8 +270,8 @@ class AcquisitionConfig:
     voxel_2d_mm: Range = (0.6, 1.0)  # within slices: longitudinal .6-.9, labelled-thick .9
     slice_mm: Range = (2.5, 7.0)  # between slices: longitudinal 3-4, labelled-thick 6.4-8.1 (thickness and gap)
     slice_fill: Range = (0.75, 1.0)  # thickness as a share of the distance: gaps of up to a quarter
-    psf_voxels: Range = (0.35, 0.75)  # sd of the point spread beside the voxel's own extent; trials: .45-.95 with it
-    sharpening: Range = (0.0, 0.35)  # overshoot of edges by filters and truncated k-space
+    psf_voxels: Range = (0.2, 0.75)  # sd of the point spread beside the voxel's own extent; trials: .45-.95 with it
+    sharpening: Range = (0.0, 0.5)  # overshoot of edges by filters and truncated k-space
     # Rician, relative to white matter; interpolation to 1 mm halves it or so: measured there T1w .007-.020, FLAIR
     # .022-.049, trials .005-.035.
     t1w_noise_sd: Range = (0.005, 0.05)
