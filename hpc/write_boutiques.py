@@ -19,7 +19,6 @@ _NUMBERS: dict[Any, dict[str, Any]] = {
     cli._not_negative: {"minimum": 0},
     cli._fraction: {"minimum": 0, "exclusive-minimum": True, "maximum": 1},
     cli._share: {"minimum": 0, "maximum": 1},
-    cli._part: {"minimum": 0, "maximum": 1, "exclusive-maximum": True},
 }
 _READ = ("bids_dir", "bids_filter_file", "model", "use_plugin")
 """Paths of what must exist; the others are made, and so are strings to Boutiques."""

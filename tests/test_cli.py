@@ -49,6 +49,8 @@ def test_synthetic_heads_to_train_on() -> None:
     few = cli._make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
     assert few.heads
     assert few.heads.n_heads == 7
+    all_held_out = cli._make_train(parse("train", "--labels", "m", *sources, "--validation-share", "1"))
+    assert all_held_out.training.validation_fraction == 1
 
 
 def test_a_threshold_is_chosen_unless_it_is_given() -> None:

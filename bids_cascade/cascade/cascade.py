@@ -137,17 +137,15 @@ def train_cascade(
     rng = np.random.default_rng(training_config.seed)
     real = [visit.subject for visit in labelled if not visit.synthetic]
     synthetic = [visit.subject for visit in labelled if visit.synthetic]
-    if real and synthetic and training_config.validation_fraction == 1:
-        train_on, validate_on = (), tuple(dict.fromkeys(real))
-    else:
+    train_on: tuple[str, ...] = ()
+    validate_on = tuple(dict.fromkeys(real))
+    if not (real and synthetic and training_config.validation_fraction == 1):
         train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
     all_to_train_on = {*train_on, *(synthetic if real else ())}
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        samples = [
-            _samples(visit, networks, config, device, training_config.half_precision) for visit in labelled
-        ]
+        samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in labelled]
         training, validation = (
             [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
         )

@@ -26,6 +26,9 @@ Engine = Callable[[PatchNetwork, Volume, BoolVolume], Volume]
 TILE_SIZE = 32
 """Edge in voxels of a tile's output on a CPU: its feature maps stay in the cache."""
 
+_ROWS = 2048
+"""Voxels of a tile that go through the dense layers at once on a CPU: they stay in the cache."""
+
 _LARGEST_TILE = 160
 _BYTES_PER_FEATURE = 16
 """What one feature of one voxel takes on a GPU, with what is there meanwhile: generous."""
@@ -179,6 +182,7 @@ class _DenseNetwork:
         network = network.to(device).eval()
         self.device, self.dtype = device, dtype
         self.layout = torch.channels_last_3d if device == "cpu" else torch.contiguous_format
+        self.n_rows = _ROWS if device == "cpu" else _LARGEST_TILE**3
         self.alignment = math.lcm(*config.scales)
         self.before, self.after, self.remaining_size = network.before, network.after, network.remaining_size
         self.branches = [
@@ -201,21 +205,39 @@ class _DenseNetwork:
         """Return the lesion probability (N,) at voxels (N, 3) of a box, of which the branches see `tiles`."""
         (first, bias), *others = self.hidden
         places = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(self.device)
-        rows = bias
-        weights = first.chunk(len(self.branches), 1)
-        for scale, layers, weight, tile in zip(self.config.scales, self.branches, weights, tiles, strict=True):
+        stride = self.config.pool_size ** len(self.config.features)
+        of_voxels, of_cells = [], []
+        for scale, features, weight in zip(
+            self.config.scales, self._features(tiles), first.chunk(len(self.branches), 1), strict=True
+        ):
+            if scale == 1:
+                of_voxels.append((features, weight.t()))
+            else:
+                cells, cell_of = coarse_cells(places, scale)
+                of_cells.append((gather(features, cells, self.remaining_size, stride) @ weight.t(), cell_of))
+        logits = []
+        for start in range(0, len(places), self.n_rows):
+            some = slice(start, start + self.n_rows)
+            rows = bias.repeat(len(places[some]), 1)
+            for features, weights in of_voxels:
+                rows.addmm_(gather(features, places[some], self.remaining_size, stride), weights)
+            for part, cell_of in of_cells:
+                rows += part.index_select(0, cell_of[some])
+            for weight, shift in others:
+                rows = torch.addmm(shift, rows.relu_(), weight.t())
+            logits.append(rows[:, 0])
+        found: Volume = torch.sigmoid(torch.cat(logits).float()).cpu().numpy()
+        return found
+
+    def _features(self, tiles: Sequence[Volume]) -> Iterator[torch.Tensor]:
+        """Yield what each branch makes of its tile, (1, F, X, Y, Z)."""
+        for layers, tile in zip(self.branches, tiles, strict=True):
             x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
             dilation = 1
             for kernel, shift in layers:
                 x = max_pool(_convolve(x, kernel, shift, dilation), self.config.pool_size, dilation).relu_()
                 dilation *= self.config.pool_size
-            cells, cell_of = coarse_cells(places, scale)
-            part = gather(x, cells, self.remaining_size, dilation) @ weight.t()
-            rows = rows + (part if scale == 1 else part.index_select(0, cell_of))
-        for weight, bias in others:
-            rows = torch.addmm(bias, rows.relu_(), weight.t())
-        found: Volume = torch.sigmoid(rows[:, 0].float()).cpu().numpy()
-        return found
+            yield x
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:

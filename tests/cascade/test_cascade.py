@@ -99,9 +99,10 @@ class Stages:
     """What each stage would be trained on and validated on, instead of training it."""
 
     def __init__(self) -> None:
-        self.seen = []
+        self.seen, self.configs = [], []
 
     def __call__(self, network_config, training, validation, config, **_):
+        self.configs.append(config)
         self.seen.append(
             [[(one.visit.subject, int(one.other.sum())) for one in some] for some in (training, validation)]
         )
@@ -135,6 +136,25 @@ def test_synthetic_visits_are_never_validated_on_beside_real_ones(visits, stages
     assert set(done.training_subjects) | set(done.validation_subjects) == set("abcd")
     alone = train_cascade(visits, CONFIG, TINY, config)
     assert alone.validation_subjects == done.validation_subjects, "synthetic visits change nothing about the split"
+
+
+def test_all_real_visits_may_be_validated_on_beside_synthetic_ones(visits, stages) -> None:
+    synthetic = [make_visit(f"head{n}", 10 + n, synthetic=True) for n in range(2)]
+    config = replace(SHORT, validation_fraction=1)
+    done = train_cascade([*visits, *synthetic], CONFIG, TINY, config)
+    assert (done.training_subjects, done.validation_subjects) == ((), ("a", "b", "c", "d"))
+    for training, validation in stages.seen:
+        assert (names(training), names(validation)) == (["head0", "head1"], list("abcd"))
+    for some in (visits, synthetic):
+        with pytest.raises(ValueError, match="the validation fraction is 1; expected 0 <= fraction < 1"):
+            train_cascade(some, CONFIG, TINY, config)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(1.0, [1.0, 4.0]), (6.0, [6.0, 6.0])])
+def test_the_second_stage_sees_lesions_nearly_as_often_as_they_are(visits, stages, largest, expected) -> None:
+    train_cascade(visits, CONFIG, TINY, replace(SHORT, seed=7, largest_other_weight=largest))
+    assert [config.largest_other_weight for config in stages.configs] == expected
+    assert [config.seed for config in stages.configs] == [8, 9]
 
 
 def test_synthetic_visits_alone_are_split(stages) -> None:

@@ -77,7 +77,7 @@ def test_second_stage_takes_the_first_ones_false_positives() -> None:
     hard = [(0, 3, 1), (1, 1, 0), (1, 1, 1), (1, 1, 2), (1, 2, 0)]
     for voxel in hard:
         probability[voxel] = 0.9
-    probability[0, 0, 0], probability[1, 3, 1] = 0.99, 0.5
+    probability[0, 0, 0], probability[1, 3, 1] = 0.99, CONFIG.hard_negative_probability
     samples = second_stage_samples(visit, probability, CONFIG)
     assert [tuple(row) for row in np.argwhere(samples.other).tolist()] == hard
 
@@ -268,6 +268,21 @@ def test_a_crop_as_it_is_when_not_augmented_and_the_same_for_equal_seeds() -> No
         for first, second in zip((*a.views, a.voxels, a.weights), (*b.views, b.voxels, b.weights), strict=True):
             np.testing.assert_array_equal(first, second)
     assert any(not np.array_equal(a.views[0], b.views[0]) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("n_lesion", "n_other", "largest", "weight"),
+    [(10, 40, 1, 1), (10, 40, 2, 2), (10, 25, 4, 2.5), (40, 10, 4, 1), (0, 3, 4, 3), (0, 30, 4, 4), (5, 0, 4, 0)],
+)
+def test_the_others_weigh_as_much_as_lesions_or_as_they_are_more(
+    n_lesion: int, n_other: int, largest: float, weight: float
+) -> None:
+    """In one crop that holds all: the sum of the weights is 1 for lesions and that of the others beside it."""
+    samples = random_samples((4, 4, 4), n_lesion, n_other)
+    config = replace(PLAIN, largest_other_weight=largest, batch_size=1)
+    (batch,) = CropPool([samples], CropGeometry(4, 4, (1,), 0, 0), config).batches(1, np.random.default_rng(0))
+    assert batch.weights[batch.labels == 1].sum() == pytest.approx(float(n_lesion > 0))
+    assert batch.weights[batch.labels == 0].sum() == pytest.approx(weight)
 
 
 def test_visits_are_drawn_by_the_root_of_their_lesions_and_the_synthetic_share() -> None:

@@ -60,6 +60,7 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(samples, trained) -> None
     assert torch.equal(weights(trained[0]), weights(again))
     assert progress.history == trained[1].history
     assert not torch.equal(weights(again), weights(other))
+    assert len({one.n_samples for one in progress.history}) == 3, "each epoch draws crops of its own"
 
 
 def test_global_random_state_is_left_alone(samples) -> None:
