@@ -187,14 +187,17 @@ def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...
 def _copy(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any]:
     """Copy, crop and pad with 0; `to_voxels` maps voxels onto voxels."""
     signs = np.rint(to_voxels[:3, :3]).astype(int)
-    offset = np.rint(to_voxels[:3, 3]).astype(int)
     source_axes = np.abs(signs).argmax(axis=0).tolist()
+    backwards = [axis for axis, source_axis in enumerate(source_axes) if signs[source_axis, axis] < 0]
+    turned = np.flip(data.transpose(source_axes), backwards)
     target, source = [], []
     for axis, source_axis in enumerate(source_axes):
-        index = offset[source_axis] + signs[source_axis, axis] * np.arange(shape[axis])
-        inside = (index >= 0) & (index < data.shape[source_axis])
-        target.append(np.flatnonzero(inside))
-        source.append(index[inside])
+        length = turned.shape[axis]
+        offset = int(np.rint(to_voxels[source_axis, 3]))
+        first = length - 1 - offset if axis in backwards else offset
+        start, stop = max(0, -first), max(0, -first, min(shape[axis], length - first))
+        target.append(slice(start, stop))
+        source.append(slice(start + first, stop + first))
     result = np.zeros(shape, dtype=data.dtype)
-    result[np.ix_(*target)] = data.transpose(source_axes)[np.ix_(*source)]
+    result[tuple(target)] = turned[tuple(source)]
     return result
