@@ -14,7 +14,7 @@ _NEEDED = (
     "bids_cascade.cascade.model",
     "bids_cascade.models.store",
     "bids_cascade.report.visit",
-    "ants",
+    "bids_cascade.imaging.ants_loaded",
     "deepbet.bet",
     "matplotlib.backends.backend_svg",
 )
