@@ -29,6 +29,7 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
+from bids_cascade.dataset.validation import Validation
 from bids_cascade.errors import (
     OK,
     BidsCascadeError,
@@ -276,9 +277,19 @@ def _run_level(options: argparse.Namespace) -> int:
         prepare_workers()
         if options.analysis_level == "train":
             return _run_train(options, inputs, run)
+        return _run_participant(options, inputs, run)
+
+
+def _run_participant(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Segment, and let the dataset be validated while that which is needed is imported."""
+    validation = Validation(inputs.bids_dir) if inputs.validate else None
+    try:
         from bids_cascade.levels.participant import run_participant
 
-        return run_participant(inputs, _make_participant(options), run)
+        return run_participant(inputs, _make_participant(options), run, validation)
+    finally:
+        if validation is not None:
+            validation.stop()
 
 
 def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
