@@ -40,7 +40,7 @@ from bids_cascade.errors import (
 )
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
-from bids_cascade.workflow.workers import prepare_workers
+from bids_cascade.workflow.workers import importing, prepare_workers
 
 LEVELS = ("participant", "group", "train", "evaluate", "synthesize")
 
@@ -284,8 +284,8 @@ def _run_participant(options: argparse.Namespace, inputs: Inputs, run: RunConfig
     """Segment, and let the dataset be validated while that which is needed is imported."""
     validation = Validation(inputs.bids_dir) if inputs.validate else None
     try:
-        from bids_cascade.levels.participant import run_participant
-
+        with importing():
+            from bids_cascade.levels.participant import run_participant
         return run_participant(inputs, _make_participant(options), run, validation)
     finally:
         if validation is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -120,7 +119,6 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 def _start_worker(folder: str, log_level: int, resource_monitor: bool) -> None:
     """Set up a worker process, as nipype does, and let it say and measure what its parent does."""
     process_initializer(folder)
-    gc.freeze()  # what has been imported stays: looking through it again and again takes a tenth of a second a time
     if resource_monitor:
         config.enable_resource_monitor()
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
