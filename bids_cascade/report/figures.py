@@ -111,7 +111,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
     style: Any = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7.5, 2.5), layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
         for axes, weights, label in zip(
@@ -123,7 +123,8 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.get_major_locator().set_params(integer=weights is None)
         content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+        # Not savefig, which draws it once more beforehand to see how large it is.
+        canvas.print_svg(content, metadata={"Date": None, "Creator": None})
     return content.getvalue()
 
 
