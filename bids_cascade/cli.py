@@ -31,6 +31,7 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
+from bids_cascade.dataset.validation import Validation
 from bids_cascade.errors import (
     OK,
     BidsCascadeError,
@@ -41,7 +42,7 @@ from bids_cascade.errors import (
 )
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
-from bids_cascade.workflow.workers import prepare_workers
+from bids_cascade.workflow.workers import importing, prepare_workers
 
 LEVELS = ("participant", "group", "train", "evaluate", "synthesize")
 
@@ -302,9 +303,19 @@ def _run_level(options: argparse.Namespace) -> int:
         prepare_workers()
         if options.analysis_level == "train":
             return _run_train(options, inputs, run)
-        from bids_cascade.levels.participant import run_participant
+        return _run_participant(options, inputs, run)
 
-        return run_participant(inputs, _make_participant(options), run)
+
+def _run_participant(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Segment, and let the dataset be validated while that which is needed is imported."""
+    validation = Validation(inputs.bids_dir) if inputs.validate else None
+    try:
+        with importing():
+            from bids_cascade.levels.participant import run_participant
+        return run_participant(inputs, _make_participant(options), run, validation)
+    finally:
+        if validation is not None:
+            validation.stop()
 
 
 def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.cli import main
-from bids_cascade.dataset.layout import _find_validator
+from bids_cascade.dataset.validation import find_validator
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
 
 EXPECTED = [
@@ -132,7 +132,7 @@ def test_outputs_are_complete_and_only_of_the_good_visit(done) -> None:
 
 
 def test_outputs_are_valid_bids(done) -> None:
-    validator = _find_validator()
+    validator = find_validator()
     if validator is None:
         pytest.skip("needs bids-validator-deno")
     out, *_ = done
@@ -214,7 +214,7 @@ def test_the_group_level_reads_what_is_there(done, dataset: Path, tmp_path: Path
     known = dict(zip(*(line.split("\t") for line in stats), strict=True))
     assert {name: rows["sub-01"][name] for name in known} == known
     assert len((out / "group_lesion_table.tsv").read_text().splitlines()) == 1 + int(known["n_lesions"])
-    validator = _find_validator()
+    validator = find_validator()
     if validator is not None:
         found = subprocess.run([validator, str(out)], capture_output=True, text=True, check=False)
         assert found.returncode == 0, found.stdout
@@ -250,7 +250,7 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
     arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
     assert main([*arguments, "--participant-label", "sub-01"]) == 0
     seconds = dict(re.findall(r"sub-01: (.+) done in ([\d.]+) s", capsys.readouterr().err))
-    assert len(seconds) == 9
+    assert len(seconds) == 13
     del seconds["writing results"], seconds["writing the report"]
     assert set(seconds.values()) == {"0.0"}, "nothing but the writing is done again"
     assert (out / "sub-01.html").is_file()

@@ -1,4 +1,4 @@
-"""Open and validate a raw BIDS dataset, reading no more of it than is asked for."""
+"""Open a raw BIDS dataset, reading no more of it than is asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ import bids
 from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
 from bids_cascade.config import SEQUENCES, Selection
+from bids_cascade.dataset.validation import enumerated
 from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,6 @@ LABEL = "[0-9a-zA-Z+]+"
 
 Unit = tuple[str, str | None]
 """A visit's participant and session, as labels; None in a dataset without sessions."""
-
-_INVALID_BIDS = 16
-_SHOWN = 5
 
 
 def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None = None) -> BIDSLayout:
@@ -181,37 +178,6 @@ def index_anat(
     return BIDSLayout(root, validate=False, is_derivative=is_derivative, indexer=indexer)
 
 
-def validate_dataset(bids_dir: Path) -> None:
-    """Check the dataset with bids-validator-deno, if that is installed; else say so.
-
-    The content of images is left to the steps that read them, so that one bad image does not stop the rest.
-
-    Raises
-    ------
-    InvalidDatasetError
-        The validator reports errors; the message shows the first few.
-    """
-    command = _find_validator()
-    if command is None:
-        logger.warning("bids-validator-deno is not installed: %s goes unvalidated", bids_dir)
-        return
-    arguments = [command, "--format", "json", "--ignoreWarnings", "--ignoreNiftiHeaders", str(bids_dir)]
-    try:
-        run = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        issues = json.loads(run.stdout)["issues"]["issues"] if run.returncode == _INVALID_BIDS else []
-    except (OSError, ValueError, LookupError) as error:
-        logger.warning("bids-validator-deno could not be run (%s): %s goes unvalidated", error, bids_dir)
-        return
-    if run.returncode not in (0, _INVALID_BIDS):
-        logger.warning("bids-validator-deno broke off (exit code %d): %s goes unvalidated", run.returncode, bids_dir)
-    errors = [_describe(issue) for issue in issues if issue.get("severity") == "error" and not _is_broken_image(issue)]
-    if errors:
-        raise InvalidDatasetError(
-            f"{bids_dir} is not valid BIDS: {_enumerate(errors, '; ')}; run `bids-validator-deno {bids_dir}` for all, "
-            "correct them, or give --skip-bids-validation"
-        )
-
-
 def _list_labels(folder: Path, prefix: str) -> list[str]:
     """Return the labels of the folders in `folder` named ``<prefix>-<label>``."""
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name.startswith(f"{prefix}-")]
@@ -239,7 +205,7 @@ def _choose_participants(root: Path, selection: Selection) -> list[str]:
         raise InvalidDatasetError(f"{root} has no participant: no folder named sub-<label>")
     unknown = [label for label in dict.fromkeys(selection.participants) if label not in set(existing)]
     if unknown:
-        raise NothingSelectedError(f"no participant {_enumerate(unknown)} in {root}; there is {_enumerate(existing)}")
+        raise NothingSelectedError(f"no participant {enumerated(unknown)} in {root}; there is {enumerated(existing)}")
     return sorted(set(selection.participants), key=natural_key) or existing
 
 
@@ -250,8 +216,8 @@ def _check_sessions(root: Path, participants: Sequence[str], selection: Selectio
     existing = {session for participant in participants for session in list_sessions(root, participant)}
     unknown = [label for label in dict.fromkeys(selection.sessions) if label not in existing]
     if unknown:
-        found = f"there is {_enumerate(sorted(existing, key=natural_key))}" if existing else "there are no sessions"
-        raise NothingSelectedError(f"no session {_enumerate(unknown)} of the participants asked for in {root}; {found}")
+        found = f"there is {enumerated(sorted(existing, key=natural_key))}" if existing else "there are no sessions"
+        raise NothingSelectedError(f"no session {enumerated(unknown)} of the participants asked for in {root}; {found}")
 
 
 def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:
@@ -302,28 +268,3 @@ def _database_key(root: Path, participants: Sequence[str], selection: Selection)
             modified = folder.stat().st_mtime_ns if folder.is_dir() else None
             digest.update(repr((folder.relative_to(root).as_posix(), modified)).encode())
     return digest.hexdigest()[:16]
-
-
-def _find_validator() -> str | None:
-    """Return the path of bids-validator-deno: on PATH, or beside the running Python."""
-    beside = os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)))
-    return shutil.which("bids-validator-deno", path=beside)
-
-
-def _is_broken_image(issue: dict[str, Any]) -> bool:
-    """Return whether a validator's issue is an image without bytes or target, which its own visit will report."""
-    return issue.get("code") in ("EMPTY_FILE", "SYMLINK_BROKEN") and str(issue.get("location", "")).endswith(
-        (".nii", ".nii.gz")
-    )
-
-
-def _describe(issue: dict[str, Any]) -> str:
-    """Return one validator's issue in a few words."""
-    code = " ".join(str(issue[key]) for key in ("code", "subCode") if issue.get(key))
-    return f"{code} in {issue['location']}" if issue.get("location") else code
-
-
-def _enumerate(items: Sequence[str], separator: str = ", ") -> str:
-    """Return the first few items in one string, and how many more there are."""
-    more = len(items) - _SHOWN
-    return separator.join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

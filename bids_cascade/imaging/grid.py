@@ -118,13 +118,19 @@ def resample(
     if _maps_voxel_onto_voxel(to_voxels, grid.shape):
         return _image(_copy(data, to_voxels, grid.shape), grid)
     result = np.zeros(grid.shape, data.dtype)
+    part = _not_zero(data)  # a few lesions in a head: no need to interpolate between zeros
+    corner = from_matvec(np.eye(3), [edge.start for edge in part])
+    data, affine, to_voxels = data[part], affine @ corner, np.linalg.inv(corner) @ to_voxels
     box = _box_around(to_voxels, grid.shape, data.shape)
     shape = tuple(edge.stop - edge.start for edge in box)
-    if all(shape):
+    if data.size and all(shape):
         start = from_matvec(np.eye(3), [edge.start for edge in box])
-        moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
-        resampled = resample_from_to(moved, (shape, grid.affine @ start), order=order, mode="nearest")
-        result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), resampled.dataobj, 0)
+        if order == 0 and np.all(data == data.flat[0]):  # a field of view: no need to look where its voxels come to lie
+            values = data.flat[0]
+        else:
+            moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
+            values = resample_from_to(moved, (shape, grid.affine @ start), order=order, mode="nearest").dataobj
+        result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), values, 0)
     return _image(result, grid)
 
 
@@ -144,6 +150,16 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
     image = nib.Nifti1Image(data, grid.affine, dtype=data.dtype)
     image.header.set_xyzt_units("mm")
     return image
+
+
+def _not_zero(data: NDArray[Any]) -> tuple[slice, ...]:
+    """Return the part of an image that is not 0, with what is around it by one voxel; nothing if all is 0."""
+    voxels, part = data != 0, []
+    for axis in range(3):
+        found = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
+        start, stop = (int(found[0]) - 1, int(found[-1]) + 2) if len(found) else (0, 0)
+        part.append(slice(max(0, start), stop))
+    return tuple(part)
 
 
 def _box_around(
@@ -187,14 +203,17 @@ def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...
 def _copy(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[Any]:
     """Copy, crop and pad with 0; `to_voxels` maps voxels onto voxels."""
     signs = np.rint(to_voxels[:3, :3]).astype(int)
-    offset = np.rint(to_voxels[:3, 3]).astype(int)
     source_axes = np.abs(signs).argmax(axis=0).tolist()
+    backwards = [axis for axis, source_axis in enumerate(source_axes) if signs[source_axis, axis] < 0]
+    turned = np.flip(data.transpose(source_axes), backwards)
     target, source = [], []
     for axis, source_axis in enumerate(source_axes):
-        index = offset[source_axis] + signs[source_axis, axis] * np.arange(shape[axis])
-        inside = (index >= 0) & (index < data.shape[source_axis])
-        target.append(np.flatnonzero(inside))
-        source.append(index[inside])
+        length = turned.shape[axis]
+        offset = int(np.rint(to_voxels[source_axis, 3]))
+        first = length - 1 - offset if axis in backwards else offset
+        start, stop = max(0, -first), max(0, -first, min(shape[axis], length - first))
+        target.append(slice(start, stop))
+        source.append(slice(start + first, stop + first))
     result = np.zeros(shape, dtype=data.dtype)
-    result[np.ix_(*target)] = data.transpose(source_axes)[np.ix_(*source)]
+    result[tuple(target)] = turned[tuple(source)]
     return result

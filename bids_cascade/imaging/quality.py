@@ -109,37 +109,54 @@ _RULES = {
 """By column; those of a sequence are called so, an underscore and the sequence."""
 
 
-def measure(scans: Mapping[str, Scan], lesion: nib.Nifti1Image, similarity: Mapping[str, float], shown: str) -> Row:
-    """Measure a visit.
+def measure_scan(raw: nib.Nifti1Image, scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> Row:
+    """Measure one sequence, without regard to lesions.
 
     Parameters
     ----------
-    scans : mapping of str to Scan
-        By sequence, the T1w image first.
-    lesion : nibabel.Nifti1Image
-        Lesion mask on the grid of the sequence `shown`.
-    similarity : mapping of str to float
-        Of the sequences other than the T1w image, see
-        :func:`bids_cascade.imaging.registration.registration_quality`.
-    shown : str
-        The sequence on which lesions are bright.
+    raw : nibabel.Nifti1Image
+        Before bias correction, on the grid of `scan`.
+    scan : Scan
+    t1w : nibabel.Nifti1Image
+        Brain mask on the grid of the T1w image.
+    similarity : float or None
+        With the T1w image, see :func:`bids_cascade.imaging.registration.registration_quality`; None for that itself.
 
     Returns
     -------
     dict
-        By column, in the order of :func:`describe_columns`; None where something can't be measured.
+        By column, without the sequence's name; None where something can't be measured.
     """
     row: Row = {}
-    brain = next(iter(scans.values())).brain
-    for name, value in similarity.items():
-        row[f"registration_similarity_{name.lower()}"] = value
-        row[f"brain_coverage_{name.lower()}"] = fraction_inside(scans[name].raw, brain, scans[name].t1w_to_own)
-    row["brain_volume_ml"] = float(mask_of(brain).sum() * abs(np.linalg.det(brain.affine[:3, :3])) / 1000)
-    row["brain_cut_area_cm2"] = cut_area_cm2(brain)
-    row["lesion_contrast_sd"] = lesion_contrast(scans[shown], lesion)
-    for name, scan in scans.items():
-        row[f"noise_{name.lower()}"] = noise(scan)
-        row[f"ghosting_{name.lower()}"] = ghosting(scan)
+    if similarity is None:
+        row["brain_volume_ml"] = float(mask_of(t1w).sum() * abs(np.linalg.det(t1w.affine[:3, :3])) / 1000)
+        row["brain_cut_area_cm2"] = cut_area_cm2(t1w)
+    else:
+        row["registration_similarity"] = similarity
+        row["brain_coverage"] = fraction_inside(raw, t1w, scan.t1w_to_own)
+    return row | {"noise": noise(raw, scan.brain), "ghosting": ghosting(raw, scan.brain)}
+
+
+def gather(measured: Mapping[str, Row], contrast: float | None) -> Row:
+    """Return the measures of a visit, by column.
+
+    Parameters
+    ----------
+    measured : mapping of str to dict
+        By sequence, the T1w image first: what :func:`measure_scan` has found.
+    contrast : float or None
+        What :func:`lesion_contrast` has found.
+    """
+    t1w, *others = measured
+    row = {
+        f"{column}_{name.lower()}": measured[name][column]
+        for name in others
+        for column in ("registration_similarity", "brain_coverage")
+    }
+    row |= {column: measured[t1w][column] for column in ("brain_volume_ml", "brain_cut_area_cm2")}
+    row["lesion_contrast_sd"] = contrast
+    for name, found in measured.items():
+        row |= {f"{column}_{name.lower()}": found[column] for column in ("noise", "ghosting")}
     return row
 
 
@@ -160,14 +177,15 @@ def cut_area_cm2(brain: nib.Nifti1Image) -> float:
 def lesion_contrast(scan: Scan, lesion: nib.Nifti1Image) -> float | None:
     """How much brighter lesions are than the brain 2 to 6 mm around them, in standard deviations of the latter.
 
-    Medians, and the median absolute deviation as a standard deviation's robust estimate.
+    Medians, and the median absolute deviation as a standard deviation's robust estimate. The lesion mask is on the grid
+    of the scan.
 
     Returns
     -------
     float or None
         None without lesions, or without enough brain around them.
     """
-    voxels = mask_of(nib.as_closest_canonical(lesion))
+    voxels = mask_of(lesion)
     if not voxels.any():
         return None
     near, far = (ndimage.maximum_filter(voxels, _reach(scan.corrected, distance)) for distance in _SHELL_MM)
@@ -179,7 +197,7 @@ def lesion_contrast(scan: Scan, lesion: nib.Nifti1Image) -> float | None:
     return float((np.median(data[voxels]) - middle) / spread) if spread > 0 else None
 
 
-def noise(scan: Scan) -> float | None:
+def noise(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
     """Noise within the brain, as a share of the brain's median intensity.
 
     The standard deviation that Immerkaer's operator [1]_ finds in the slices the scanner took; the median over voxels
@@ -189,8 +207,8 @@ def noise(scan: Scan) -> float | None:
     ----------
     .. [1] Immerkaer J., Fast noise variance estimation, Computer Vision and Image Understanding 64 (1996) 300-302.
     """
-    axis = slice_axis(scan.raw)
-    data, brain = (np.moveaxis(one, axis, 0) for one in (data_of(scan.raw), mask_of(scan.brain)))
+    axis = slice_axis(raw)
+    data, brain = (np.moveaxis(one, axis, 0) for one in (data_of(raw), mask_of(brain_mask)))
     area = brain.sum(axis=(1, 2))
     wide = np.flatnonzero(area > area.max() / 2)
     if not len(wide):
@@ -203,7 +221,7 @@ def noise(scan: Scan) -> float | None:
     return float(_MAD_TO_SD * np.median(np.abs(rest[inside])) / np.median(data[brain]))
 
 
-def ghosting(scan: Scan) -> float | None:
+def ghosting(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
     """How much more signal there is in the air before and behind the head than beside it, as a share of the brain's.
 
     Motion and pulsation smear the head along the phase-encoding axis, which this ratio of mean intensities shows as
@@ -215,13 +233,13 @@ def ghosting(scan: Scan) -> float | None:
     float or None
         Negative when there is more beside the head; None where the image shows too little air, or all of it is 0.
     """
-    data, brain = data_of(scan.raw), mask_of(scan.brain)
+    data, brain = data_of(raw), mask_of(brain_mask)
     if not brain.any():
         return None
     levels = np.flatnonzero(brain.any(axis=(0, 1)))
     upper = slice((levels[0] + levels[-1]) // 2, levels[-1] + 1)
     data, half = data[:, :, upper], brain[:, :, upper]
-    margins = [n // 2 for n in _reach(scan.raw, _AIR_DISTANCE_MM)[:2]]
+    margins = [n // 2 for n in _reach(raw, _AIR_DISTANCE_MM)[:2]]
     spans = [np.flatnonzero(half.any(axis=(1 - axis, 2)))[[0, -1]] for axis in (0, 1)]
     beside = [slice(None, max(0, spans[0][0] - margins[0])), slice(spans[0][1] + margins[0] + 1, None)]
     along = [slice(None, max(0, spans[1][0] - margins[1])), slice(spans[1][1] + margins[1] + 1, None)]

@@ -49,25 +49,28 @@ def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
         Number of lesions.
     """
     labels = np.zeros(mask.shape, np.int32)
-    if not mask.any():
-        return labels, 0
-    (box,) = ndimage.find_objects(mask.view(np.uint8))  # around all lesions: most of a head has none
-    found, n = ndimage.label(mask[box], _TOUCHING)
-    sizes = np.bincount(found.ravel(), minlength=n + 1)[1:]
-    rank = np.zeros(n + 1, np.int32)
-    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, n + 1)
+    box, found, sizes = _components(mask)
+    rank = np.zeros(len(sizes) + 1, np.int32)
+    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
     labels[box] = rank[found]
-    return labels, int(n)
+    return labels, len(sizes)
 
 
 def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
     """Return the mask without its lesions below `min_volume_mm3`; one of exactly this volume stays."""
-    labels, n = label_lesions(mask)
-    volumes_mm3 = np.bincount(labels.ravel(), minlength=n + 1) * voxel_volume_mm3
+    box, found, sizes = _components(mask)
     # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not drop a lesion.
-    kept = volumes_mm3 >= min_volume_mm3 * (1 - 1e-6)
-    kept[0] = False
-    return np.asarray(kept[labels], bool)
+    kept = np.concatenate([[False], sizes * voxel_volume_mm3 >= min_volume_mm3 * (1 - 1e-6)])
+    large = np.zeros(mask.shape, bool)
+    large[box] = kept[found]
+    return large
+
+
+def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
+    """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
+    boxes = ndimage.find_objects(mask.view(np.uint8)) if mask.any() else [(slice(0),) * mask.ndim]
+    found, n = ndimage.label(mask[boxes[0]], _TOUCHING)
+    return boxes[0], found, np.bincount(found.ravel(), minlength=n + 1)[1:]
 
 
 def lesion_mask(

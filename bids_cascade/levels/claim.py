@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bids_cascade.config import Inputs
-from bids_cascade.dataset.layout import list_participants, open_dataset, validate_dataset
+from bids_cascade.dataset.layout import list_participants, open_dataset
+from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import BidsCascadeError, TemporaryError
 from bids_cascade.imaging.images import check_readable
@@ -19,13 +20,24 @@ from bids_cascade.workflow.visit import needed_sequences
 _LOGGER = logging.getLogger(__name__)
 
 
-def find_selected(inputs: Inputs, sequences: Sequence[str]) -> list[Visit]:
-    """Find the selected visits, complete or not, and say what is missing."""
-    layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
-    if inputs.validate:
-        validate_dataset(inputs.bids_dir)
+def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validation | None = None) -> list[Visit]:
+    """Find the selected visits, complete or not, and say what is missing.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    sequences : sequence of str
+        Of the model.
+    validation : Validation, optional
+        Of the dataset, already under way; else one starts if the inputs are to be validated.
+    """
     needed = needed_sequences(sequences)
+    layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
     visits = find_visits(layout, needed, inputs.selection)
+    if validation is None and inputs.validate:
+        validation = Validation(inputs.bids_dir)
+    if validation is not None:
+        validation.finish()
     for visit in visits:
         if visit.missing:
             _LOGGER.warning("%s: no %s image; not processed", visit.name, " and no ".join(visit.missing))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from bids_cascade.config import EvaluateConfig, Inputs
 from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.labels import find_derivative, find_lesion_masks
-from bids_cascade.dataset.layout import open_dataset, validate_dataset
+from bids_cascade.dataset.layout import open_dataset
+from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import OK
 from bids_cascade.levels.compare import compare_visits
@@ -49,7 +50,7 @@ def _find_visits(inputs: Inputs) -> list[Visit]:
     """Return all selected visits, whatever images they have: only masks are compared."""
     layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
     if inputs.validate:
-        validate_dataset(inputs.bids_dir)
+        Validation(inputs.bids_dir).finish()
     return find_visits(layout, ("FLAIR", "T1w"), inputs.selection)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.derivatives import prepare_output
+from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
@@ -23,10 +24,21 @@ from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequence
 _LOGGER = logging.getLogger(__name__)
 
 
-def run_participant(inputs: Inputs, config: ParticipantConfig, run: RunConfig) -> int:
-    """Segment every selected visit that has the sequences the model needs; return the exit code."""
+def run_participant(
+    inputs: Inputs, config: ParticipantConfig, run: RunConfig, validation: Validation | None = None
+) -> int:
+    """Segment every selected visit that has the sequences the model needs; return the exit code.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    config : ParticipantConfig
+    run : RunConfig
+    validation : Validation, optional
+        Of the dataset, if it is already under way.
+    """
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.header.cascade.sequences)
+    visits = find_selected(inputs, model.header.cascade.sequences, validation)
     results = segment_visits(visits, inputs, config, run, model)
     print(format_table(results))
     return exit_code_of(results)

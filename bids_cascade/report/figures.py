@@ -42,18 +42,15 @@ def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, ga
     ----------
     scan : Scan
         The FLAIR.
-    lesion : nibabel.Nifti1Image
-        Mask on the scan's own grid.
-    first : nibabel.Nifti1Image
-        Stage 1's probability, in the world of the T1w image.
+    lesion, first : nibabel.Nifti1Image
+        Mask and stage 1's probability, on the grid of the scan.
     gate_probability : float
         Above it, a voxel is a candidate.
     """
-    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.raw), slice_axis(scan.raw)
+    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
     shown, inside = scan.corrected.slicer[box], inside[box]
-    candidate = data_of(resample(first, grid_of(shown), 1, scan.own_to_t1w)) > gate_probability
-    masks = {"candidate": candidate, "lesion": mask_of(nib.as_closest_canonical(lesion).slicer[box])}
+    masks = {"candidate": data_of(first.slicer[box]) > gate_probability, "lesion": mask_of(lesion.slicer[box])}
     grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
     indices = spread_indices(*_extent(inside, axis), MOST_SLICES)
     tiles = [make_tile([grey], masks, sizes_mm, axis, index, f"{index + 1 + box[axis].start}") for index in indices]
@@ -63,26 +60,32 @@ def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, ga
 def draw_brain(t1w: Scan) -> bytes:
     """Draw the brain mask's outline on the T1w image in three planes."""
     shown, inside = _around_brain(t1w)
-    grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
-    rows = _three_planes([grey], inside, shown, axial_rows=2)
+    rows = _three_planes([data_of(shown)], inside, shown, axial_rows=2)
     return draw_mosaic(rows, "The T1w image in three planes with the outline of the brain mask", 1.2)
 
 
-def draw_registration(t1w: Scan, other: Scan, name: str) -> bytes:
-    """Draw the T1w image and another sequence, called `name`, registered to it, in turn, with the brain's outline."""
+def draw_registration(t1w: Scan, moved: nib.Nifti1Image, name: str) -> bytes:
+    """Draw the T1w image and another sequence, called `name`, in turn, with the brain's outline.
+
+    Parameters
+    ----------
+    t1w : Scan
+    moved : nibabel.Nifti1Image
+        The other sequence on the grid of the T1w image.
+    name : str
+    """
     shown, inside = _around_brain(t1w)
-    moved = resample(other.corrected, grid_of(shown), 1, other.t1w_to_own)
-    pictures = [grey_levels(one, *window_of(one, inside)) for one in map(data_of, (shown, moved))]
-    rows = _three_planes(pictures, inside, shown, axial_rows=1)
+    moved = resample(moved, grid_of(shown), 1)
+    rows = _three_planes([data_of(shown), data_of(moved)], inside, shown, axial_rows=1)
     title = f"The T1w image and the registered {name} image, coming and going"
     return draw_mosaic(rows, title, 1.2, layers=("T1w", name))
 
 
-def draw_bias(scan: Scan) -> bytes:
-    """Draw a sequence before and after bias correction, and what it was divided by."""
-    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.raw), slice_axis(scan.raw)
+def draw_bias(raw: nib.Nifti1Image, scan: Scan) -> bytes:
+    """Draw a sequence before and after bias correction, both on one grid, and what it was divided by."""
+    inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
-    inside, before, after = inside[box], data_of(scan.raw)[box], data_of(scan.corrected)[box]
+    inside, before, after = inside[box], data_of(raw)[box], data_of(scan.corrected)[box]
     window = window_of(before, inside)
     indices = spread_indices(*_extent(inside, axis), 6)
     field = _divided(before, after).take(indices, axis)
@@ -108,7 +111,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
     style: Any = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7.5, 2.5), layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
         for axes, weights, label in zip(
@@ -120,7 +123,8 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.get_major_locator().set_params(integer=weights is None)
         content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+        # Not savefig, which draws it once more beforehand to see how large it is.
+        canvas.print_svg(content, metadata={"Date": None, "Creator": None})
     return content.getvalue()
 
 
@@ -132,13 +136,16 @@ def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
 
 
 def _three_planes(
-    pictures: Sequence[NDArray[np.uint8]], inside: NDArray[np.bool_], image: nib.Nifti1Image, axial_rows: int
+    volumes: Sequence[NDArray[np.float32]], inside: NDArray[np.bool_], image: nib.Nifti1Image, axial_rows: int
 ) -> list[list[Tile]]:
     """Return rows of axial, coronal and sagittal slices through a brain, about as wide as each other."""
+    windows = [window_of(volume, inside) for volume in volumes]
     rows = []
     for axis, count, length in ((AXIAL, 7 * axial_rows, 7), (CORONAL, 7, 7), (SAGITTAL, 6, 6)):
         indices = spread_indices(*_extent(inside, axis), count)
-        tiles = [make_tile(pictures, {"brain": inside}, sizes_of(image), axis, index) for index in indices]
+        cut = [grey_levels(one.take(indices, axis), *window) for one, window in zip(volumes, windows, strict=True)]
+        brain = {"brain": inside.take(indices, axis)}
+        tiles = [make_tile(cut, brain, sizes_of(image), axis, number) for number in range(len(indices))]
         rows += _in_rows(tiles, length)
     return rows
 

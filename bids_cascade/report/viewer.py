@@ -42,10 +42,8 @@ def viewer_page(
     ----------
     scan : Scan
         The FLAIR.
-    lesion : nibabel.Nifti1Image
-        Mask on the scan's own grid.
-    probability, first : nibabel.Nifti1Image
-        Final and stage 1's probability, in the world of the T1w image.
+    lesion, probability, first : nibabel.Nifti1Image
+        Mask, final and stage 1's probability, on the grid of the scan.
     lesions : sequence of Lesion
         Their centres are in the world of the T1w image.
     """
@@ -55,11 +53,11 @@ def viewer_page(
     volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
     volumes["mask"] = np.where(mask_of(resample(lesion, grid, 0)), 255, 0)
     for name, one in (("probability", probability), ("candidates", first)):
-        share = data_of(resample(one, grid, 1, scan.own_to_t1w))
+        share = data_of(resample(one, grid, 1))
         volumes[name] = np.rint(np.where(share < _LEAST_PROBABILITY, 0, share) * 255)
     stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())
     to_world = scan.own_to_t1w @ grid.affine
-    axis = slice_axis(scan.raw)
+    axis = slice_axis(scan.brain)
     content: dict[str, Any] = {
         "shape": grid.shape,
         "sizes_mm": voxel_sizes(grid.affine).tolist(),
@@ -69,7 +67,7 @@ def viewer_page(
             "axis": axis,
             "first": box[axis].start + 1,
             "per_voxel": cut.shape[axis] / grid.shape[axis],
-            "count": scan.raw.shape[axis],
+            "count": scan.brain.shape[axis],
         },
         "names": list(volumes),
         "volumes": base64.b64encode(gzip.compress(stacked, 6, mtime=0)).decode(),

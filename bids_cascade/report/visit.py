@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 
 from bids_cascade.dataset.derivatives import write_tsv
-from bids_cascade.imaging.quality import describe_columns, find_flags, measure
+from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion
 from bids_cascade.report.figures import draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
@@ -17,29 +17,23 @@ from bids_cascade.report.viewer import viewer_page
 
 
 @dataclass(frozen=True, eq=False)
-class VisitContent:
-    """What a visit's report shows.
+class Findings:
+    """What has been found in a visit, and the sequence to show it on.
 
     Attributes
     ----------
-    scans : mapping of str to Scan
-        By sequence, the T1w image first.
-    similarity : mapping of str to float
-        Of each sequence but the T1w image, after registration.
-    shown : str
-        The sequence to show the lesions on.
-    lesion : nibabel.Nifti1Image
-        Lesion mask on the grid of that sequence.
-    probability, first_probability : nibabel.Nifti1Image
-        Of lesion, by the whole cascade and by stage 1, in the world of the T1w image.
+    name : str
+        Of the sequence.
+    scan : Scan
+    lesion, probability, first_probability : nibabel.Nifti1Image
+        Lesion mask, and probability of lesion by the whole cascade and by stage 1, on the grid of the scan.
     gate_probability : float
         Stage 1's probability above which a voxel is a candidate.
     lesions : sequence of Lesion
     """
 
-    scans: Mapping[str, Scan]
-    similarity: Mapping[str, float]
-    shown: str
+    name: str
+    scan: Scan
     lesion: nib.Nifti1Image
     probability: nib.Nifti1Image
     first_probability: nib.Nifti1Image
@@ -47,35 +41,58 @@ class VisitContent:
     lesions: Sequence[Lesion]
 
 
-def draw_visit(content: VisitContent, folder: Path) -> list[Path]:
-    """Write a visit's figures, viewer and quality measures into a folder; return the files."""
-    row = measure(content.scans, content.lesion, content.similarity, content.shown)
+def draw_scan(
+    name: str,
+    raw: nib.Nifti1Image,
+    scan: Scan,
+    folder: Path,
+    registered: tuple[Scan, nib.Nifti1Image] | None = None,
+) -> list[Path]:
+    """Write the figures of one sequence into a folder; return the files.
+
+    Parameters
+    ----------
+    name : str
+        Of the sequence.
+    raw : nibabel.Nifti1Image
+        Before bias correction, on the grid of `scan`.
+    scan : Scan
+    folder : Path
+    registered : (Scan, nibabel.Nifti1Image), optional
+        The T1w image, and the sequence on its grid; nothing for the T1w image itself.
+    """
+    over = ("registration", draw_registration(*registered, name)) if registered else ("brain", draw_brain(scan))
+    return _write({f"{kind}_{name}.svg": content for kind, content in (over, ("bias", draw_bias(raw, scan)))}, folder)
+
+
+def draw_findings(found: Findings, folder: Path) -> list[Path]:
+    """Write the figures of what has been found, and the viewer, into a folder; return the files."""
+    scan, lesion, first = found.scan, found.lesion, found.first_probability
+    lesions = draw_lesions(scan, lesion, first, found.gate_probability)
+    viewer = viewer_page(scan, lesion, found.probability, first, found.lesions)
+    sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
+    contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}
+    return _write({**contents, "sizes_dseg.svg": sizes}, folder)
+
+
+def write_quality(measured: Mapping[str, Row], contrast: float | None, folder: Path) -> list[Path]:
+    """Write a visit's quality measures and flags, see :func:`gather`, into a folder; return the files."""
+    row = gather(measured, contrast)
     flags = find_flags(row)
     descriptions = {
         **describe_columns(row),
         "quality_flags": {"Description": "What should be looked at, joined by ;"},
         "QualityFlags": flags,
     }
-    quality = folder / "desc-quality_stats.tsv"
-    write_tsv([{**row, "quality_flags": ";".join(flags) or None}], [*row, "quality_flags"], quality, descriptions)
-    files = [quality, quality.with_suffix(".json")]
-    for name, text in _figures(content):
+    path = folder / "desc-quality_stats.tsv"
+    write_tsv([{**row, "quality_flags": ";".join(flags) or None}], [*row, "quality_flags"], path, descriptions)
+    return [path, path.with_suffix(".json")]
+
+
+def _write(contents: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write figures, by names such as ``brain_T1w.svg``, into a folder; return the files."""
+    files = []
+    for name, content in contents.items():
         files.append(folder / f"desc-{name}")
-        files[-1].write_bytes(text)
+        files[-1].write_bytes(content)
     return files
-
-
-def _figures(content: VisitContent) -> Iterator[tuple[str, bytes]]:
-    """Give each figure as a name, such as ``brain_T1w.svg``, and its bytes."""
-    t1w, *others = content.scans
-    shown = content.scans[content.shown]
-    first, lesion = content.first_probability, content.lesion
-    yield f"lesions_{content.shown}.svg", draw_lesions(shown, lesion, first, content.gate_probability)
-    viewer = viewer_page(shown, lesion, content.probability, first, content.lesions)
-    yield f"viewer_{content.shown}.html", viewer.encode()
-    yield f"brain_{t1w}.svg", draw_brain(content.scans[t1w])
-    for name in others:
-        yield f"registration_{name}.svg", draw_registration(content.scans[t1w], content.scans[name], name)
-    for name, scan in content.scans.items():
-        yield f"bias_{name}.svg", draw_bias(scan)
-    yield "sizes_dseg.svg", draw_sizes([lesion.volume_mm3 for lesion in content.lesions])

@@ -171,6 +171,7 @@ class SegmentInputSpec(StepInputSpec):
     channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
     brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
     model = File(exists=True, mandatory=True, desc="model file")
+    model_sha256 = traits.Str(mandatory=True, desc="of the model file")
     half_precision = traits.Bool(False, usedefault=True, desc="compute in half precision")
     device = traits.Str("cpu", usedefault=True, nohash=True, desc="torch device")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="tells nipype to count this node's GPU")
@@ -242,9 +243,40 @@ class MoveLabel(Step):
         )
 
 
+class PackImageInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True, desc="corrected image")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    transform = InputMultiObject(File(exists=True), desc="maps points of the T1w image to the image; none for itself")
+
+
+class PackImageOutputSpec(TraitedSpec):  # type: ignore[misc]
+    resampled = File(exists=True, desc="image on the grid of the T1w image")
+    packed = File(exists=True, desc="the same, compressed")
+
+
+class PackImage(Step):
+    """A sequence on the grid of the T1w image, as the derivative dataset has it."""
+
+    input_spec, output_spec = PackImageInputSpec, PackImageOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.imaging.grid.resample`."""
+        from bids_cascade.imaging.grid import grid_of, resample
+        from bids_cascade.imaging.images import data_of, save_image
+
+        grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.mask))
+        transform = _read_transforms(self.inputs.transform)[-1]
+        resampled = resample(nib.Nifti1Image.from_filename(self.inputs.image), grid, 1, transform)
+        files = {"resampled": folder / "resampled.nii", "packed": folder / "packed.nii.gz"}
+        for path in files.values():
+            save_image(data_of(resampled), grid.affine, path, np.float32)
+        return {name: str(path) for name, path in files.items()}
+
+
 class WriteOutputsInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    packed = InputMultiObject(File(exists=True), mandatory=True, desc="the same on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
     warnings = InputMultiObject(traits.Str, desc="what should be looked at")
@@ -268,6 +300,7 @@ class WriteOutputs(Step):
 
         images = VisitImages(
             corrected=[nib.Nifti1Image.from_filename(path) for path in self.inputs.images],
+            packed=[Path(path) for path in self.inputs.packed],
             transforms=_read_transforms(self.inputs.transforms),
             qualities=[1.0, *_given(self.inputs.qualities)],
             warnings=_given(self.inputs.warnings),
@@ -278,68 +311,102 @@ class WriteOutputs(Step):
         return {"stats": str(write_outputs(self.inputs.plan, images))}
 
 
-class DrawReportInputSpec(StepInputSpec):
-    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
-    raw = InputMultiObject(File(exists=True), mandatory=True, desc="raw images, the T1w image first")
-    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
-    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
-    qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
+class DrawScanInputSpec(StepInputSpec):
+    sequence = traits.Str(mandatory=True, desc="of the image")
+    raw = File(exists=True, mandatory=True, desc="raw image")
+    image = File(exists=True, mandatory=True, desc="corrected image")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself, as all below")
+    quality = traits.Float(desc="similarity after registration")
+    resampled = File(exists=True, desc="image on the grid of the T1w image")
+    t1w = File(exists=True, desc="corrected T1w image")
+    after = traits.Any(nohash=True, desc="what is more urgent")
+
+
+class DrawScanOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figures, such as desc-brain_T1w.svg")
+    measured = traits.Dict(desc="quality measures")
+
+
+class DrawScan(Step):
+    """Figures and quality measures of one sequence, without regard to lesions."""
+
+    input_spec, output_spec = DrawScanInputSpec, DrawScanOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_scan`."""
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.quality import measure_scan
+        from bids_cascade.imaging.scan import make_scan
+        from bids_cascade.report.visit import draw_scan
+
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
+        mask, raw = nib.as_closest_canonical(image(spec.mask)), nib.as_closest_canonical(load_image(spec.raw))
+        to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
+        scan, registered, quality = make_scan(image(spec.image), mask, to_own), None, None
+        if isdefined(spec.t1w):
+            registered = make_scan(image(spec.t1w), mask, np.eye(4)), image(spec.resampled)
+            quality = spec.quality
+        files = draw_scan(spec.sequence, raw, scan, folder, registered)
+        return {"files": [str(path) for path in files], "measured": measure_scan(raw, scan, mask, quality)}
+
+
+class DrawFindingsInputSpec(StepInputSpec):
+    sequence = traits.Str(mandatory=True, desc="to show the lesions on")
+    image = File(exists=True, mandatory=True, desc="corrected image of that sequence")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
     threshold = traits.Float(mandatory=True, desc="probability from which a voxel is lesion")
     min_lesion_volume_mm3 = traits.Float(mandatory=True, desc="smaller lesions are dropped")
-    shown = traits.Str(mandatory=True, desc="sequence to show the lesions on")
 
 
-class DrawReportOutputSpec(TraitedSpec):  # type: ignore[misc]
-    files = traits.List(File(exists=True), desc="figures and quality measures, such as desc-brain_T1w.svg")
+class DrawFindingsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figures, such as desc-lesions_FLAIR.svg")
+    contrast = traits.Any(desc="of the lesions with the brain around them; None if there is nothing to measure")
 
 
-class DrawReport(Step):
-    """The visit's figures, viewer and quality measures."""
+class DrawFindings(Step):
+    """Figures of the lesions, the viewer, and their contrast."""
 
-    input_spec, output_spec = DrawReportInputSpec, DrawReportOutputSpec
+    input_spec, output_spec = DrawFindingsInputSpec, DrawFindingsOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.report.visit.draw_visit`."""
-        from bids_cascade.imaging.grid import grid_of
-        from bids_cascade.imaging.images import load_image
+        """See :func:`bids_cascade.report.visit.draw_findings`."""
+        from bids_cascade.imaging.grid import grid_of, resample
+        from bids_cascade.imaging.quality import lesion_contrast
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.lesions.components import label_lesions, lesion_table
-        from bids_cascade.report.visit import VisitContent, draw_visit
+        from bids_cascade.report.visit import Findings, draw_findings
         from bids_cascade.workflow.outputs import find_lesions
 
-        spec = self.inputs
-        mask = nib.Nifti1Image.from_filename(spec.mask)
-        scans = {
-            name: make_scan(load_image(raw), nib.Nifti1Image.from_filename(corrected), mask, transform)
-            for name, raw, corrected, transform in zip(
-                spec.sequences, spec.raw, spec.images, _read_transforms(spec.transforms), strict=True
-            )
-        }
-        probability = nib.Nifti1Image.from_filename(spec.probability)
-        choices = spec.threshold, spec.min_lesion_volume_mm3
-        grid, shown = grid_of(mask), scans[spec.shown]
-        in_t1w, lesion = find_lesions(probability, grid, np.eye(4), *choices)
-        _, in_shown = find_lesions(probability, grid_of(shown.raw), shown.t1w_to_own, *choices)
-        content = VisitContent(
-            scans=scans,
-            similarity=dict(zip(spec.sequences[1:], _given(spec.qualities), strict=True)),
-            shown=spec.shown,
-            lesion=nib.Nifti1Image(in_shown.astype(np.uint8), shown.raw.affine),
-            probability=probability,
-            first_probability=nib.Nifti1Image.from_filename(spec.first_probability),
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
+        mask, corrected, probability = image(spec.mask), image(spec.image), image(spec.probability)
+        to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
+        scan, choices = make_scan(corrected, mask, to_own), (spec.threshold, spec.min_lesion_volume_mm3)
+        in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), *choices)
+        in_own, own_lesion = find_lesions(probability, grid_of(scan.corrected), to_own, *choices)
+        first = resample(image(spec.first_probability), grid_of(scan.corrected), 1, scan.own_to_t1w)
+        found = Findings(
+            name=spec.sequence,
+            scan=scan,
+            lesion=nib.Nifti1Image(own_lesion.astype(np.uint8), scan.corrected.affine),
+            probability=nib.Nifti1Image(in_own, scan.corrected.affine),
+            first_probability=first,
             gate_probability=spec.gate_probability,
-            lesions=lesion_table(label_lesions(lesion)[0], in_t1w, grid.affine),
+            lesions=lesion_table(label_lesions(lesion)[0], in_t1w, mask.affine),
         )
-        return {"files": [str(path) for path in draw_visit(content, folder)]}
+        files = draw_findings(found, folder)
+        return {"files": [str(path) for path in files], "contrast": lesion_contrast(found.scan, found.lesion)}
 
 
 class PublishReportInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
-    files = InputMultiObject(File(exists=True), mandatory=True, desc="figures and quality measures")
+    files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
+    measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
+    contrast = traits.Any(mandatory=True, desc="of the lesions; None if there is nothing to measure")
     stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
 
 
@@ -349,10 +416,14 @@ class PublishReport(Step):
     input_spec, output_spec = PublishReportInputSpec, TraitedSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.workflow.outputs.publish_report`."""
+        """See :func:`bids_cascade.report.visit.write_quality`, :func:`bids_cascade.workflow.outputs.publish_report`."""
+        from bids_cascade.report.visit import write_quality
         from bids_cascade.workflow.outputs import publish_report
 
-        publish_report(self.inputs.plan, [Path(path) for path in self.inputs.files])
+        plan = self.inputs.plan
+        measured = dict(zip(plan.visit.images, self.inputs.measured, strict=True))
+        quality = write_quality(measured, self.inputs.contrast, folder)
+        publish_report(plan, [*map(Path, self.inputs.files), *quality])
         return {}
 
 

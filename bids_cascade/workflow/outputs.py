@@ -93,6 +93,8 @@ class VisitImages:
     ----------
     corrected : list of nibabel.Nifti1Image
         Bias-corrected, each on its own grid.
+    packed : list of Path
+        The same on the grid of the T1w image, as compressed files.
     transforms : list of (4, 4) ndarray
         Map points of the T1w image's world to each image's world, in mm.
     qualities : list of float
@@ -106,6 +108,7 @@ class VisitImages:
     """
 
     corrected: list[nib.Nifti1Image]
+    packed: list[Path]
     transforms: list[NDArray[np.float64]]
     qualities: list[float]
     warnings: list[str]
@@ -150,7 +153,7 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     """Write all of a visit's derivatives where the writer writes."""
     sequences = list(writer.plan.visit.images)
     t1w_grid = grid_of(images.corrected[0])
-    _write_preprocessed(writer, sequences, images, t1w_grid)
+    _write_preprocessed(writer, sequences, images)
     mask = mask_of(images.mask)
     brain_sidecar = {
         "Description": "Brain mask",
@@ -203,11 +206,20 @@ class _Writer:
         self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
     ) -> Path:
         """Write the sidecar, then the image: who sees an image finds its sidecar."""
+        path = self._described(suffix, sidecar, **entities)
+        save_image(data, grid.affine, path, dtype)
+        return path
+
+    def packed(self, suffix: str, file: Path, sidecar: dict[str, Any], **entities: str) -> None:
+        """Write the sidecar, then an image of which there is the file."""
+        write_whole_file(file.read_bytes(), self._described(suffix, sidecar, **entities))
+
+    def _described(self, suffix: str, sidecar: dict[str, Any], **entities: str) -> Path:
+        """Write the sidecar of an image; return the image's path."""
         path = self.path(suffix, ".nii.gz", **entities)
         if "Sources" not in sidecar:
             sidecar = {"Sources": [self.raw["T1w"]], **sidecar}
         write_json({**sidecar, "GeneratedByVersion": __version__}, sidecar_path(path))
-        save_image(data, grid.affine, path, dtype)
         return path
 
     def spatial_reference(self, sequence: str) -> str:
@@ -217,10 +229,10 @@ class _Writer:
         return self.raw[sequence]
 
 
-def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImages, t1w_grid: Grid) -> None:
+def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImages) -> None:
     """Write every sequence on the grid of the T1w image, and the transforms that brought them there."""
-    for sequence, corrected, transform, quality in zip(
-        sequences, images.corrected, images.transforms, images.qualities, strict=True
+    for sequence, packed, transform, quality in zip(
+        sequences, images.packed, images.transforms, images.qualities, strict=True
     ):
         choice = writer.plan.visit.images[sequence]
         sidecar: dict[str, Any] = {
@@ -239,8 +251,7 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
             }
             entities["space"] = "T1w"
             write_itk_transform(transform, writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image"))
-        resampled = resample(corrected, t1w_grid, 1, transform)
-        writer.image(sequence, data_of(resampled), t1w_grid, np.float32, sidecar, **entities)
+        writer.packed(sequence, packed, sidecar, **entities)
 
 
 def find_lesions(

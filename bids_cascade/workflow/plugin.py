@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from multiprocessing import get_context
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from nipype import config
@@ -48,8 +48,22 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self.pool: ProcessPoolExecutor
         self.failures: dict[str, Failure] = {}
         self._lock = Lock()
+        self._news = Event()
         self.pool.shutdown()
         self.pool = self._new_pool(self.processors)
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run a graph without the pauses that nipype makes between its looks for results."""
+        eager = {**config, "execution": {**config["execution"], "poll_sleep_duration": "0"}}
+        super().run(graph, eager, updatehash=updatehash)
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        """Send off what is ready; if nothing is, wait until a node that is under way has come to its end."""
+        before = self.proc_done.sum()
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+        if self.pending_tasks and self.proc_done.sum() == before:
+            self._news.wait()
+            self._news.clear()
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -93,6 +107,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         else:
             reason = KILLED if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
             self._taskresult[taskid] = {"result": None, "traceback": [reason], "taskid": taskid}
+        self._news.set()
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
         traceback = (result or {}).get("traceback") or ["unknown"]

@@ -36,14 +36,16 @@ STEP_NAMES = {
     "bias": "bias correction",
     "register": "registration",
     "channels": "normalisation",
+    "pack": "compression",
+    "draw": "drawing",
     "cascade": "lesion segmentation",
     "lesion": "moving the manual mask",
     "outputs": "writing results",
-    "figures": "drawing figures",
+    "figures": "drawing lesions",
     "report": "writing the report",
 }
-REPORT_STEPS = ("figures", "report")
-"""One after the other; a visit whose results are written is finished even if these fail."""
+REPORT_STEPS = ("draw", "figures", "report")
+"""The last waits for all others; a visit whose results are written is finished even if these fail."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ class VisitRun:
 class Progress:
     """Says which visit is at which step and how many steps are left; nipype calls it from the parent process."""
 
-    def __init__(self, steps: Mapping[str, int], names: Mapping[str, str]) -> None:
+    def __init__(self, steps: Mapping[str, Iterable[str]], names: Mapping[str, str]) -> None:
         self.names = names
         self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
-        self.steps_left = dict(steps)
+        self.steps_left = {slug: set(some) for slug, some in steps.items()}
         self._began = time.monotonic()
         self._started: dict[str, float] = {}
 
@@ -104,8 +106,10 @@ class Progress:
         now = time.monotonic()
         start = self._started.get(node.fullname, now)
         self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
-        if status == "end" or step in REPORT_STEPS:
-            self._count(slug, 1 if status == "end" else len(REPORT_STEPS) - REPORT_STEPS.index(step))
+        if status == "end":
+            self._take_off(slug, {step})
+        elif _is_of_report(step):
+            self._take_off(slug, {step, REPORT_STEPS[-1]})
         else:
             self.steps_left.pop(slug, None)
         word = "done" if status == "end" else "FAILED"
@@ -116,16 +120,17 @@ class Progress:
             word,
             now - start,
             len(self.steps_left),
-            sum(self.steps_left.values()),
+            sum(map(len, self.steps_left.values())),
         )
 
-    def _count(self, slug: str, n_steps: int) -> None:
-        """Count some steps less of a visit that still can be finished; steps beside a failed one count no more."""
-        left = self.steps_left.pop(slug, 0)
-        if left > n_steps:
-            self.steps_left[slug] = left - n_steps
-        elif left:
-            self.visits[slug].finished = True
+    def _take_off(self, slug: str, steps: set[str]) -> None:
+        """Take steps off those left of a visit that still can be finished; steps beside a failed one count no more."""
+        if slug not in self.steps_left:
+            return
+        self.steps_left[slug] -= steps
+        self.visits[slug].finished = all(map(_is_of_report, self.steps_left[slug]))
+        if not self.steps_left[slug]:
+            del self.steps_left[slug]
 
 
 def run_graphs(
@@ -150,7 +155,7 @@ def run_graphs(
     """
     if not graphs:
         return {}
-    steps = {graph.name: sum(_is_step(name) for name in graph.list_node_names()) for graph in graphs}
+    steps = {graph.name: list(filter(_is_step, graph.list_node_names())) for graph in graphs}
     progress = Progress(steps, names)
     _configure_nipype(run, log_dir)
     whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
@@ -231,6 +236,10 @@ def _is_step(name: str) -> bool:
     return name.split("_")[0] in STEP_NAMES
 
 
+def _is_of_report(step: str) -> bool:
+    return step.split("_")[0] in REPORT_STEPS
+
+
 def _describe(step: str) -> str:
     kind, _, sequence = step.partition("_")
     return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
@@ -244,7 +253,7 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
                 "crashdump_dir": str(log_dir),
                 "crashfile_format": "txt",
                 "check_version": "false",
-                "poll_sleep_duration": "0.05",
+                "poll_sleep_duration": "0.2",
                 "stop_on_first_crash": str(run.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",
                 "create_report": "false",

@@ -13,9 +13,11 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
-    DrawReport,
+    DrawFindings,
+    DrawScan,
     FindBrain,
     MoveLabel,
+    PackImage,
     PublishReport,
     Register,
     Segment,
@@ -26,6 +28,10 @@ from bids_cascade.workflow.outputs import OutputPlan
 
 _MEM_GB = {"brain": 2.5, "cascade": 1.5}
 _DEFAULT_MEM_GB = 0.8
+_OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
+"""Steps that are done again when the content of their files changes, whatever the times of these."""
+_BY_TIME = {"execution": {"hash_method": "timestamp"}}
+"""How nipype knows what those steps have written: reading it all again would take a good part of a second."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     brain, channels = graph.get_node("brain"), graph.get_node("channels")
     segment = Segment(
         model=str(networks.model.absolute()),
+        model_sha256=plan.model_sha256,
         half_precision=networks.half_precision,
         device=networks.device,
         use_gpu=networks.device != "cpu",
@@ -126,35 +133,74 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     graph.connect(brain, "mask", write, "mask")
     graph.connect(brain, "method", write, "mask_method")
     graph.connect(graph.get_node("corrected"), "out", write, "images")
-    if len(needed_sequences(how.sequences)) > 1:
+    sequences = needed_sequences(how.sequences)
+    _add_packing(graph, sequences)
+    if len(sequences) > 1:
         for name in ("transforms", "qualities", "warnings"):
             graph.connect(graph.get_node(name), "out", write, name)
-    _add_report(graph, plan, needed_sequences(how.sequences))
+    _add_report(graph, plan, sequences)
     return graph
 
 
+def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
+    """Let each image be compressed as soon as it is corrected, while there is still time: N4 takes one processor."""
+    packed = _list_node("packed", len(sequences))
+    for index, sequence in enumerate(sequences):
+        pack = _node(PackImage(), f"pack_{sequence}")
+        graph.connect(graph.get_node("brain"), "mask", pack, "mask")
+        _connect_scan(graph, sequence, pack)
+        graph.connect(pack, "packed", packed, f"in{index + 1}")
+    graph.connect(packed, "out", graph.get_node("outputs"), "packed")
+
+
 def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
-    """Let the figures be drawn while the outputs are written, and then be put beside them; no output waits for that."""
-    draw = DrawReport(
-        sequences=list(sequences),
-        raw=[str(plan.visit.images[sequence].path.absolute()) for sequence in sequences],
+    """Let all be drawn as early as can be, and then be put beside the outputs; no output waits for that."""
+    publish = _node(PublishReport(plan=plan), "report")
+    publish.overwrite = True
+    files, measured = _list_node("files", len(sequences) + 1), _list_node("measured", len(sequences))
+    for index, sequence in enumerate(sequences):
+        draw = DrawScan(sequence=sequence, raw=str(plan.visit.images[sequence].path.absolute()))
+        draw = _node(draw, f"draw_{sequence}")
+        graph.connect(graph.get_node("brain"), "mask", draw, "mask")
+        _connect_scan(graph, sequence, draw)
+        if sequence != sequences[0]:
+            graph.connect(graph.get_node(f"register_{sequence}"), "quality", draw, "quality")
+            graph.connect(graph.get_node(f"pack_{sequence}"), "resampled", draw, "resampled")
+            graph.connect(graph.get_node(f"bias_{sequences[0]}"), "corrected", draw, "t1w")
+            # When this image is corrected, the cascade soon wants all processors.
+            graph.connect(graph.get_node("outputs"), "stats", draw, "after")
+        graph.connect(draw, "files", files, f"in{index + 1}")
+        graph.connect(draw, "measured", measured, f"in{index + 1}")
+    figures = _findings(graph, plan)
+    graph.connect(figures, "files", files, f"in{len(sequences) + 1}")
+    graph.connect(figures, "contrast", publish, "contrast")
+    graph.connect(files, "out", publish, "files")
+    graph.connect(measured, "out", publish, "measured")
+    graph.connect(graph.get_node("outputs"), "stats", publish, "stats")
+
+
+def _findings(graph: Workflow, plan: OutputPlan) -> Node:
+    """Return the node that draws what the cascade has found, connected to it."""
+    draw = DrawFindings(
+        sequence=plan.shown,
         gate_probability=plan.gate_probability,
         threshold=plan.threshold,
         min_lesion_volume_mm3=plan.min_lesion_volume_mm3,
-        shown=plan.shown,
     )
-    figures, publish = _node(draw, "figures"), _node(PublishReport(plan=plan), "report")
-    publish.overwrite = True
-    outputs, segment = graph.get_node("outputs"), graph.get_node("cascade")
+    figures, segment = _node(draw, "figures"), graph.get_node("cascade")
+    graph.connect(graph.get_node("brain"), "mask", figures, "mask")
+    _connect_scan(graph, plan.shown, figures)
     for name in ("probability", "first_probability"):
         graph.connect(segment, name, figures, name)
-    graph.connect(graph.get_node("brain"), "mask", figures, "mask")
-    graph.connect(graph.get_node("corrected"), "out", figures, "images")
-    if len(sequences) > 1:
-        for name in ("transforms", "qualities"):
-            graph.connect(graph.get_node(name), "out", figures, name)
-    graph.connect(figures, "files", publish, "files")
-    graph.connect(outputs, "stats", publish, "stats")
+    return figures
+
+
+def _connect_scan(graph: Workflow, sequence: str, node: Node) -> None:
+    """Give a node a corrected image and, unless it is the T1w image, its transform."""
+    graph.connect(graph.get_node(f"bias_{sequence}"), "corrected", node, "image")
+    register = graph.get_node(f"register_{sequence}")
+    if register is not None:
+        graph.connect(register, "transform", node, "transform")
 
 
 def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
@@ -171,6 +217,8 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
 
 def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
     node = Node(interface, name, n_procs=n_threads, mem_gb=_MEM_GB.get(name, _DEFAULT_MEM_GB))
+    if name.partition("_")[0] not in _OF_RAW_IMAGES:
+        node.config = _BY_TIME
     if "n_threads" in interface.inputs.copyable_trait_names():
         node.inputs.n_threads = n_threads
     return node
@@ -179,4 +227,6 @@ def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
 def _list_node(name: str, length: int) -> Node:
     merge = Merge(length)
     merge.resource_monitor = False  # done in the parent, where the monitor would leave its samples in the user's folder
-    return Node(merge, name, mem_gb=0.1, run_without_submitting=True)
+    node = Node(merge, name, mem_gb=0.1, run_without_submitting=True)
+    node.config = _BY_TIME
+    return node

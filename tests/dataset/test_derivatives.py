@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from bids_cascade import __version__
-from bids_cascade.dataset import layout
 from bids_cascade.dataset.derivatives import (
     _BIDSIGNORE,
     bids_uri,
@@ -24,6 +23,7 @@ from bids_cascade.dataset.derivatives import (
     write_json,
     write_tsv,
 )
+from bids_cascade.dataset.validation import find_validator
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OutputError
 
@@ -257,7 +257,7 @@ def write_every_output(out: Path, visit: Visit, write_image: Callable[[Path], No
 
 
 def test_every_output_is_valid_bids(make_raw: MakeRaw, make_tree: Callable[..., Path], tmp_path: Path) -> None:
-    validator = layout._find_validator()
+    validator = find_validator()
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")
     out = tmp_path / "out"

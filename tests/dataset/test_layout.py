@@ -1,11 +1,7 @@
-"""Opening and validating datasets."""
+"""Opening datasets."""
 
 from __future__ import annotations
 
-import logging
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import pytest
 
 from bids_cascade.config import Selection
 from bids_cascade.dataset import layout as module
-from bids_cascade.dataset.layout import list_participants, list_visits, natural_key, open_dataset, validate_dataset
+from bids_cascade.dataset.layout import list_participants, list_visits, natural_key, open_dataset
 from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError
 
 MakeRaw = Callable[..., Path]
@@ -122,52 +118,6 @@ def test_database_that_cannot_be_written(make_raw: MakeRaw, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="index"):
         open_dataset(make_raw("sub-01/anat/sub-01_T1w.nii.gz"), Selection(), tmp_path / "file" / "database")
-
-
-def fake_validator(monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str) -> None:
-    result = subprocess.CompletedProcess([], returncode, stdout, "")
-    monkeypatch.setattr(module, "_find_validator", lambda: "validator")
-    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: result)
-
-
-def test_missing_validator_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    validate_dataset(tmp_path)
-    assert "bids-validator-deno is not installed" in caplog.text
-
-
-@pytest.mark.parametrize(("returncode", "stdout"), [(1, ""), (16, "not JSON"), (16, "{}")])
-def test_broken_validator_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, returncode: int, stdout: str
-) -> None:
-    fake_validator(monkeypatch, returncode, stdout)
-    with caplog.at_level(logging.WARNING):
-        validate_dataset(tmp_path)
-    assert "unvalidated" in caplog.text
-
-
-def require_validator() -> None:
-    if module._find_validator() is None:
-        pytest.skip("bids-validator-deno is not installed")
-
-
-def test_real_validator_names_a_wrong_file(make_raw: MakeRaw) -> None:
-    require_validator()
-    root = make_raw(files={"sub-01/anat/sub-01_wrong.nii.gz": (1.0, 1.0, 1.0), "README": "x" * 200})
-    with pytest.raises(InvalidDatasetError, match=re.escape("NOT_INCLUDED in /sub-01/anat/sub-01_wrong.nii.gz")):
-        validate_dataset(root)
-
-
-def test_real_validator_leaves_bad_images_to_their_visit(make_raw: MakeRaw) -> None:
-    require_validator()
-    files = {"sub-01/anat/sub-01_T1w.nii.gz": (1.0, 1.0, 1.0), "README": "x" * 200}
-    root = make_raw("sub-02/anat/sub-02_T1w.nii.gz", files=files)
-    (root / "sub-03/anat").mkdir(parents=True)
-    (root / "sub-03/anat/sub-03_T1w.nii.gz").write_bytes(b"truncated")
-    assert validate_dataset(root) is None
 
 
 def test_visits_are_listed_by_names_alone(make_raw: Callable[..., Path]) -> None:

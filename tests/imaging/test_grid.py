@@ -127,3 +127,31 @@ def test_resampling_of_a_small_image_onto_a_large_grid_is_that_of_every_point():
     expected = map_coordinates(image.get_fdata(), np.moveaxis(voxels, -1, 0), order=1, mode="nearest") * inside
     assert inside.any()
     np.testing.assert_allclose(resample(image, grid, 1, turn).get_fdata(), expected, atol=1e-6)
+
+
+def test_a_field_of_view_is_where_any_other_image_is_seen():
+    grid = Grid((30, 32, 34), np.diag([1.0, 1, 1, 1]))
+    ones = image_of(np.ones((10, 12, 14), np.uint8), LPS_1MM)
+    halves = np.ones(ones.shape, np.uint8)
+    halves[5:] = 2
+    seen = resample(image_of(halves, LPS_1MM), grid, 0, TURN)
+    found = resample(ones, grid, 0, TURN)
+    np.testing.assert_array_equal(found.dataobj, np.asarray(seen.dataobj) > 0)
+    assert found.get_data_dtype() == np.uint8
+    assert np.asarray(found.dataobj).any()
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_zeros_around_an_image_change_nothing(order):
+    inner = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+    around = np.zeros((20, 22, 24), np.float32)
+    around[5:11, 6:13, 0:8] = inner
+    grid = Grid((40, 42, 44), np.diag([0.9, 0.8, 0.7, 1]))
+    x, y, z = np.stack(np.indices(grid.shape), axis=-1).reshape(-1, 3).T
+    voxels = apply_affine(np.linalg.inv(LPS_1MM) @ TURN @ grid.affine, np.stack([x, y, z], axis=-1)).T
+    expected = map_coordinates(around, voxels, order=order, mode="nearest").reshape(grid.shape)
+    inside = np.all((voxels >= -0.5) & (voxels <= np.array([[20], [22], [24]]) - 0.5), axis=0).reshape(grid.shape)
+    found = resample(image_of(around, LPS_1MM), grid, order, TURN)
+    np.testing.assert_allclose(found.dataobj, np.where(inside, expected, 0), atol=1e-5)
+    assert np.asarray(found.dataobj).any()
+    assert not np.asarray(resample(image_of(np.zeros_like(around), LPS_1MM), grid, order, TURN).dataobj).any()

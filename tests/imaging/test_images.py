@@ -1,5 +1,7 @@
 import gzip
 import io
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -245,3 +247,12 @@ def test_load_mask_refuses_what_it_cannot_read(tmp_path):
         load_mask(tmp_path / "none.nii.gz")
     with pytest.raises(BadDataError, match="affine that can't be inverted"):
         load_mask(break_header(write(tmp_path / "y.nii.gz", np.zeros(SHAPE, np.uint8)), srow_y=[1, 0, 0, 0]))
+
+
+def test_parts_of_ants_that_nobody_needs_are_not_loaded():
+    script = (
+        "import sys; from bids_cascade.imaging.images import load_ants; load_ants().registration; print(*sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "ants.registration" in found
+    assert not {"statsmodels", "sklearn", "matplotlib.pyplot"} & set(found)

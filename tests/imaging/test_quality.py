@@ -6,9 +6,10 @@ from bids_cascade.imaging.quality import (
     cut_area_cm2,
     describe_columns,
     find_flags,
+    gather,
     ghosting,
     lesion_contrast,
-    measure,
+    measure_scan,
     noise,
 )
 from bids_cascade.imaging.scan import Scan, make_scan, slice_axis
@@ -35,10 +36,12 @@ def brain_mask() -> np.ndarray:
     return mask
 
 
-def scan(data: np.ndarray, affine: np.ndarray = AFFINE) -> Scan:
-    image = nib.Nifti1Image(data.astype(np.float32), affine)
-    mask = nib.Nifti1Image(brain_mask().astype(np.uint8), affine)
-    return make_scan(image, image, mask, np.eye(4))
+def scan(data: np.ndarray) -> Scan:
+    return make_scan(*with_brain(data), np.eye(4))
+
+
+def with_brain(data: np.ndarray, affine: np.ndarray = AFFINE) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+    return nib.Nifti1Image(data.astype(np.float32), affine), nib.Nifti1Image(brain_mask().astype(np.uint8), affine)
 
 
 def test_slices_lie_across_the_thickest_edge() -> None:
@@ -54,8 +57,8 @@ def test_a_scan_is_turned_to_ras_and_gets_the_brain_where_it_lies_in_it() -> Non
     image = nib.Nifti1Image(np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE), flipped)
     shift = np.eye(4)
     shift[0, 3] = 4
-    one = make_scan(image, image, nib.Nifti1Image(brain_mask().astype(np.uint8), AFFINE), shift)
-    np.testing.assert_array_equal(one.raw.dataobj[-1, -1, 0], image.dataobj[0, 0, 0])
+    one = make_scan(image, nib.Nifti1Image(brain_mask().astype(np.uint8), AFFINE), shift)
+    np.testing.assert_array_equal(one.corrected.dataobj[-1, -1, 0], image.dataobj[0, 0, 0])
     inside = np.argwhere(np.asarray(one.brain.dataobj))
     assert inside.min(axis=0).tolist() == [27, 30, 5], "2 voxels of 2 mm further to the right"
     np.testing.assert_allclose(one.own_to_t1w @ shift, np.eye(4))
@@ -75,37 +78,36 @@ def test_cut_area_by_hand() -> None:
 def test_noise_is_the_one_put_in_whatever_smooth_lies_below(sigma: float) -> None:
     slope = np.linspace(180, 220, SHAPE[0])[:, None, None] * np.ones(SHAPE)
     noisy = slope + np.random.default_rng(0).normal(0, sigma, SHAPE)
-    assert noise(scan(noisy)) == pytest.approx(sigma / 200, rel=0.05)
+    assert noise(*with_brain(noisy)) == pytest.approx(sigma / 200, rel=0.05)
 
 
 def test_noise_is_sought_within_slices() -> None:
     by_slice = np.random.default_rng(0).normal(200, 40, SHAPE[2]) * np.ones(SHAPE)
-    assert noise(scan(by_slice)) == pytest.approx(0, abs=1e-6)
+    assert noise(*with_brain(by_slice)) == pytest.approx(0, abs=1e-6)
 
 
 def test_noise_of_hardly_any_brain_is_unknown() -> None:
-    one = scan(np.ones(SHAPE))
     few = np.zeros(SHAPE, np.uint8)
     few[40:44, 40:44, 10] = 1
-    assert noise(Scan(one.raw, one.corrected, nib.Nifti1Image(few, AFFINE), np.eye(4))) is None
+    assert noise(with_brain(np.ones(SHAPE))[0], nib.Nifti1Image(few, AFFINE)) is None
 
 
 def test_ghosting_by_hand() -> None:
     data = np.full(SHAPE, 8.0)
     data[BRAIN] = 200
-    assert ghosting(scan(data)) == pytest.approx(0), "what is everywhere is no ghost"
+    assert ghosting(*with_brain(data)) == pytest.approx(0), "what is everywhere is no ghost"
     # Voxels 0-16 and 83-99 along y are more than 25 mm from the brain, 30-69.
     data[:, :10] = 48
-    assert ghosting(scan(data)) == pytest.approx(40 * 10 / 34 / 200)
+    assert ghosting(*with_brain(data)) == pytest.approx(40 * 10 / 34 / 200)
     turned = np.where(np.arange(SHAPE[0])[:, None, None] < 10, 48, np.where(brain_mask(), 200, 8.0))
     # Voxels 0-11 and 78-89 along x.
-    assert ghosting(scan(turned)) == pytest.approx(-40 * 10 / 24 / 200), "to the sides"
+    assert ghosting(*with_brain(turned)) == pytest.approx(-40 * 10 / 24 / 200), "to the sides"
     lower = data.copy()
     lower[:, :, :14] = 500
-    assert ghosting(scan(lower)) == ghosting(scan(data)), "the face is passed over"
+    assert ghosting(*with_brain(lower)) == ghosting(*with_brain(data)), "the face is passed over"
     data[~brain_mask()] = 0
-    assert ghosting(scan(data)) is None
-    assert ghosting(scan(np.full(SHAPE, 8.0), np.diag([0.5, 0.5, 5, 1]))) is None, "no air is in view"
+    assert ghosting(*with_brain(data)) is None
+    assert ghosting(*with_brain(np.full(SHAPE, 8.0), np.diag([0.5, 0.5, 5, 1]))) is None, "no air is in view"
 
 
 def test_lesion_contrast_by_hand() -> None:
@@ -126,8 +128,12 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     data = np.random.default_rng(0).normal(200, 4, SHAPE)
     lesion = np.zeros(SHAPE, np.uint8)
     lesion[40:44, 50:54, 14:16] = 1
-    scans = {"T1w": scan(data), "FLAIR": scan(np.where(lesion, 240, data))}
-    row = measure(scans, nib.Nifti1Image(lesion, AFFINE), {"FLAIR": 0.16}, "FLAIR")
+    (raw, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
+    measured = {
+        "T1w": measure_scan(raw, scan(data), mask, None),
+        "FLAIR": measure_scan(flair.corrected, flair, mask, 0.16),
+    }
+    row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)
     assert row["registration_similarity_flair"] == 0.16
     assert row["brain_coverage_flair"] == 1

@@ -130,9 +130,9 @@ def test_a_page_that_asks_for_nothing(done) -> None:
 def test_output_is_valid_bids(done) -> None:
     import subprocess
 
-    from bids_cascade.dataset.layout import _find_validator
+    from bids_cascade.dataset.validation import find_validator
 
-    validator = _find_validator()
+    validator = find_validator()
     if validator is None:
         pytest.skip("needs bids-validator-deno")
     out, _ = done

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.cli import main
-from bids_cascade.dataset.layout import _find_validator
+from bids_cascade.dataset.validation import find_validator
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 4, 10], [0, 0, 0, 1]])
 SHAPE = (24, 20, 8)
@@ -186,7 +186,7 @@ def test_output_is_valid_bids_and_the_same_again(dataset: Path) -> None:
     files = {path: path.read_bytes() for path in [*out.glob("group_*"), out / "evaluation.html"]}
     assert evaluate(dataset) == 0
     assert {path: path.read_bytes() for path in files} == files
-    validator = _find_validator()
+    validator = find_validator()
     if validator is None:
         pytest.skip("needs bids-validator-deno")
     found = subprocess.run([validator, str(out), "--json"], capture_output=True, text=True, check=False)

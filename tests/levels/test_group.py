@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bids_cascade.cli import main
-from bids_cascade.dataset.layout import _find_validator
 from bids_cascade.dataset.tables import read_tsv
+from bids_cascade.dataset.validation import find_validator
 
 Leave = Callable[..., Path]
 
@@ -105,7 +105,7 @@ def test_every_column_is_described_beside_its_table(raw: Path, out: Path, table:
 
 
 def test_output_is_valid_bids(raw: Path, out: Path) -> None:
-    validator = _find_validator()
+    validator = find_validator()
     if validator is None:
         pytest.skip("needs bids-validator-deno")
     group(raw, out)

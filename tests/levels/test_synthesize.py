@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.cli import main
-from bids_cascade.dataset.layout import validate_dataset
+from bids_cascade.dataset.validation import Validation
 
 from ..synthesis.conftest import make_labels
 
@@ -60,8 +60,8 @@ def test_table_says_what_is_in_each_head(dataset: Path) -> None:
 
 
 def test_it_is_valid_bids(dataset: Path) -> None:
-    validate_dataset(dataset)
-    validate_dataset(dataset / "derivatives" / "truth")
+    Validation(dataset).finish()
+    Validation(dataset / "derivatives" / "truth").finish()
 
 
 def test_second_run_makes_only_what_is_missing(sources: Path, dataset: Path, capsys) -> None:

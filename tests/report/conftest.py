@@ -176,7 +176,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def visit_content() -> Any:
-    """Return a visit of coarse boxes: a brain, a lesion in its right anterior upper part, one in its left lower part.
+    """Return the findings of a visit, and its T1w image.
+
+    It is made of coarse boxes: a brain, a lesion in its right anterior upper part, one in its left lower part.
 
     The FLAIR is stored from left to right and front to back, in slices of 8 mm, and lies 6 mm further to the right.
     """
@@ -185,7 +187,7 @@ def visit_content() -> Any:
 
     from bids_cascade.imaging.scan import make_scan
     from bids_cascade.lesions.components import Lesion
-    from bids_cascade.report.visit import VisitContent
+    from bids_cascade.report.visit import Findings
 
     t1w_to_own = np.eye(4)
     t1w_to_own[0, 3] = 6
@@ -208,9 +210,37 @@ def visit_content() -> Any:
 
     t1w, flair = both(head=60, brain=100, lesion=200, slope=0.3)
     brain, _ = both(head=0, brain=1, lesion=1)
-    probability, lesion = both(head=0, brain=0, lesion=0.9)
-    first, _ = both(head=0, brain=0.2, lesion=1)
-    lesion = nib.Nifti1Image((np.asarray(lesion.dataobj) > 0).astype(np.uint8), lesion.affine)
-    scans = {"T1w": make_scan(t1w, t1w, brain, np.eye(4)), "FLAIR": make_scan(flair, flair, brain, t1w_to_own)}
+    _, probability = both(head=0, brain=0, lesion=0.9)
+    _, first = both(head=0, brain=0.2, lesion=1)
+    lesion = nib.Nifti1Image((np.asarray(probability.dataobj) > 0).astype(np.uint8), probability.affine)
     lesions = [Lesion(1, 4096, 30, 40, 20, 0.9), Lesion(2, 512, -30, -40, -20, 0.9)]
-    return VisitContent(scans, {"FLAIR": 0.15}, "FLAIR", lesion, probability, first, 0.8, lesions)
+    own = [nib.as_closest_canonical(image) for image in (lesion, probability, first)]
+    found = Findings("FLAIR", make_scan(flair, brain, t1w_to_own), *own, 0.8, lesions)
+    return found, make_scan(t1w, brain, np.eye(4))
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., list[Path]]:
+    """Return what draws and measures a visit as the steps of the workflow do, into one folder."""
+    from bids_cascade.imaging.grid import grid_of, resample
+    from bids_cascade.imaging.quality import lesion_contrast, measure_scan
+    from bids_cascade.report.visit import draw_findings, draw_scan, write_quality
+
+    def draw_all(found: Any, t1w: Any, folder: Path, similarity: float = 0.15) -> list[Path]:
+        flair = found.scan
+        moved = resample(flair.corrected, grid_of(t1w.corrected), 1, flair.t1w_to_own)
+        files = draw_findings(found, folder) + draw_scan("T1w", t1w.corrected, t1w, folder)
+        files += draw_scan("FLAIR", flair.corrected, flair, folder, (t1w, moved))
+        measured = {
+            "T1w": measure_scan(t1w.corrected, t1w, t1w.brain, None),
+            "FLAIR": measure_scan(flair.corrected, flair, t1w.brain, similarity),
+        }
+        return files + write_quality(measured, lesion_contrast(flair, found.lesion), folder)
+
+    return draw_all
+
+
+@pytest.fixture(scope="session")
+def drawn(visit_content: Any, draw: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the files of a visit's report, called as in ``desc-brain_T1w.svg``."""
+    return draw(*visit_content, tmp_path_factory.mktemp("drawn"))

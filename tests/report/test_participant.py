@@ -11,15 +11,9 @@ from bids_cascade.dataset.derivatives import derivative_path, visit_record_path,
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.report import participant as module
 from bids_cascade.report.participant import FAR_FROM_OTHER_VISIT, participant_page, write_participant_page
-from bids_cascade.report.visit import draw_visit
 
 EVIL = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">"
 COLUMNS = ["index", "name", "volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability"]
-
-
-@pytest.fixture(scope="module")
-def drawn(visit_content: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return draw_visit(visit_content, tmp_path_factory.mktemp("drawn"))
 
 
 def add_record(out: Path, visit: Visit, **changed: Any) -> None:

@@ -17,8 +17,8 @@ from bids_cascade.report.viewer import coarsened, viewer_page
 
 @pytest.fixture(scope="module")
 def page(visit_content: Any) -> str:
-    one = visit_content
-    return viewer_page(one.scans["FLAIR"], one.lesion, one.probability, one.first_probability, one.lesions)
+    one, _ = visit_content
+    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions)
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_voxels_are_those_of_the_scan_in_the_world_of_the_t1w(page: str) -> None
 
 
 def test_page_asks_for_nothing_and_is_the_same_again(page: str, visit_content: Any) -> None:
-    one = visit_content
+    one, _ = visit_content
     assert not re.search(r"https?://", page)
-    again = viewer_page(one.scans["FLAIR"], one.lesion, one.probability, one.first_probability, one.lesions)
+    again = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions)
     assert again == page
 
 

@@ -10,19 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bids_cascade.report.visit import draw_visit
-
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def drawn(visit_content: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    files = draw_visit(visit_content, tmp_path_factory.mktemp("drawn"))
-    return {path.name.removeprefix("desc-"): path for path in files}
+def named(drawn: list[Path]) -> dict[str, Path]:
+    return {path.name.removeprefix("desc-"): path for path in drawn}
 
 
-def test_all_figures_are_there(drawn: dict[str, Path]) -> None:
-    assert set(drawn) == {
+def test_all_figures_are_there(named: dict[str, Path]) -> None:
+    assert set(named) == {
         "quality_stats.tsv",
         "quality_stats.json",
         "lesions_FLAIR.svg",
@@ -33,13 +30,13 @@ def test_all_figures_are_there(drawn: dict[str, Path]) -> None:
         "bias_FLAIR.svg",
         "sizes_dseg.svg",
     }
-    for name, path in drawn.items():
+    for name, path in named.items():
         if name.endswith(".svg"):
             ElementTree.parse(path)
 
 
-def test_lesions_are_outlined_where_they_are(drawn: dict[str, Path]) -> None:
-    root = ElementTree.parse(drawn["lesions_FLAIR.svg"]).getroot()
+def test_lesions_are_outlined_where_they_are(named: dict[str, Path]) -> None:
+    root = ElementTree.parse(named["lesions_FLAIR.svg"]).getroot()
     kinds = [path.attrib["class"].split()[1] for path in root.iter(f"{SVG}path")]
     # Of slices 8 mm apart, three show the large lesion and one the small one.
     assert kinds.count("lesion") == kinds.count("candidate") == 4
@@ -48,16 +45,16 @@ def test_lesions_are_outlined_where_they_are(drawn: dict[str, Path]) -> None:
     assert numbers == [str(number) for number in range(int(numbers[0]), int(numbers[0]) + len(numbers))]
 
 
-def test_brain_is_outlined_in_every_slice(drawn: dict[str, Path]) -> None:
+def test_brain_is_outlined_in_every_slice(named: dict[str, Path]) -> None:
     for name in ("brain_T1w.svg", "registration_FLAIR.svg"):
-        root = ElementTree.parse(drawn[name]).getroot()
+        root = ElementTree.parse(named[name]).getroot()
         sides = [text.text for text in root.iter(f"{SVG}text") if text.text in "RLAP"]
         assert len(list(root.iter(f"{SVG}path"))) == len(sides) / 2
         assert sides.count("A") == sides.count("P") == 6
 
 
-def test_registered_sequences_lie_over_each_other(drawn: dict[str, Path]) -> None:
-    root = ElementTree.parse(drawn["registration_FLAIR.svg"]).getroot()
+def test_registered_sequences_lie_over_each_other(named: dict[str, Path]) -> None:
+    root = ElementTree.parse(named["registration_FLAIR.svg"]).getroot()
     fixed, moved = (
         np.asarray(Image.open(io.BytesIO(base64.b64decode(one.attrib["href"].partition(",")[2]))), float)
         for one in root.iter(f"{SVG}image")
@@ -65,8 +62,8 @@ def test_registered_sequences_lie_over_each_other(drawn: dict[str, Path]) -> Non
     assert np.corrcoef(fixed.ravel(), moved.ravel())[0, 1] > 0.9
 
 
-def test_quality_is_beside_them(drawn: dict[str, Path]) -> None:
-    header, row = drawn["quality_stats.tsv"].read_text().splitlines()
+def test_quality_is_beside_them(named: dict[str, Path]) -> None:
+    header, row = named["quality_stats.tsv"].read_text().splitlines()
     values = dict(zip(header.split("\t"), row.split("\t"), strict=True))
     assert header.split("\t")[-1] == "quality_flags"
     assert values["registration_similarity_flair"] == "0.15"
@@ -74,16 +71,15 @@ def test_quality_is_beside_them(drawn: dict[str, Path]) -> None:
     assert values["quality_flags"] == "n/a"
 
 
-def test_same_content_same_bytes(drawn: dict[str, Path], visit_content: Any, tmp_path: Path) -> None:
-    for path in draw_visit(visit_content, tmp_path):
-        assert path.read_bytes() == drawn[path.name.removeprefix("desc-")].read_bytes(), path.name
+def test_same_content_same_bytes(named: dict[str, Path], visit_content: Any, draw: Any, tmp_path: Path) -> None:
+    for path in draw(*visit_content, tmp_path):
+        assert path.read_bytes() == named[path.name.removeprefix("desc-")].read_bytes(), path.name
 
 
-def test_a_lost_brain_is_drawn_as_well(visit_content: Any, tmp_path: Path) -> None:
-    flair = visit_content.scans["FLAIR"]
-    nowhere = nib.Nifti1Image(np.zeros(flair.brain.shape, np.uint8), flair.brain.affine)
-    scans = {**visit_content.scans, "FLAIR": replace(flair, brain=nowhere)}
-    files = draw_visit(replace(visit_content, scans=scans, lesions=[], similarity={"FLAIR": 0.01}), tmp_path)
-    assert len(files) == 9
+def test_a_lost_brain_is_drawn_as_well(visit_content: Any, draw: Any, tmp_path: Path) -> None:
+    found, t1w = visit_content
+    nowhere = nib.Nifti1Image(np.zeros(found.scan.brain.shape, np.uint8), found.scan.brain.affine)
+    found = replace(found, scan=replace(found.scan, brain=nowhere), lesions=[])
+    assert len(draw(found, t1w, tmp_path, similarity=0.01)) == 9
     row = (tmp_path / "desc-quality_stats.tsv").read_text().splitlines()[1]
     assert row.endswith("registration_looks_failed")

@@ -21,7 +21,7 @@ def pass_through(progress: Progress, fullname: str, status: str = "end") -> None
 
 
 def test_steps_are_counted_down_and_failed_visits_taken_out(caplog) -> None:
-    progress = Progress({"sub_01": 2, "sub_02": 3}, NAMES)
+    progress = Progress({"sub_01": ["brain", "outputs"], "sub_02": ["bias_FLAIR", "register_FLAIR", "outputs"]}, NAMES)
     with caplog.at_level("INFO", logger="bids_cascade"):
         pass_through(progress, "bids_cascade.sub_01.brain")
         pass_through(progress, "bids_cascade.sub_01.corrected")
@@ -43,15 +43,24 @@ def test_steps_are_counted_down_and_failed_visits_taken_out(caplog) -> None:
     assert progress.visits["sub_01"].seconds >= 0
 
 
-@pytest.mark.parametrize("failing", ["figures", "report"])
+@pytest.mark.parametrize("failing", ["draw_T1w", "figures", "report"])
 def test_a_report_that_fails_leaves_its_visit_finished(failing: str) -> None:
-    progress = Progress({"sub_01": 3, "sub_02": 3}, NAMES)
-    for step in ("outputs", "figures", "report"):
+    steps = {"draw_T1w", "outputs", "figures", "report"}
+    progress = Progress({"sub_01": steps, "sub_02": steps}, NAMES)
+    for step in ("draw_T1w", "outputs", "figures"):
         pass_through(progress, f"bids_cascade.sub_01.{step}", "exception" if step == failing else "end")
-        if step == failing:
-            break
+        assert progress.visits["sub_01"].finished == (step != "draw_T1w")
+    if failing == "report":
+        pass_through(progress, "bids_cascade.sub_01.report", "exception")
     assert progress.visits["sub_01"].finished
-    assert progress.steps_left == {"sub_02": 3}
+    assert progress.steps_left == {"sub_02": steps}
+
+
+def test_a_visit_that_fails_is_not_finished_by_steps_beside() -> None:
+    progress = Progress({"sub_01": ["pack_T1w", "draw_T1w", "outputs"]}, NAMES)
+    pass_through(progress, "bids_cascade.sub_01.pack_T1w", "exception")
+    pass_through(progress, "bids_cascade.sub_01.draw_T1w")
+    assert not progress.visits["sub_01"].finished
 
 
 def test_crash_reports_are_read_by_node(tmp_path: Path) -> None:
