@@ -7,7 +7,7 @@ inference computes what they share once (:mod:`bids_cascade.cascade.dense`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -108,6 +108,7 @@ def dense_probability(
     short = torch.bfloat16 if device == "cpu" else torch.float16
     dense = _DenseNetwork(network, device, short if half else torch.float32)
     probability = np.zeros(voxels.shape, np.float32)
+    coarse = {scale: coarsen(channels, scale) for scale in network.config.scales}
     waiting = list(_tiles(voxels, tile_size, dense.alignment))
     while waiting:
         box = waiting.pop()
@@ -115,7 +116,7 @@ def dense_probability(
         if not inside.any():
             continue
         try:
-            found = dense.probability(dense.read(channels, box), np.argwhere(inside))
+            found = dense.probability(dense.read(channels, coarse, box), np.argwhere(inside))
         except torch.OutOfMemoryError:
             if max(edge.stop - edge.start for edge in box) <= dense.alignment:
                 raise
@@ -197,9 +198,9 @@ class _DenseNetwork:
         # Of two classes, the softmax is the sigmoid of the difference.
         self.hidden.append(((last[1] - last[0])[None], (last_bias[1] - last_bias[0])[None]))
 
-    def read(self, channels: Volume, box: Box) -> list[Volume]:
-        """Return what the branches see of a box."""
-        return read_crop(channels, box, self.config.scales, self.before, self.after)
+    def read(self, channels: Volume, coarse: Mapping[int, Volume], box: Box) -> list[Volume]:
+        """Return what the branches see of a box, given the channels at all scales."""
+        return read_crop(channels, box, self.config.scales, (self.before, self.after), coarse)
 
     def probability(self, tiles: Sequence[Volume], voxels: NDArray[np.intp]) -> Volume:
         """Return the lesion probability (N,) at voxels (N, 3) of a box, of which the branches see `tiles`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TypeVar
 
@@ -93,7 +93,11 @@ def read_box(channels: NDArray[_Scalar], box: Sequence[slice]) -> NDArray[_Scala
 
 
 def read_crop(
-    channels: NDArray[np.floating], box: Sequence[slice], scales: Sequence[int], before: int, after: int
+    channels: NDArray[np.floating],
+    box: Sequence[slice],
+    scales: Sequence[int],
+    margins: tuple[int, int],
+    coarse: Mapping[int, NDArray[np.float32]],
 ) -> list[NDArray[np.float32]]:
     """Read a box and, at each scale, so many voxels of that scale around it; zeros beyond the volume.
 
@@ -104,8 +108,10 @@ def read_crop(
     box : three slices
         Starts are multiples of all scales.
     scales : sequence of S ints
-    before, after : int
-        Voxels of each scale to add on either side.
+    margins : pair of int
+        Voxels of each scale to add before and behind it.
+    coarse : mapping of int to (C, X', Y', Z') float32 array
+        By scale, what :func:`coarsen` gives of the channels, where that is at hand; other scales are worked out.
 
     Returns
     -------
@@ -119,8 +125,12 @@ def read_crop(
     """
     if any(edge.start % scale for edge in box for scale in scales):
         raise ValueError(f"the box starts at {[edge.start for edge in box]}, expected multiples of {tuple(scales)}")
+    before, after = margins
     crops = []
     for scale in scales:
-        cells = [(edge.start // scale - before, -(-edge.stop // scale) + after) for edge in box]
-        crops.append(coarsen(read_box(channels, [slice(a * scale, b * scale) for a, b in cells]), scale))
+        cells = [slice(edge.start // scale - before, -(-edge.stop // scale) + after) for edge in box]
+        if scale in coarse:
+            crops.append(read_box(coarse[scale], cells))
+        else:
+            crops.append(coarsen(read_box(channels, [slice(c.start * scale, c.stop * scale) for c in cells]), scale))
     return crops

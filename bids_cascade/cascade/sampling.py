@@ -10,10 +10,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.patches import FLIPS, read_box, read_crop
+from bids_cascade.cascade.patches import FLIPS, coarsen, read_box, read_crop
 from bids_cascade.config import CascadeConfig, TrainingConfig
 
 BoolVolume = NDArray[np.bool_]
+
+_COARSE = 4
+"""Scale from which a visit's coarse channels are kept: they are small, and what a crop sees of them is not."""
 
 _FEWEST = 400
 """Lesion voxels that a visit counts as having at least, so that those with few or none are seen, too."""
@@ -181,6 +184,7 @@ class VisitCrops:
                 shares.append(inside / inside.sum())
         self.chances = np.mean(shares, axis=0) if shares else inside
         self._cumulative = self.chances.cumsum()
+        self._coarse = {scale: coarsen(samples.visit.channels, scale) for scale in geometry.scales if scale >= _COARSE}
         #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
         self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
 
@@ -213,7 +217,7 @@ class VisitCrops:
             chance = chance.repeat(geometry.step, axis)
         each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
-        views = read_crop(visit.channels, box, geometry.scales, geometry.before, geometry.before)
+        views = read_crop(visit.channels, box, geometry.scales, (geometry.before,) * 2, self._coarse)
         return Crop(views, lesion, other, weight)
 
 

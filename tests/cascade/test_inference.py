@@ -26,7 +26,7 @@ NETWORKS = {
     "three blocks": NetworkConfig(2, patch_size=23, features=(3, 3, 3), scales=(1,), dense=(4,)),
     "pointwise": NetworkConfig(1, patch_size=3, features=(3,), kernel_size=1, pool_size=1, scales=(1,), dense=(4,)),
 }
-SMALL = NetworkConfig(2, features=(5, 6), dense=(8,))
+SMALL = NetworkConfig(2, features=(5, 6), dense=(8,), scales=(1, 2, 4))
 """All scales, but few features."""
 
 

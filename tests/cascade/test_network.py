@@ -22,7 +22,7 @@ def test_the_published_network_worked_by_hand() -> None:
 
 
 def test_each_scale_has_weights_of_its_own() -> None:
-    network = build_network(NetworkConfig(2), seed=0)
+    network = build_network(NetworkConfig(2, scales=(1, 2, 4)), seed=0)
     branch = (2 * 27 * 32 + 32) + 2 * 32 + (32 * 27 * 64 + 64) + 2 * 64
     weights = 3 * branch + (3 * 64 * 256 + 256) + (256 * 2 + 2)
     assert sum(parameter.numel() for parameter in network.parameters()) == weights

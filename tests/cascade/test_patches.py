@@ -99,13 +99,14 @@ def test_a_box_of_a_mask_is_a_mask() -> None:
 @pytest.mark.parametrize("scales", [(1,), (1, 2, 4), (3, 1), (2, 3)])
 @pytest.mark.parametrize("start", [(0, 0, 0), (12, 0, 24), (-12, 24, -24), (36, 12, 0)])
 @pytest.mark.parametrize(("before", "after"), [(5, 4), (0, 0), (1, 3)])
-def test_crops_are_read_from_block_means_of_the_whole(scales, start, before: int, after: int, tmp_path) -> None:
+@pytest.mark.parametrize("kept", [(), (1, 2, 3, 4), (4,)])
+def test_crops_are_read_from_block_means_of_the_whole(scales, start, before, after, kept, tmp_path) -> None:
     channels, around = noise(2, 14, 15, 16), 72  # a multiple of all scales
     np.save(tmp_path / "channels.npy", channels.astype(np.float16))
     mapped = np.load(tmp_path / "channels.npy", mmap_mode="r")
     padded = np.pad(mapped.astype(np.float32), [(0, 0), *[(around, around)] * 3])
     box = [slice(first, first + size) for first, size in zip(start, (12, 6, 7), strict=True)]
-    crops = read_crop(mapped, box, scales, before, after)
+    crops = read_crop(mapped, box, scales, (before, after), {scale: coarsen(mapped, scale) for scale in kept})
     for crop, scale in zip(crops, scales, strict=True):
         cells = [
             slice((edge.start + around) // scale - before, -(-(edge.stop + around) // scale) + after) for edge in box
@@ -116,4 +117,4 @@ def test_crops_are_read_from_block_means_of_the_whole(scales, start, before: int
 
 def test_a_crop_that_starts_between_coarse_voxels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the box starts at \[4, 2, 0\], expected multiples of \(1, 4\)"):
-        read_crop(noise(1, 8, 8, 8), [slice(4, 8), slice(2, 6), slice(0, 4)], (1, 4), 1, 1)
+        read_crop(noise(1, 8, 8, 8), [slice(4, 8), slice(2, 6), slice(0, 4)], (1, 4), (1, 1), {})

@@ -324,7 +324,7 @@ def test_steps_of_crops(crop_size: int, scales: tuple[int, ...], step: int) -> N
 
 @pytest.mark.parametrize("crop_size", [0, 10])
 def test_crops_of_no_whole_coarse_voxels_are_refused(crop_size: int) -> None:
-    network = build_network(NetworkConfig(1), 0)
+    network = build_network(NetworkConfig(1, scales=(1, 2, 4)), 0)
     with pytest.raises(
         ValueError, match=rf"the crop size is {crop_size}; expected a multiple of 4, for scales \(1, 2, 4\)"
     ):
