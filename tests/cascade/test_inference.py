@@ -10,7 +10,8 @@ from bids_cascade.cascade.network import PatchNetwork, build_network, receptive_
 from bids_cascade.config import NetworkConfig
 
 NETWORKS = {
-    "three scales": NetworkConfig(2),
+    "three scales": NetworkConfig(2, scales=(1, 2, 4)),
+    "the app's": NetworkConfig(2),
     "published": NetworkConfig(2, scales=(1,)),
     "scales 1 and 3": NetworkConfig(2, features=(4, 5), scales=(1, 3), dense=(6,)),
     "coarse alone": NetworkConfig(2, features=(4, 5), scales=(2,), dense=(6,)),
