@@ -232,8 +232,8 @@ def batch_loss(
     crops = [torch.from_numpy(view).to(device) for view in batch.views]
     if kind == "cpu":
         crops = [crop.contiguous(memory_format=torch.channels_last_3d) for crop in crops]
-    short = torch.bfloat16 if kind == "cpu" else torch.float16
-    with torch.autocast(kind, dtype=short, enabled=config.half_precision):
+    # Unlike float16, bfloat16 has room for the smallest gradients.
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=config.half_precision):
         logits = network.forward_crops(crops, torch.from_numpy(batch.voxels).to(device)).float()
     each = nn.functional.cross_entropy(logits, torch.from_numpy(batch.labels).to(device), reduction="none")
     return (each * torch.from_numpy(batch.weights).to(device)).sum(), logits
