@@ -205,7 +205,7 @@ def _add_training(group: Any) -> None:
         type=_share,
         default=default.validation_fraction,
         metavar="SHARE",
-        help="of the participants, held out to choose epoch and threshold (default: %(default)s)",
+        help="of the participants, held out to choose the threshold (default: %(default)s)",
     )
     group.add_argument(
         "--label-maps",

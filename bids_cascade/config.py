@@ -144,7 +144,7 @@ class TrainingConfig:
     crop_size : int
         Edge of a crop in voxels, a multiple of the network's scales.
     validation_fraction : float
-        Share of the subjects (never of the voxels) held out to decide which epoch is kept; at least one of several
+        Share of the subjects (never of the voxels) held out to choose the threshold; at least one of several
         subjects, none of a single one; 1, all of them, beside synthetic visits.
     learning_rate : float
         The highest.

@@ -145,7 +145,9 @@ def train_cascade(
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in labelled]
+        earlier = (progress or {}).get(stage)
+        needed = () if earlier is not None and earlier.finished else labelled
+        samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in needed]
         training, validation = (
             [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
         )
@@ -155,7 +157,7 @@ def train_cascade(
             validation,
             _training_of(stage, training_config),
             device=device,
-            progress=(progress or {}).get(stage),
+            progress=earlier,
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
         )
         networks.append(network)

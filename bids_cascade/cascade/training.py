@@ -41,8 +41,8 @@ class StageProgress:
     Attributes
     ----------
     history : list of Epoch
-    latest, best : dict of str to tensor
-        Weights after the last epoch and after the best one.
+    weights : dict of str to tensor
+        After the last epoch.
     optimiser : dict of str to tensor
         State of the optimiser, flattened to ``{parameter}.{name}``.
     finished : bool
@@ -50,22 +50,13 @@ class StageProgress:
     """
 
     history: list[Epoch] = field(default_factory=list)
-    latest: Tensors = field(default_factory=dict)
-    best: Tensors = field(default_factory=dict)
+    weights: Tensors = field(default_factory=dict)
     optimiser: Tensors = field(default_factory=dict)
     finished: bool = False
 
-    @property
-    def best_epoch(self) -> int:
-        """The epoch of the lowest validation loss, or the last one where nothing was held out; 0 before the first."""
-        if not self.history:
-            return 0
-        losses = {one.epoch: one.validation_loss for one in self.history if one.validation_loss is not None}
-        return min(losses, key=losses.__getitem__, default=self.history[-1].epoch)
-
     def to_tensors(self) -> Tensors:
         """Return all tensors under names that tell what they belong to."""
-        parts = {"latest": self.latest, "best": self.best, "optimiser": self.optimiser}
+        parts = {"weights": self.weights, "optimiser": self.optimiser}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def to_json(self) -> dict[str, object]:
@@ -107,19 +98,19 @@ def train_stage(
     training : sequence of Samples
         Of the visits to learn from. A visit is drawn by the square root of its number of lesion voxels.
     validation : sequence of Samples
-        Of other subjects, which decide which epoch is kept; without them it is the last.
+        Of other subjects, to see how well they are told apart after each epoch; may be empty.
     config : TrainingConfig
     device : str
         A torch device.
     progress : StageProgress, optional
-        Where an earlier, interrupted call stopped.
+        Where an earlier, interrupted call stopped; if that was at the end, no samples are needed.
     on_epoch : callable
         Called with the progress after each epoch: to report it and to save it.
 
     Returns
     -------
     network : PatchNetwork
-        With the weights of the best epoch, on the CPU, in evaluation mode.
+        With the weights of the last epoch, on the CPU, in evaluation mode.
     progress : StageProgress
 
     Raises
@@ -127,29 +118,28 @@ def train_stage(
     ValueError
         When there is nothing to learn from.
     """
-    _check_samples(training, "train")
-    if validation:
-        _check_samples(validation, "validate")
     progress = progress or StageProgress()
+    if not progress.finished:
+        _check_samples(training, "train")
+        if validation:
+            _check_samples(validation, "validate")
     network = place(build_network(network_config, config.seed), device)
     geometry = crop_geometry(network, config)
     pool, held_out = (CropPool(samples, geometry, config) for samples in (training, validation))
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     if progress.history:
-        network.load_state_dict(progress.latest)
+        network.load_state_dict(progress.weights)
         _restore_optimiser(optimiser, progress.optimiser)
     while not progress.finished and len(progress.history) < config.max_epochs:
         epoch = len(progress.history) + 1
         loss, n_samples = _train_epoch(network, optimiser, pool, config, epoch, device)
         validated = evaluate_samples(network, held_out, config, device) if validation else (None, None)
         progress.history.append(Epoch(epoch, n_samples, loss, *validated))
-        progress.latest = _to_cpu(network.state_dict())
+        progress.weights = _to_cpu(network.state_dict())
         progress.optimiser = _flatten_optimiser(optimiser)
-        if progress.best_epoch == epoch:
-            progress.best = progress.latest
         progress.finished = epoch >= config.max_epochs
         on_epoch(progress)
-    network.load_state_dict(progress.best)
+    network.load_state_dict(progress.weights)
     return network.cpu().to(memory_format=torch.contiguous_format).eval(), progress  # type: ignore[call-overload]
 
 

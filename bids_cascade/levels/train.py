@@ -181,7 +181,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
 
     def report(stage: int, progress: StageProgress) -> None:
         save_checkpoint(progress, fingerprint, paths[stage])
-        _LOGGER.info("stage %d %s (best: epoch %d)", stage, _describe(progress), progress.best_epoch)
+        _LOGGER.info("stage %d %s", stage, _describe(progress))
 
     try:
         return train_cascade(

@@ -66,7 +66,7 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return ["No subject was held out: nothing is known about how good it is on others."]
     return [
-        "On subjects held out from training (they decided when it stopped and, unless given, the threshold):",
+        "On subjects held out from training (unless the threshold was given, it was chosen on them):",
         "",
         *_table(rows),
     ]
