@@ -8,7 +8,6 @@ import torch
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.sampling import CropPool, LabelledVisit, Samples, first_stage_samples
 from bids_cascade.cascade.training import (
-    Epoch,
     StageProgress,
     crop_geometry,
     evaluate_samples,
@@ -47,11 +46,10 @@ def test_it_learns_and_reports(samples) -> None:
     network, progress = train_stage(TINY, *samples, config, on_epoch=lambda p: seen.append(len(p.history)))
     first, last = progress.history[0], progress.history[-1]
     assert last.loss < 0.5 * first.loss
-    best = progress.history[progress.best_epoch - 1]
-    assert best.validation_dice > 0.85
+    assert last.validation_dice > 0.85
     assert seen == list(range(1, 9))
     assert not network.training
-    assert evaluate(network, samples[1], config) == pytest.approx((best.validation_loss, best.validation_dice))
+    assert evaluate(network, samples[1], config) == pytest.approx((last.validation_loss, last.validation_dice))
 
 
 def test_equal_seeds_give_equal_bits_and_others_do_not(samples, trained) -> None:
@@ -89,47 +87,32 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(samples, trained, st
         assert torch.equal(progress.to_tensors()[name], tensor), name
 
 
-def test_the_best_epoch_is_kept(samples) -> None:
+def test_the_last_epoch_is_kept_even_where_an_earlier_one_was_better(samples) -> None:
     # Labels of noise: the more is learnt, the worse they are met.
     visit = samples[1][0].visit
     rng = np.random.default_rng(0)
     noise = Samples.of(replace(visit, lesion=rng.random(visit.brain.shape) > 0.7), visit.brain)
     config = TrainingConfig(max_epochs=6, crops_per_epoch=24, batch_size=6, crop_size=8, learning_rate=1e-2)
-    kept = {}
-    network, progress = train_stage(
-        TINY, samples[0], [noise], config, on_epoch=lambda p: kept.update({len(p.history): p.latest})
-    )
+    network, progress = train_stage(TINY, samples[0], [noise], config)
     losses = [one.validation_loss for one in progress.history]
-    assert progress.best_epoch == np.argmin(losses) + 1 < 6
+    assert np.argmin(losses) + 1 < 6
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, kept[progress.best_epoch][name])
-    assert evaluate(network, [noise], config)[0] == pytest.approx(min(losses))
+        assert torch.equal(tensor, progress.weights[name])
+    assert evaluate(network, [noise], config)[0] == pytest.approx(losses[-1])
     assert progress.finished
 
 
 def test_a_finished_stage_is_not_trained_further(samples, trained) -> None:
     network, progress = trained
-    again, same = train_stage(TINY, *samples, replace(SHORT, max_epochs=9), progress=copy.deepcopy(progress))
+    again, same = train_stage(TINY, [], [], replace(SHORT, max_epochs=9), progress=copy.deepcopy(progress))
     assert len(same.history) == SHORT.max_epochs
     assert torch.equal(weights(network), weights(again))
 
 
-def test_without_validation_the_last_epoch_is_kept(samples) -> None:
-    network, progress = train_stage(TINY, samples[0], [], SHORT)
+def test_nothing_need_be_held_out(samples) -> None:
+    _, progress = train_stage(TINY, samples[0], [], SHORT)
+    assert len(progress.history) == SHORT.max_epochs
     assert progress.history[-1].validation_loss is None
-    assert progress.best_epoch == 3
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, progress.latest[name])
-
-
-def test_the_best_epoch_by_hand() -> None:
-    def progress(*losses: float | None) -> StageProgress:
-        return StageProgress([Epoch(n, 1, 1 / n**2 + n % 2, loss, None) for n, loss in enumerate(losses, start=1)])
-
-    assert progress().best_epoch == 0
-    assert progress(3, 1, 2).best_epoch == 2
-    assert progress(3, 1, 1).best_epoch == 2
-    assert progress(None, None, None).best_epoch == 3, "though the second one has the lowest loss"
 
 
 def test_a_checkpoint_needs_its_parts() -> None:
