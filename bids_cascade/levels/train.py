@@ -19,7 +19,7 @@ from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
-from bids_cascade.config import Inputs, NetworkConfig, RunConfig, TrainConfig
+from bids_cascade.config import CascadeConfig, Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.errors import BadDataError
@@ -173,7 +173,9 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     made_from = None
     if config.heads is not None:
         heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
-    choices = (asdict(config.cascade), asdict(config.training), asdict(network), made_from, len(heads))
+    # What becomes a lesion is chosen afterwards.
+    learnt = config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3)
+    choices = (asdict(learnt), asdict(config.training), asdict(network), made_from, len(heads))
     fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
