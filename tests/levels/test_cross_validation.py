@@ -191,7 +191,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(done, tiny_dataset: Pat
     shutil.copytree(finished, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and "logs" not in path.parts}
     checkpoints = set((work / "training").iterdir())
-    anew = ("--cross-validate", "3", "--fold", "1", "--threshold", "0.3")
+    anew = ("--cross-validate", "3", "--fold", "1", "--threshold", "0.3", "--crops-per-epoch", "18")
     with largest_file(200_000):
         assert train(tiny_dataset, out, work, *anew) == 74
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bids_cascade: error")]
