@@ -88,7 +88,7 @@ def trained_like(seed: int = 0) -> PatchNetwork:
     network = build_network(NETWORK, seed).train()
     with torch.no_grad():
         for _ in range(20):
-            network(torch.randn(256, 3, 2, 11, 11, 11, generator=torch.Generator().manual_seed(seed)))
+            network(torch.randn(256, len(NETWORK.scales), 2, 11, 11, 11, generator=torch.Generator().manual_seed(seed)))
     return network.eval()
 
 

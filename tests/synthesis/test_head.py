@@ -24,7 +24,7 @@ def test_training_head_is_on_one_grid(head) -> None:
     assert head.channels.dtype == np.float32
     assert head.lesion.shape == head.lesion_share.shape == head.tissue.shape == shape
     assert np.array_equal(head.affine[:3, :3], np.eye(3))
-    assert np.array_equal(head.lesion, head.lesion_share >= 0.5)
+    assert np.array_equal(head.lesion, head.lesion_share >= LesionConfig().drawn_share)
     assert head.about["label_map"] == "invented"
     assert set(head.about["lesion_masks"]) <= {"first", "second"}
 
