@@ -94,7 +94,7 @@ class CascadeConfig:
     candidate_sequence: str = "FLAIR"
     candidate_level: float = 1.125
     hard_negative_probability: float = 0.2
-    gate_probability: float = 0.2
+    gate_probability: float = 0.6
     threshold: float = 0.5
     min_lesion_volume_mm3: float = 10.0
     voxel_size_mm: float = 1.0
