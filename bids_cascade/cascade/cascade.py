@@ -26,6 +26,7 @@ Volume = NDArray[np.float32]
 STAGES = (1, 2)
 
 _OTHER_WEIGHT = 4.0
+"""How much the false positives may weigh in stage 2 at least, beside the lesion voxels."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.config import SYNTHETIC_SEQUENCES
 from bids_cascade.synthesis.anatomy import MARGIN_MM, Anatomy
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.fields import FloatArray
@@ -25,7 +26,7 @@ from bids_cascade.synthesis.warp import (
     head_bounds_mm,
 )
 
-SEQUENCES = ("T1w", "FLAIR")
+SEQUENCES = SYNTHETIC_SEQUENCES
 """BIDS suffixes of what is made, in the order of the channels."""
 
 _OUTSIDE_MM = -20.0
