@@ -109,6 +109,7 @@ _AIR_MM = 3.0  # no air so deep in a brain; the sphenoid sinus is not as deep
 _INSULA_MM = 11.0  # of cortex from the putamen: claustrum and capsules lie between
 _SEPTUM_MM = 3.0  # from both lateral ventricles
 _SCALP_MM = 8.0
+_WALL_MM = 8.0
 _FLOW_MM = 14.0  # around the brainstem
 
 STRUCTURES: dict[str, int] = {
@@ -221,6 +222,26 @@ def is_any(tissue: NDArray[np.uint8], kinds: Sequence[Tissue]) -> BoolVolume:
     table = np.zeros(256, bool)
     table[list(kinds)] = True
     return table[tissue]
+
+
+def ventricle_wall(anatomy: Anatomy) -> tuple[Box, NDArray[np.float32], NDArray[np.float32]]:
+    """Return what surrounds the lateral ventricles, and how much of a horn's end it is near.
+
+    Returns
+    -------
+    box : tuple of slice
+        Of the brain's box, all that is less than 8 mm from a lateral ventricle.
+    distance_mm : (X, Y, Z) float32 array
+        In this box, from the ventricles; the first voxel of white matter is 1 mm from the ventricle's.
+    horn : (1, Y, 1) float32 array
+        0 along the ventricles' bodies to 1 at the frontal and occipital horns.
+    """
+    distance = anatomy.from_ventricle_mm.astype(np.float32)
+    box = box_around(distance < _WALL_MM, 0)
+    rows = np.flatnonzero((anatomy.brain_tissue == Tissue.LATERAL_VENTRICLE).any(axis=(0, 2)))
+    y = np.arange(box[1].start, box[1].stop)
+    horn = np.clip(np.abs(y - rows.mean()) / (np.ptp(rows) / 2) * 4 - 2.6, 0, 1)
+    return box, distance[box], horn[None, :, None].astype(np.float32)
 
 
 def box_around(mask: BoolVolume, margin: int) -> Box:

@@ -72,8 +72,19 @@ class LesionConfig:
     # Of lesion in a voxel from which it is labelled. Measured: in eleven scans, the dimmest 5 % of what raters drew are
     # 24-44 % (median 38 %) as bright above white matter as its median; with half, they would be 46-66 %.
     drawn_share: float = 0.35
+    # Nor is anything labelled that is no brighter in FLAIR than this, without noise: what the fluid beside a thin band
+    # hides. Inside a lesion it is, down to the cavities.
+    drawn_level: float = 1.1
+    whole_share: float = 0.9
     edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; by eye on the 1 mm scan
     cortex_share: float = 0.25  # lesions that may reach into the cortex (leukocortical)
+    # Heads with lesions whose ventricles' lining is one, too, in places: raters drew 1-3 mm of it along the bodies and at
+    # the horns of the 3 T 1 mm scan, and the masks' own, moved to another brain, no longer follow the wall.
+    band_share: float = 0.5
+    band_mm: Range = (0.5, 2.0)
+    band_cap_mm: Range = (0.0, 3.0)  # more of it at the frontal and occipital horns
+    band_extent: Range = (-0.5, 0.6)  # -1 nowhere along the wall, 1 nearly everywhere
+    band_spacing_mm: float = 12.0
     deep_grey_share: float = 0.3  # lesions that may lie in thalamus or basal ganglia
 
 
@@ -232,9 +243,9 @@ class MimicConfig:
     """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
 
     lining_share: float = 0.9  # ventricular lining; by eye
-    lining_gain: Range = (0.05, 0.45)  # thin, but nearly as bright as a lesion: so it is, unlabelled, in 1.5 T scans
-    lining_mm: Range = (0.4, 1.6)
-    cap_mm: Range = (0.5, 3.0)  # the lining is thicker at the frontal and occipital horns
+    lining_gain: Range = (0.05, 0.35)  # up to that of a faint lesion, as in 1.5 T scans
+    lining_mm: Range = (0.4, 1.4)
+    cap_mm: Range = (0.5, 2.0)  # the lining is thicker at the frontal and occipital horns
     septum_share: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
     enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: one of the 3 T patients' looks like it

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from bids_cascade.config import SYNTHETIC_SEQUENCES
 from bids_cascade.synthesis.anatomy import MARGIN_MM, Anatomy
-from bids_cascade.synthesis.config import SynthesisConfig
+from bids_cascade.synthesis.config import LesionConfig, SynthesisConfig
 from bids_cascade.synthesis.fields import FloatArray
 from bids_cascade.synthesis.lesions import PaintedLesions, Patient, paint_lesions
 from bids_cascade.synthesis.paint import Painting, paint_head
@@ -132,12 +132,13 @@ def make_training_head(
     protocols = draw_protocols(config.acquisition, True, rng)
     t1w, flair = (Scanner(protocol, shape) for protocol in protocols)
     channels = [t1w.back(t1w.acquire(_sample(painting.t1w, voxels), rng))]
-    channels.append(flair.back(flair.acquire(_sample(painting.flair, moved), rng)))
+    signal = _sample(painting.flair, moved)
+    channels.append(flair.back(flair.acquire(signal, rng)))
     share = flair.back(flair.blur(_in_box(anatomy, lesions.share, voxels)))
     return TrainingHead(
         channels=np.stack(channels),
         brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),
-        lesion=share >= config.lesions.drawn_share,
+        lesion=_drawn(share, flair.back(flair.blur(signal)), config.lesions),
         lesion_share=share,
         tissue=_sample(anatomy.tissue, voxels, order=0),
         affine=affine,
@@ -165,15 +166,22 @@ def make_visit(
         shape, affine = _grid(*_field_of_view(brain, head, protocol, rng))
         voxels = warp.voxels_at(shape, pose @ affine)
         scanner = Scanner(protocol, shape)
+        share, seen = scanner.blur(_in_box(anatomy, lesions.share, voxels)), _sample(signal, voxels)
+        flair = seen if sequence == "FLAIR" else _sample(painting.flair, voxels)
         scans[sequence] = Scan(
-            signal=scanner.acquire(_sample(signal, voxels), rng),
-            lesion=scanner.blur(_in_box(anatomy, lesions.share, voxels)) >= config.lesions.drawn_share,
+            signal=scanner.acquire(seen, rng),
+            lesion=_drawn(share, scanner.blur(flair), config.lesions),
             brain=scanner.blur(_brain(anatomy, voxels).astype(np.float32)) >= 0.5,
             affine=scanner.affine(affine),
             protocol=protocol,
             white_level=float(rng.uniform(*config.acquisition.white_level)),
         )
     return SyntheticVisit(scans, motion, _about(anatomy, lesions))
+
+
+def _drawn(share: FloatArray, flair: FloatArray, config: LesionConfig) -> NDArray[np.bool_]:
+    """Return where raters draw lesion: where it can be seen, and inside it, dark as it may be."""
+    return np.asarray((share >= config.drawn_share) & ((flair >= config.drawn_level) | (share >= config.whole_share)))
 
 
 def _paint(

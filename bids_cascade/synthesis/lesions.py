@@ -18,6 +18,7 @@ from bids_cascade.synthesis.anatomy import (
     Box,
     Tissue,
     is_any,
+    ventricle_wall,
 )
 from bids_cascade.synthesis.config import LesionConfig, LesionSignalConfig
 from bids_cascade.synthesis.fields import FloatArray, smooth_noise
@@ -164,7 +165,7 @@ def paint_lesions(
     signal: LesionSignalConfig,
     rng: np.random.Generator,
 ) -> PaintedLesions:
-    """Give an anatomy lesions: most of one patient's, some of others', some of them at new places.
+    """Give an anatomy lesions: most of one patient's, some of others', some at new places, some along ventricles.
 
     Parameters
     ----------
@@ -193,6 +194,8 @@ def paint_lesions(
     pool = [(lesion, patient.axes) for patient in used for lesion in patient.shapes]
     for _ in range(int(rng.integers(places.n_moved[0], places.n_moved[1] + 1))):
         canvas.move(*pool[rng.integers(len(pool))])
+    if rng.random() < places.band_share:
+        canvas.line()
     return canvas.finish(tuple(patient.name for patient in used))
 
 
@@ -202,7 +205,7 @@ class _Canvas:
     def __init__(
         self, anatomy: Anatomy, places: LesionConfig, signal: LesionSignalConfig, rng: np.random.Generator
     ) -> None:
-        self.places, self.signal, self.rng = places, signal, rng
+        self.anatomy, self.places, self.signal, self.rng = anatomy, places, signal, rng
         self.to_voxels = mask_space_to_voxels(anatomy)
         self.to_voxels[:3, 3] -= anatomy.corner
         self.tissue, self.from_ventricle_mm = anatomy.brain_tissue, anatomy.from_ventricle_mm
@@ -237,6 +240,16 @@ class _Canvas:
         chosen = self.rng.choice(self.zones[zone], self.places.n_tries)
         centres = np.stack(np.unravel_index(chosen, self.tissue.shape), axis=1).astype(float)
         self._draw_best(lesion, turn @ self._stretch() @ axes, centres, np.zeros(len(centres)))
+
+    def line(self) -> None:
+        """Draw bands along the lateral ventricles' walls, here and there, wider at the horns."""
+        places, rng = self.places, self.rng
+        box, near_mm, horn = ventricle_wall(self.anatomy)
+        patchy = smooth_noise(rng, near_mm.shape, places.band_spacing_mm) + rng.uniform(*places.band_extent)
+        width_mm = (rng.uniform(*places.band_mm) + rng.uniform(*places.band_cap_mm) * horn) * np.clip(patchy, 0, 1.3)
+        # Where there is no band, no halo either.
+        depth = np.where(width_mm > 0, width_mm + 0.5 - near_mm, np.float32(-_PAD)).astype(np.float32)
+        self._colour(box, depth, self.tissue[box] == Tissue.WHITE)
 
     def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
         """Return what has been drawn, with the names of those whose lesions it is."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.synthesis.anatomy import CORTICAL, FLUID, PARENCHYMA, Anatomy, Tissue, is_any
+from bids_cascade.synthesis.anatomy import CORTICAL, FLUID, PARENCHYMA, Anatomy, Tissue, is_any, ventricle_wall
 from bids_cascade.synthesis.config import MimicConfig, Signals, SynthesisConfig, TextureConfig
 from bids_cascade.synthesis.fields import FloatArray, smooth_noise
 from bids_cascade.synthesis.lesions import PaintedLesions
@@ -132,17 +132,12 @@ def _mimics(
 
 def _lining(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
     """Return the FLAIR gain of the lateral ventricles' lining: thin, patchy, thicker at the horns."""
-    distance = anatomy.from_ventricle_mm.astype(np.float32)
-    box = _where(distance < 8)
-    near, white = distance[box], is_any(anatomy.brain_tissue[box], (Tissue.WHITE, Tissue.CAUDATE))
-    ventricle_rows = np.flatnonzero((anatomy.brain_tissue == Tissue.LATERAL_VENTRICLE).any(axis=(0, 2)))
-    y = np.arange(near.shape[1]) + box[1].start
-    horn = np.clip(np.abs(y - ventricle_rows.mean()) / (np.ptp(ventricle_rows) / 2) * 4 - 2.6, 0, 1)
-    patchy = np.clip(0.7 + 0.5 * smooth_noise(rng, near.shape, 14), 0, 1.3)
-    width_mm = (rng.uniform(*config.lining_mm) + rng.uniform(*config.cap_mm) * horn[None, :, None]) * patchy
-    gain = np.zeros(distance.shape, np.float32)
-    # The first voxel of white matter is 1 mm from the ventricle's.
-    gain[box] = rng.uniform(*config.lining_gain) * np.clip(width_mm + 1 - near, 0, 1) * white
+    box, near_mm, horn = ventricle_wall(anatomy)
+    white = is_any(anatomy.brain_tissue[box], (Tissue.WHITE, Tissue.CAUDATE))
+    patchy = np.clip(0.7 + 0.5 * smooth_noise(rng, near_mm.shape, 14), 0, 1.3)
+    width_mm = (rng.uniform(*config.lining_mm) + rng.uniform(*config.cap_mm) * horn) * patchy
+    gain = np.zeros(anatomy.brain_tissue.shape, np.float32)
+    gain[box] = rng.uniform(*config.lining_gain) * np.clip(width_mm + 1 - near_mm, 0, 1) * white
     return gain
 
 
