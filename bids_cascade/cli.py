@@ -208,12 +208,32 @@ def _add_training(group: Any) -> None:
         help="of the participants, held out to choose the threshold (default: %(default)s)",
     )
     group.add_argument(
+        "--learning-rate",
+        type=_positive,
+        default=default.learning_rate,
+        metavar="R",
+        help="the highest of a training (default: %(default)s)",
+    )
+    group.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="MODEL",
+        help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
+    )
+    group.add_argument(
         "--label-maps",
         nargs="+",
         type=Path,
         default=[],
         metavar="PATH",
         help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
+    )
+    group.add_argument(
+        "--synthetic-share",
+        type=_share,
+        default=default.synthetic_share,
+        metavar="SHARE",
+        help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
     )
     group.add_argument(
         "--cross-validate",
@@ -414,14 +434,25 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             max_epochs=options.max_epochs,
             crops_per_epoch=options.crops_per_epoch,
             validation_fraction=options.validation_share,
+            learning_rate=options.learning_rate,
+            synthetic_share=options.synthetic_share,
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),
         heads=heads,
+        start_from=_make_start(options.start_from),
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
     )
+
+
+def _make_start(path: Path | None) -> Path | None:
+    if path is None or path != Path("default"):
+        return path
+    from bids_cascade.models.store import PACKAGED_MODEL
+
+    return PACKAGED_MODEL
 
 
 def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:

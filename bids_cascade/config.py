@@ -290,6 +290,8 @@ class TrainConfig:
     training : TrainingConfig
     heads : HeadsConfig or None
         Synthetic heads to learn from, too.
+    start_from : Path or None
+        Model file whose weights to begin with.
     choose_threshold : bool
         Replace the cascade's threshold by the one that suits the held-out subjects best.
     skull_strip : str
@@ -302,6 +304,7 @@ class TrainConfig:
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     heads: HeadsConfig | None = None
+    start_from: Path | None = None
     choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"

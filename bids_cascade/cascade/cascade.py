@@ -103,11 +103,12 @@ def train_cascade(
     network_config: NetworkConfig,
     training_config: TrainingConfig,
     *,
+    start: Cascade | None = None,
     device: str = "cpu",
     progress: Mapping[int, StageProgress] | None = None,
     on_epoch: Callable[[int, StageProgress], None] = lambda stage, progress: None,
 ) -> TrainedCascade:
-    """Train both stages: the second on what the first gets wrong.
+    """Train both stages: the second, which begins with the weights of the first, on what that gets wrong.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def train_cascade(
         it is not sure that there is no lesion. Synthetic ones are validated on only where there are no others.
     config, network_config, training_config
         What is trained, and how.
+    start : Cascade, optional
+        Of the same sequences and networks; each stage begins with its weights.
     device : str
         A torch device.
     progress : mapping of int to StageProgress, optional
@@ -126,8 +129,10 @@ def train_cascade(
     Raises
     ------
     ValueError
-        When no visit has a lesion, or the shapes do not fit each other.
+        When no visit has a lesion, or the shapes or the cascade to start from do not fit.
     """
+    if start is not None:
+        _check_start(start, config, network_config)
     labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
     if not any(visit.lesion.any() for visit in labelled):
         raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
@@ -157,6 +162,7 @@ def train_cascade(
             training,
             validation,
             _training_of(stage, training_config),
+            start=start.networks[stage - 1] if start is not None else networks[-1] if networks else None,
             device=device,
             progress=earlier,
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
@@ -164,6 +170,15 @@ def train_cascade(
         networks.append(network)
         history[stage] = tuple(done.history)
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
+
+
+def _check_start(start: Cascade, config: CascadeConfig, network_config: NetworkConfig) -> None:
+    if start.config.sequences != config.sequences:
+        raise ValueError(
+            f"the model to start from takes {', '.join(start.config.sequences)}; expected {', '.join(config.sequences)}"
+        )
+    if any(replace(network.config, dropout=network_config.dropout) != network_config for network in start.networks):
+        raise ValueError(f"the model to start from has other networks; expected {network_config}")
 
 
 def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:

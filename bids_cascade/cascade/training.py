@@ -21,6 +21,7 @@ Tensors = dict[str, torch.Tensor]
 _STEP = 8
 _WEIGHT_DECAY = 1e-3
 _LARGEST_GRADIENT = 5.0
+_VALIDATION_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def train_stage(
     validation: Sequence[Samples],
     config: TrainingConfig,
     *,
+    start: PatchNetwork | None = None,
     device: str = "cpu",
     progress: StageProgress | None = None,
     on_epoch: Callable[[StageProgress], None] = lambda progress: None,
@@ -100,6 +102,8 @@ def train_stage(
     validation : sequence of Samples
         Of other subjects, to see how well they are told apart after each epoch; may be empty.
     config : TrainingConfig
+    start : PatchNetwork, optional
+        Of the same configuration, whose weights to begin with; otherwise they are drawn.
     device : str
         A torch device.
     progress : StageProgress, optional
@@ -123,7 +127,10 @@ def train_stage(
         _check_samples(training, "train")
         if validation:
             _check_samples(validation, "validate")
-    network = place(build_network(network_config, config.seed), device)
+    network = build_network(network_config, config.seed)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    network = place(network, device)
     geometry = crop_geometry(network, config)
     pool, held_out = (CropPool(samples, geometry, config) for samples in (training, validation))
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
@@ -235,11 +242,12 @@ def evaluate_samples(
 ) -> tuple[float, float]:
     """Return the loss, and the Dice of lesion against other samples at probability 0.5, by their weights.
 
-    The crops are the same at every call: those that the seed draws, a quarter of an epoch's, not augmented.
+    The crops are the same at every call: those that the seed draws, not augmented; a quarter as many as in an epoch, or
+    a few batches where that is less.
     """
     network.eval()
     total, both, either = 0.0, 0.0, 0.0
-    n_steps = -(-config.n_steps // 4)
+    n_steps = min(-(-config.n_steps // 4), _VALIDATION_STEPS)
     for batch in pool.batches(n_steps, np.random.default_rng(config.seed), augment=False):
         loss, logits = batch_loss(network, batch, config, device)
         total += loss.item()

@@ -30,7 +30,7 @@ from bids_cascade.levels.heads import find_images, make_heads
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
-from bids_cascade.models.store import StoredModel, load_checkpoint, save_checkpoint, save_model
+from bids_cascade.models.store import StoredModel, load_cascade, load_checkpoint, load_model, save_checkpoint, save_model
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.whole_file import write_whole_file
@@ -138,6 +138,7 @@ def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dic
         "validation_subjects": list(trained.validation_subjects),
         "training": asdict(config.training),
         **_heads_origin(config),
+        **_start_origin(config),
         "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
         "versions": versions(),
     }
@@ -150,6 +151,14 @@ def _heads_origin(config: TrainConfig) -> dict[str, Any]:
     maps, masks = (find_images(paths) for paths in (config.heads.label_maps, config.heads.lesion_masks))
     about = {"n": config.heads.n_heads, "seed": config.heads.seed, "label maps": len(maps), "lesion masks": len(masks)}
     return {"synthetic_heads": {**about, "names": [path.name for path in (*maps, *masks)]}}
+
+
+def _start_origin(config: TrainConfig) -> dict[str, Any]:
+    """Return which model training began with."""
+    if config.start_from is None:
+        return {}
+    start = load_model(config.start_from)
+    return {"start": {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}}
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:
@@ -175,7 +184,8 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
     # What becomes a lesion is chosen afterwards.
     learnt = config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3)
-    choices = (asdict(learnt), asdict(config.training), asdict(network), made_from, len(heads))
+    start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
+    choices = (asdict(learnt), asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
     fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
@@ -191,6 +201,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
             config.cascade,
             network,
             config.training,
+            start=load_cascade(config.start_from) if config.start_from else None,
             device=run.device,
             progress={stage: progress for stage, progress in earlier.items() if progress},
             on_epoch=report,
@@ -218,7 +229,9 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
     heads = config.heads and asdict(config.heads)
-    return fingerprint_of(prepared, asdict(config.cascade), asdict(config.training), heads, config.choose_threshold)
+    start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
+    how = asdict(config.cascade), asdict(config.training), heads, start_sha256, config.choose_threshold
+    return fingerprint_of(prepared, *how)
 
 
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:

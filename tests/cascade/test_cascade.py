@@ -65,10 +65,32 @@ def test_equal_seeds_give_equal_cascades(visits) -> None:
             assert torch.equal(x, y)
 
 
-def test_the_stages_start_from_different_weights(visits) -> None:
-    done = train_cascade(visits, CONFIG, TINY, replace(SHORT, max_epochs=1, learning_rate=1e-9))
-    first, second = (network.branches[0][0].convolution.weight for network in done.cascade.networks)
-    assert not torch.allclose(first, second, atol=1e-3)
+def first_weights(cascade: Cascade) -> list[torch.Tensor]:
+    return [network.branches[0][0].convolution.weight for network in cascade.networks]
+
+
+def test_the_second_stage_begins_with_the_weights_of_the_first(visits) -> None:
+    nearly_still = replace(SHORT, max_epochs=1, learning_rate=1e-9)
+    first, second = first_weights(train_cascade(visits, CONFIG, TINY, nearly_still).cascade)
+    assert not torch.equal(first, second)
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+def test_each_stage_begins_with_the_weights_of_a_cascade_to_start_from(visits, trained) -> None:
+    nearly_still = replace(SHORT, max_epochs=1, learning_rate=1e-9)
+    start = replace(trained.cascade, networks=trained.cascade.networks[::-1])
+    done = train_cascade(visits, CONFIG, TINY, nearly_still, start=start)
+    for one, other in zip(first_weights(done.cascade), first_weights(start), strict=True):
+        assert not torch.equal(one, other)
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_cascade_to_start_from_must_fit(visits, trained) -> None:
+    flair = replace(trained.cascade, config=replace(CONFIG, sequences=("FLAIR",)))
+    with pytest.raises(ValueError, match=r"the model to start from takes FLAIR; expected T1w, FLAIR"):
+        train_cascade(visits, CONFIG, TINY, SHORT, start=flair)
+    with pytest.raises(ValueError, match=r"the model to start from has other networks; expected .*features=\(5,"):
+        train_cascade(visits, CONFIG, replace(TINY, features=(5, 5)), SHORT, start=trained.cascade)
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bids_cascade.synthesis import head as module
 from bids_cascade.synthesis.anatomy import Tissue
 from bids_cascade.synthesis.config import AcquisitionConfig, LesionConfig, SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head, make_visit
@@ -24,7 +25,7 @@ def test_training_head_is_on_one_grid(head) -> None:
     assert head.channels.dtype == np.float32
     assert head.lesion.shape == head.lesion_share.shape == head.tissue.shape == shape
     assert np.array_equal(head.affine[:3, :3], np.eye(3))
-    assert np.array_equal(head.lesion, head.lesion_share >= LesionConfig().drawn_share)
+    assert (head.lesion_share[head.lesion] >= LesionConfig().drawn_share).all()
     assert head.about["label_map"] == "invented"
     assert set(head.about["lesion_masks"]) <= {"first", "second"}
 
@@ -35,6 +36,11 @@ def test_brain_has_a_margin_and_holds_the_lesions(head) -> None:
     assert (np.array(head.brain.shape) - inside.max(axis=0) > 5).all()
     assert head.lesion.any()
     assert head.brain[head.lesion].all()
+
+
+def test_what_is_dark_is_drawn_inside_a_lesion_only() -> None:
+    share, flair = np.array([[0.3, 0.4, 0.4, 0.95, 0.95], [2.0, 2.0, 1.0, 2.0, 0.2]], np.float32)
+    assert module._drawn(share, flair, LesionConfig()).tolist() == [False, True, False, True, True]
 
 
 def test_contrasts_are_those_of_t1w_and_flair(head) -> None:

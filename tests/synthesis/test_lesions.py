@@ -12,7 +12,7 @@ from bids_cascade.synthesis.lesions import MASK_CENTRES_MM, make_patient, mask_s
 
 from .conftest import make_mask
 
-ALL_KEPT = LesionConfig(none_share=0, kept=(1.0, 1.0), n_other_patients=(0, 0), n_moved=(0, 0))
+ALL_KEPT = LesionConfig(none_share=0, kept=(1.0, 1.0), n_other_patients=(0, 0), n_moved=(0, 0), band_share=0)
 
 
 def paint(anatomy, patients, config=ALL_KEPT, signal=None, seed=0):
@@ -135,6 +135,21 @@ def test_halo_fades_and_is_not_lesion(anatomy, patients) -> None:
     halo = (painted.share == 0) & (painted.flair_gain > 0)
     assert halo.sum() > 100
     assert painted.flair_gain[halo].max() <= 0.1
+
+
+def test_bands_follow_the_walls_of_the_ventricles_in_places(anatomy, patients) -> None:
+    config = LesionConfig(
+        none_share=0, kept=(0, 0), n_other_patients=(0, 0), n_moved=(0, 0), band_share=1.0, band_mm=(2.0, 2.0)
+    )
+    wall = (anatomy.brain_tissue == Tissue.WHITE) & (anatomy.from_ventricle_mm <= 1)
+    covered = []
+    for seed in range(5):
+        drawn = paint(anatomy, patients, config, seed=seed).share >= 0.5
+        assert (anatomy.brain_tissue[drawn] == Tissue.WHITE).all()
+        assert anatomy.from_ventricle_mm[drawn].max() <= 8
+        covered.append((drawn & wall).sum() / wall.sum())
+    assert 0.1 < np.mean(covered) < 0.9
+    assert not paint(anatomy, patients, replace(config, band_share=0.0)).share.any()
 
 
 def test_moved_lesions_reach_every_zone(anatomy, patients) -> None:
