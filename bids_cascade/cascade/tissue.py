@@ -167,17 +167,15 @@ def find_scale(
 
 def _classify(channels: NDArray[np.floating], brain: NDArray[np.bool_], tissues: Tissues) -> NDArray[np.int8]:
     """Return each voxel's most likely tissue, (X, Y, Z); -1 outside the brain and where it is like none of them."""
-    scores = np.full((3, np.count_nonzero(brain)), np.inf, np.float32)
-    furthest = np.full_like(scores, np.inf)
+    values = channels[:, brain]
+    scores, furthest = (np.zeros((3, values.shape[1]), np.float32) for _ in range(2))
     for kind in (FLUID, GREY, WHITE):
-        away = np.stack(
-            [
-                (channel[brain] - level) / sd
-                for channel, level, sd in zip(channels, tissues.levels[:, kind], tissues.sds[:, kind], strict=True)
-            ]
-        )
-        furthest[kind] = np.abs(away).max(axis=0)
-        scores[kind] = 0.5 * (away**2).sum(axis=0) + np.log(tissues.sds[:, kind]).sum() - np.log(tissues.shares[kind])
+        squares = np.zeros(values.shape[1])
+        for value, level, sd in zip(values, tissues.levels[:, kind], tissues.sds[:, kind], strict=True):
+            away = np.abs((value - level) / sd)
+            np.maximum(furthest[kind], away, out=furthest[kind], casting="unsafe")
+            squares += np.square(away, out=away)
+        scores[kind] = 0.5 * squares + np.log(tissues.sds[:, kind]).sum() - np.log(tissues.shares[kind])
     kinds = np.full(brain.shape, -1, np.int8)
     kinds[brain] = np.where(furthest.min(axis=0) <= _FURTHEST_SD, scores.argmin(axis=0), -1)
     return kinds
@@ -224,17 +222,23 @@ def _sampled(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences
 def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return means (3, C), covariances (3, C, C) and shares (3,) by trimmed expectation maximisation."""
     n_channels = values.shape[1]
+    pairs = np.triu_indices(n_channels)
+    moments = np.column_stack([np.ones(len(values)), values, values[:, pairs[0]] * values[:, pairs[1]]])
     covariances = np.stack([np.eye(n_channels) * 0.1**2] * 3)
     shares = np.array([0.15, 0.45, 0.40])
     for _ in range(_MAX_ITERATIONS):
-        densities = np.stack([_density(values, *one) for one in zip(means, covariances, shares, strict=True)])
+        each = [_polynomial(*one, pairs) for one in zip(means, covariances, shares, strict=True)]
+        densities = np.exp(np.array(each) @ moments.T) + 1e-300
         likelihood = densities.sum(axis=0)
         kept = likelihood >= np.quantile(likelihood, _TRIMMED)
-        weights = densities[:, kept] / likelihood[kept]
-        totals = np.maximum(weights.sum(axis=1), 1e-9)
-        before, means = means, weights @ values[kept] / totals[:, None]
-        centred = values[kept][None] - means[:, None]
-        covariances = np.einsum("kn,kni,knj->kij", weights, centred, centred) / totals[:, None, None]
+        sums = (densities * (kept / likelihood)) @ moments
+        totals = np.maximum(sums[:, 0], 1e-9)
+        averages = sums / totals[:, None]
+        before, means = means, averages[:, 1 : 1 + n_channels]
+        for covariance, mean, squares in zip(covariances, means, averages[:, 1 + n_channels :], strict=True):
+            covariance[pairs] = squares
+            covariance.T[pairs] = squares
+            covariance -= np.outer(mean, mean)
         covariances += np.eye(n_channels) * _SMALLEST_SD**2
         shares = totals / totals.sum()
         if np.abs(means - before).max() < _TOLERANCE:
@@ -242,7 +246,11 @@ def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray,
     return means, covariances, shares
 
 
-def _density(values: FloatArray, mean: FloatArray, covariance: FloatArray, share: float) -> FloatArray:
-    root = np.linalg.cholesky(covariance)
-    distance = np.linalg.solve(root, (values - mean).T)
-    return np.asarray(share * np.exp(-0.5 * (distance**2).sum(axis=0)) / np.diagonal(root).prod() + 1e-300)
+def _polynomial(
+    mean: FloatArray, covariance: FloatArray, share: float, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
+) -> FloatArray:
+    """Return a Gaussian's log density as the coefficients of 1, of each channel and of the products of pairs of them."""
+    precision = np.linalg.inv(covariance)
+    constant = np.log(share) - 0.5 * (np.linalg.slogdet(covariance)[1] + mean @ precision @ mean)
+    quadratic = np.where(pairs[0] == pairs[1], 0.5, 1.0) * precision[pairs]
+    return np.concatenate([[constant], precision @ mean, -quadratic])
