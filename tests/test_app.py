@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bids_cascade.cascade.packing import unpack
 from bids_cascade.cli import main
 from bids_cascade.dataset.validation import find_validator
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
@@ -289,6 +290,27 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
     assert main([str(dataset), str(tmp_path / "out"), *again]) == 0
     sidecar = json.loads((anat(tmp_path / "out") / "sub-01_space-T1w_label-L_mask.json").read_text())
     assert sidecar["ModelName"] == "tiny"
+
+
+def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, capsys) -> None:
+    _, work, *_ = done
+    few = ["--max-epochs", "1", "--crops-per-epoch", "6", "--learning-rate", "1e-6", "--start-from", "default"]
+    selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
+    assert main([str(dataset), str(tmp_path / "out"), "train", "--labels", "truth", *few, *selected]) == 0
+    start, adapted = load_model(), load_model(tmp_path / "out" / "models" / "cascade.safetensors")
+    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
+    assert adapted.header.provenance["start"] == said
+    assert adapted.header.licence.endswith(f"; began with {start.header.name}: {start.header.licence}")
+    weights = [unpack(stored.path.read_bytes())[0] for stored in (start, adapted)]
+    name = "stage2.dense.0.weight"
+    np.testing.assert_allclose(*(one[name] for one in weights), atol=1e-4)
+    assert not np.array_equal(*(one[name] for one in weights))
+    flair = ["--sequences", "FLAIR"]
+    assert main([str(dataset), str(tmp_path / "flair"), "train", "--labels", "truth", *few, *selected, *flair]) == 65
+    assert "the model to start from takes T1w FLAIR; expected FLAIR, or --sequences T1w FLAIR" in capsys.readouterr().err
+    missing = ["--start-from", str(tmp_path / "none")]
+    assert main([str(dataset), str(tmp_path / "flair"), "train", "--labels", "truth", *selected, *missing]) == 66
+    assert not (tmp_path / "flair").exists()
 
 
 def test_train_without_masks(dataset: Path, tmp_path: Path, capsys) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bids_cascade import __version__, cli
 from bids_cascade.config import SEQUENCES, HeadsConfig, TrainingConfig
+from bids_cascade.models.store import PACKAGED_MODEL
 
 
 def parse(*arguments: str):
@@ -42,10 +43,22 @@ def test_how_long_and_on_what_to_train() -> None:
     assert config.training == expected
 
 
+def test_a_model_to_start_from() -> None:
+    assert cli._make_train(parse("train", "--labels", "m")).start_from is None
+    adapted = cli._make_train(
+        parse("train", "--labels", "m", "--start-from", "a.safetensors", "--learning-rate", "5e-4")
+    )
+    assert adapted.start_from == Path("a.safetensors")
+    assert adapted.training == TrainingConfig(learning_rate=5e-4)
+    assert cli._make_train(parse("train", "--labels", "m", "--start-from", "default")).start_from == PACKAGED_MODEL
+
+
 def test_synthetic_heads_to_train_on() -> None:
     sources = ("--label-maps", "/maps", "one.nii", "--lesion-masks", "/masks")
     heads = cli._make_train(parse("train", "--labels", "m", *sources, "--random-seed", "5")).heads
     assert heads == HeadsConfig((Path("/maps"), Path("one.nii").absolute()), (Path("/masks"),), HeadsConfig.n_heads, 5)
+    mixed = cli._make_train(parse("train", "--labels", "m", *sources, "--synthetic-share", "0.2"))
+    assert mixed.training == TrainingConfig(synthetic_share=0.2)
     few = cli._make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
     assert few.heads
     assert few.heads.n_heads == 7

@@ -25,7 +25,7 @@ from bids_cascade.levels.participant import segment_visits
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import write_record
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
-from bids_cascade.levels.train import fingerprint_of, recipe_of, train_model
+from bids_cascade.levels.train import check_start, fingerprint_of, recipe_of, train_model
 from bids_cascade.models.store import StoredModel
 from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
 from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, write_evaluation
@@ -56,6 +56,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
 
     With ``how.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
     """
+    check_start(config)
     labelled, labels = find_labelled(inputs, config)
     folds = _split(labelled, how, config.training.seed)
     prepare_output(inputs.out_dir, inputs.bids_dir)

@@ -63,6 +63,7 @@ _FIGURES = {
 
 def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
     """Train a cascade on every selected visit that has a manual mask; return the exit code."""
+    check_start(config)
     labelled, labels = find_labelled(inputs, config)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "run": run}, labelled)
@@ -72,6 +73,24 @@ def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
         earlier = read_cross_validation(inputs.out_dir, recipe_of(prepared, config))
         train_model(prepared, inputs, config, run, inputs.out_dir / "models", earlier)
     return exit_code_of(results)
+
+
+def check_start(config: TrainConfig) -> None:
+    """Look at the model to start from before anything else is done.
+
+    Raises
+    ------
+    MissingInputError, BadDataError
+        When it is not there, can't be used, or takes other sequences.
+    """
+    if config.start_from is None:
+        return
+    found, wanted = load_model(config.start_from).header.cascade.sequences, config.cascade.sequences
+    if found != wanted:
+        raise BadDataError(
+            f"{config.start_from}: the model to start from takes {' '.join(found)}; expected {' '.join(wanted)}, or "
+            f"--sequences {' '.join(found)}"
+        )
 
 
 def train_model(
@@ -123,7 +142,8 @@ def train_model(
     }
     if cross_validation is not None:
         provenance["cross_validation"] = dict(cross_validation)
-    model = Model(cascade, config.name, provenance["dataset_licence"], provenance)
+    licence = "; ".join([provenance["dataset_licence"], *_start_licence(config)])
+    model = Model(cascade, config.name, licence, provenance)
     return _write_model(model, trained, folder)
 
 
@@ -159,6 +179,11 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
         return {}
     start = load_model(config.start_from)
     return {"start": {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}}
+
+
+def _start_licence(config: TrainConfig) -> list[str]:
+    start = _start_origin(config).get("start")
+    return [f"began with {start['name']}: {start['licence']}"] if start else []
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:
