@@ -307,7 +307,8 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     assert not np.array_equal(*(one[name] for one in weights))
     flair = ["--sequences", "FLAIR"]
     assert main([str(dataset), str(tmp_path / "flair"), "train", "--labels", "truth", *few, *selected, *flair]) == 65
-    assert "the model to start from takes T1w FLAIR; expected FLAIR, or --sequences T1w FLAIR" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the model to start from takes T1w FLAIR; expected FLAIR, or --sequences T1w FLAIR" in said
     missing = ["--start-from", str(tmp_path / "none")]
     assert main([str(dataset), str(tmp_path / "flair"), "train", "--labels", "truth", *selected, *missing]) == 66
     assert not (tmp_path / "flair").exists()

@@ -249,7 +249,7 @@ def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray,
 def _polynomial(
     mean: FloatArray, covariance: FloatArray, share: float, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
 ) -> FloatArray:
-    """Return a Gaussian's log density as the coefficients of 1, of each channel and of the products of pairs of them."""
+    """Return a Gaussian's log density as the coefficients of 1, of the channels and of the products of two of them."""
     precision = np.linalg.inv(covariance)
     constant = np.log(share) - 0.5 * (np.linalg.slogdet(covariance)[1] + mean @ precision @ mean)
     quadratic = np.where(pairs[0] == pairs[1], 0.5, 1.0) * precision[pairs]

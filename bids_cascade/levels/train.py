@@ -30,7 +30,14 @@ from bids_cascade.levels.heads import find_images, make_heads
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
-from bids_cascade.models.store import StoredModel, load_cascade, load_checkpoint, load_model, save_checkpoint, save_model
+from bids_cascade.models.store import (
+    StoredModel,
+    load_cascade,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    save_model,
+)
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.whole_file import write_whole_file

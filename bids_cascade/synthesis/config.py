@@ -78,8 +78,8 @@ class LesionConfig:
     whole_share: float = 0.9
     edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; by eye on the 1 mm scan
     cortex_share: float = 0.25  # lesions that may reach into the cortex (leukocortical)
-    # Heads with lesions whose ventricles' lining is one, too, in places: raters drew 1-3 mm of it along the bodies and at
-    # the horns of the 3 T 1 mm scan, and the masks' own, moved to another brain, no longer follow the wall.
+    # Heads with lesions whose ventricles' lining is one, too, in places: raters drew 1-3 mm of it along the bodies and
+    # at the horns of the 3 T 1 mm scan, and the masks' own, moved to another brain, no longer follow the wall.
     band_share: float = 0.5
     band_mm: Range = (0.5, 2.0)
     band_cap_mm: Range = (0.0, 3.0)  # more of it at the frontal and occipital horns
