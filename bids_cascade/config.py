@@ -86,6 +86,8 @@ class CascadeConfig:
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
         Connected components smaller than this are dropped.
+    peak_probability : float
+        So are those whose highest probability is lower.
     voxel_size_mm : float
         Edge of the model's isotropic voxels.
     """
@@ -97,6 +99,7 @@ class CascadeConfig:
     gate_probability: float = 0.6
     threshold: float = 0.5
     min_lesion_volume_mm3: float = 10.0
+    peak_probability: float = 0.8
     voxel_size_mm: float = 1.0
 
     def __post_init__(self) -> None:
@@ -120,6 +123,8 @@ class CascadeConfig:
             raise ValueError(f"the threshold is {self.threshold}; expected 0 < threshold <= 1")
         if not (0 <= self.gate_probability < 1 and 0 <= self.hard_negative_probability < 1):
             raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
+        if not 0 <= self.peak_probability <= 1:
+            raise ValueError(f"the peak probability is {self.peak_probability}; expected 0 to 1")
         if not (self.voxel_size_mm > 0 and self.min_lesion_volume_mm3 >= 0):
             raise ValueError("the voxel size must be above 0 and the smallest lesion volume not negative")
 

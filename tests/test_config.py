@@ -16,6 +16,7 @@ from bids_cascade.config import CascadeConfig
         ({"hard_negative_probability": -0.1}, "hard-negative"),
         ({"voxel_size_mm": 0}, "voxel size"),
         ({"min_lesion_volume_mm3": -1}, "smallest lesion volume"),
+        ({"peak_probability": 1.1}, "the peak probability is 1.1; expected 0 to 1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(fields, message: str) -> None:

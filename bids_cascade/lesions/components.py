@@ -74,9 +74,16 @@ def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.
 
 
 def lesion_mask(
-    probability: NDArray[np.floating], threshold: float, voxel_volume_mm3: float, min_volume_mm3: float
+    probability: NDArray[np.floating],
+    threshold: float,
+    voxel_volume_mm3: float,
+    min_volume_mm3: float,
+    peak_probability: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """Return the voxels of at least `threshold` that form lesions of at least `min_volume_mm3`, as (X, Y, Z).
+    """Return the voxels of at least `threshold` that form lesions, as (X, Y, Z).
+
+    A lesion is of at least `min_volume_mm3`, and its highest probability of at least `peak_probability`: where it ends
+    takes a lower one than that it is there at all (a threshold with hysteresis, as in Canny 1986).
 
     Raises
     ------
@@ -85,7 +92,13 @@ def lesion_mask(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold}; expected 0 < threshold <= 1")
-    return remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
+    mask = remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
+    if peak_probability <= threshold or not mask.any():
+        return mask
+    box, found, sizes = _components(mask)
+    peaks = ndimage.maximum(probability[box], found, np.arange(len(sizes) + 1))
+    mask[box] &= (peaks >= peak_probability)[found]
+    return mask
 
 
 def lesion_table(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.lesions.components import remove_small_lesions
+from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.metrics import dice
 
 
@@ -18,8 +18,9 @@ def dice_by_threshold(
     thresholds: Sequence[float],
     voxel_volume_mm3: float,
     min_volume_mm3: float,
+    peak: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the Dice of the mask that each threshold makes of a map, its small lesions removed, as (T,).
+    """Return the Dice of the mask that each threshold makes of a map, its small and weak lesions removed, as (T,).
 
     Parameters
     ----------
@@ -30,15 +31,16 @@ def dice_by_threshold(
         From which a voxel is lesion.
     voxel_volume_mm3, min_volume_mm3 : float
         Lesions below the latter are removed.
+    peak : float
+        Those without a value of at least this are, too.
     """
     # What lies outside this box is in no mask, so it changes neither components nor Dice.
     boxes = ndimage.find_objects((reference | (values >= min(thresholds))).astype(np.int8))
     if not boxes:
         return np.ones(len(thresholds))
     values, reference = values[boxes[0]], reference[boxes[0]]
-    return np.array(
-        [dice(reference, remove_small_lesions(values >= one, voxel_volume_mm3, min_volume_mm3)) for one in thresholds]
-    )
+    masks = (lesion_mask(values, one, voxel_volume_mm3, min_volume_mm3, peak) for one in thresholds)
+    return np.array([dice(reference, mask) for mask in masks])
 
 
 def best_threshold(thresholds: Sequence[float], dice_of_visits: Sequence[NDArray[np.float64]], default: float) -> float:

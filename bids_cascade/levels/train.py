@@ -282,7 +282,12 @@ def _choose_threshold(
     config = cascade.config
     dice_of_visits = [
         dice_by_threshold(
-            probability, one.data.lesion, THRESHOLDS, config.voxel_size_mm**3, config.min_lesion_volume_mm3
+            probability,
+            one.data.lesion,
+            THRESHOLDS,
+            config.voxel_size_mm**3,
+            config.min_lesion_volume_mm3,
+            config.peak_probability,
         )
         for one, probability in zip(held_out, probabilities, strict=True)
     ]
@@ -294,7 +299,8 @@ def _choose_threshold(
 def _figures(cascade: Cascade, one: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
     """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
     config = cascade.config
-    mask = lesion_mask(probability, config.threshold, config.voxel_size_mm**3, config.min_lesion_volume_mm3)
+    choices = config.min_lesion_volume_mm3, config.peak_probability
+    mask = lesion_mask(probability, config.threshold, config.voxel_size_mm**3, *choices)
     measures = compare_masks(one.data.lesion, mask, one.affine).measures
     figures = {name: round(measures[measure], 3) for name, measure in _FIGURES.items()}
     return {"visit": one.name, **{name: value if np.isfinite(value) else None for name, value in figures.items()}}

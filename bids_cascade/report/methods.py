@@ -93,7 +93,8 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         f"intensity above {float(sidecar['CandidateLevel']):g}, the second those to which the first gave a probability "
         f"above {float(sidecar['GateProbability']):g}. Its probability map was interpolated linearly to the grid of "
         f"the image and thresholded at {float(sidecar['Threshold']):g}; 26-connected components below "
-        f"{float(sidecar['MinLesionVolume']):g} mm³ were removed. The random seed was {int(sidecar['RandomSeed'])}."
+        f"{float(sidecar['MinLesionVolume']):g} mm³, or without a probability of at least "
+        f"{float(sidecar['PeakProbability']):g}, were removed. The random seed was {int(sidecar['RandomSeed'])}."
         + (" The networks computed in half precision." if sidecar.get("Precision") == "half" else "")
     )
 

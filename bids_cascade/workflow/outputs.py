@@ -55,6 +55,8 @@ class OutputPlan:
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
         Lesions smaller than this are dropped.
+    peak_probability : float
+        So are those whose highest probability is lower.
     gate_probability : float
         Stage 1's probability above which stage 2 looks.
     precision : str
@@ -70,14 +72,15 @@ class OutputPlan:
     model_sha256: str
     threshold: float
     min_lesion_volume_mm3: float
+    peak_probability: float
     gate_probability: float
     precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def choices(self) -> tuple[float, float]:
-        """Threshold and smallest volume (mm^3) of a lesion."""
-        return self.threshold, self.min_lesion_volume_mm3
+    def choices(self) -> tuple[float, float, float]:
+        """Threshold, smallest volume (mm^3) and lowest peak probability of a lesion."""
+        return self.threshold, self.min_lesion_volume_mm3, self.peak_probability
 
     @property
     def shown(self) -> str:
@@ -260,6 +263,7 @@ def find_lesions(
     t1w_to_own: NDArray[np.float64],
     threshold: float,
     min_lesion_volume_mm3: float,
+    peak_probability: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Bring the probability onto an image's own grid, and find the lesions there.
 
@@ -271,7 +275,7 @@ def find_lesions(
         The image's.
     t1w_to_own : (4, 4) ndarray
         Maps points of the T1w image's world to the image's, in mm.
-    threshold, min_lesion_volume_mm3 : float
+    threshold, min_lesion_volume_mm3, peak_probability : float
 
     Returns
     -------
@@ -279,7 +283,7 @@ def find_lesions(
     mask : (X, Y, Z) bool ndarray
     """
     found = data_of(resample(probability, grid, 1, np.asarray(np.linalg.inv(t1w_to_own), np.float64)))
-    return found, lesion_mask(found, threshold, grid.voxel_volume_mm3, min_lesion_volume_mm3)
+    return found, lesion_mask(found, threshold, grid.voxel_volume_mm3, min_lesion_volume_mm3, peak_probability)
 
 
 def _write_lesions(
@@ -325,6 +329,7 @@ def _model_fields(plan: OutputPlan) -> dict[str, Any]:
         "Threshold": plan.threshold,
         "MinLesionVolume": plan.min_lesion_volume_mm3,
         "MinLesionVolumeUnits": "mm^3",
+        "PeakProbability": plan.peak_probability,
         "Precision": plan.precision,
     }
 

@@ -186,6 +186,7 @@ def _findings(graph: Workflow, plan: OutputPlan) -> Node:
         gate_probability=plan.gate_probability,
         threshold=plan.threshold,
         min_lesion_volume_mm3=plan.min_lesion_volume_mm3,
+        peak_probability=plan.peak_probability,
     )
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")

@@ -50,6 +50,15 @@ def test_threshold_is_included() -> None:
             lesion_mask(probability, bad, 1, 0)
 
 
+def test_a_lesion_has_a_peak_and_keeps_what_is_around_it() -> None:
+    probability = np.array([[[0.5, 0.8, 0.6, 0.4, 0.7, 0.7, 0.1, 0.79]]])
+    assert lesion_mask(probability, 0.5, 1, 0, 0.8).tolist() == [[[True, True, True, *[False] * 5]]]
+    assert lesion_mask(probability, 0.5, 1, 2, 0.7).tolist() == [[[True, True, True, False, True, True, False, False]]]
+    assert lesion_mask(probability, 0.75, 1, 0, 0.7).tolist() == lesion_mask(probability, 0.75, 1, 0).tolist()
+    assert not lesion_mask(probability, 0.5, 1, 0, 0.9).any()
+    assert not lesion_mask(np.zeros((2, 2, 2)), 0.5, 1, 0, 0.9).any()
+
+
 def test_table_worked_by_hand() -> None:
     labels, _ = label_lesions(two_lesions())
     probability = np.zeros((6, 6, 6))

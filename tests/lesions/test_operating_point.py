@@ -21,6 +21,8 @@ def test_it_is_what_the_mask_of_the_whole_map_gives() -> None:
     thresholds = (0.3, 0.7, 0.95)
     slow = [dice(reference, lesion_mask(values, one, 0.5, 2)) for one in thresholds]
     assert dice_by_threshold(values, reference, thresholds, 0.5, 2) == pytest.approx(slow)
+    peaked = [dice(reference, lesion_mask(values, one, 0.5, 2, 0.9)) for one in thresholds]
+    assert dice_by_threshold(values, reference, thresholds, 0.5, 2, 0.9) == pytest.approx(peaked)
 
 
 def test_empty_maps_and_references() -> None:
