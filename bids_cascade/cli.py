@@ -221,6 +221,14 @@ def _add_training(group: Any) -> None:
         help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
     )
     group.add_argument(
+        "--kept-share",
+        type=_share,
+        default=TrainConfig.kept_share,
+        metavar="SHARE",
+        help="with --start-from: how much of that model's weights the average with the trained ones keeps "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
         "--label-maps",
         nargs="+",
         type=Path,
@@ -425,6 +433,8 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
     if CascadeConfig.candidate_sequence not in sequences:
         raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
     heads = _make_heads(options, sequences)
+    if options.kept_share and options.start_from is None:
+        raise UsageError("--kept-share needs --start-from: the model of whose weights it is a share")
     if options.validation_share == 1 and heads is None:
         raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
     return TrainConfig(
@@ -441,6 +451,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
         ),
         heads=heads,
         start_from=_make_start(options.start_from),
+        kept_share=options.kept_share,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,

@@ -297,6 +297,8 @@ class TrainConfig:
         Synthetic heads to learn from, too.
     start_from : Path or None
         Model file whose weights to begin with.
+    kept_share : float
+        How much of its weights is in those of the new model: 0 nothing but that training began with them.
     choose_threshold : bool
         Replace the cascade's threshold by the one that suits the held-out subjects best.
     skull_strip : str
@@ -310,6 +312,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     heads: HeadsConfig | None = None
     start_from: Path | None = None
+    kept_share: float = 0.0
     choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"

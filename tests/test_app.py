@@ -298,7 +298,7 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
     assert main([str(dataset), str(tmp_path / "out"), "train", "--labels", "truth", *few, *selected]) == 0
     start, adapted = load_model(), load_model(tmp_path / "out" / "models" / "cascade.safetensors")
-    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
+    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence, "kept_share": 0.0}
     assert adapted.header.provenance["start"] == said
     assert adapted.header.licence.endswith(f"; began with {start.header.name}: {start.header.licence}")
     weights = [unpack(stored.path.read_bytes())[0] for stored in (start, adapted)]

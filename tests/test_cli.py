@@ -50,6 +50,9 @@ def test_a_model_to_start_from() -> None:
     )
     assert adapted.start_from == Path("a.safetensors")
     assert adapted.training == TrainingConfig(learning_rate=5e-4)
+    assert adapted.kept_share == 0
+    half = cli._make_train(parse("train", "--labels", "m", "--start-from", "default", "--kept-share", "0.5"))
+    assert half.kept_share == 0.5
     assert cli._make_train(parse("train", "--labels", "m", "--start-from", "default")).start_from == PACKAGED_MODEL
 
 
@@ -116,6 +119,7 @@ def test_version(capsys) -> None:
             64,
             "only with --label-maps may it be 1",
         ),
+        (["{bids}", "{out}", "train", "--labels", "m", "--kept-share", "0.5"], 64, "--kept-share needs --start-from"),
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x"],
             64,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, segment, train_cascade
+from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, between, segment, train_cascade
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.sampling import LabelledVisit
@@ -185,7 +185,8 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
     if config.start_from is None:
         return {}
     start = load_model(config.start_from)
-    return {"start": {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}}
+    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
+    return {"start": {**said, "kept_share": config.kept_share}}
 
 
 def _start_licence(config: TrainConfig) -> list[str]:
@@ -215,9 +216,10 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     if config.heads is not None:
         heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
     # What becomes a lesion is chosen afterwards.
-    learnt = config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3)
+    learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
+    del learnt["peak_probability"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
-    choices = (asdict(learnt), asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
+    choices = (learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
     fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
@@ -227,19 +229,23 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         save_checkpoint(progress, fingerprint, paths[stage])
         _LOGGER.info("stage %d %s", stage, _describe(progress))
 
+    start = load_cascade(config.start_from) if config.start_from else None
     try:
-        return train_cascade(
+        trained = train_cascade(
             [*(one.data for one in prepared), *heads],
             config.cascade,
             network,
             config.training,
-            start=load_cascade(config.start_from) if config.start_from else None,
+            start=start,
             device=run.device,
             progress={stage: progress for stage, progress in earlier.items() if progress},
             on_epoch=report,
         )
     except ValueError as error:
         raise BadDataError(f"can't train on {', '.join(one.name for one in prepared)}: {error}") from error
+    if start is None or not config.kept_share:
+        return trained
+    return replace(trained, cascade=between(start, trained.cascade, config.kept_share))
 
 
 def _describe(progress: StageProgress) -> str:
@@ -261,8 +267,8 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
     heads = config.heads and asdict(config.heads)
-    start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
-    how = asdict(config.cascade), asdict(config.training), heads, start_sha256, config.choose_threshold
+    start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
+    how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
     return fingerprint_of(prepared, *how)
 
 

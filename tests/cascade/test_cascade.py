@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_cascade.cascade import cascade as module
-from bids_cascade.cascade.cascade import Cascade, segment, train_cascade
+from bids_cascade.cascade.cascade import Cascade, between, segment, train_cascade
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.sampling import LabelledVisit, candidates
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
@@ -83,6 +83,20 @@ def test_each_stage_begins_with_the_weights_of_a_cascade_to_start_from(visits, t
     for one, other in zip(first_weights(done.cascade), first_weights(start), strict=True):
         assert not torch.equal(one, other)
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_weights_between_those_of_two_cascades(trained) -> None:
+    start = replace(trained.cascade, networks=(random_network(TINY, 1), random_network(TINY, 2)))
+    found = between(start, trained.cascade, 0.25)
+    assert found.config == trained.cascade.config
+    for before, after, network in zip(start.networks, trained.cascade.networks, found.networks, strict=True):
+        for name, value in network.state_dict().items():
+            old, new = before.state_dict()[name].double(), after.state_dict()[name].double()
+            expected = new if name.endswith("num_batches_tracked") else 0.25 * old + 0.75 * new
+            torch.testing.assert_close(value.double(), expected, atol=1e-6, rtol=1e-5)
+    unchanged = between(start, trained.cascade, 0.0)
+    for one, other in zip(first_weights(unchanged), first_weights(trained.cascade), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_cascade_to_start_from_must_fit(visits, trained) -> None:
