@@ -105,14 +105,14 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(2)
     prepare_workers()
     config, run = TrainConfig("manual"), RunConfig(options.work_dir, n_procs=2, omp_nthreads=2)
     inputs = Inputs(options.scans, options.out.parent)
     labelled, labels = find_labelled(inputs, config)
-    prepared, _ = prepare_visits(labelled, labels, config, run, options.work_dir)
+    prepared, _ = prepare_visits(labelled, labels, config, run, options.work_dir, wait=True)
     sources = HeadsConfig(tuple(options.label_maps), tuple(options.lesion_masks), options.n_heads)
     heads, _ = make_heads(sources, config.cascade.sequences, options.work_dir / "heads", run.n_procs)
+    torch.set_num_threads(run.omp_nthreads)
     learn = [*heads, *(one.data for one in prepared if one.data.subject in options.learn)]
     judge = {one.name: one.data for one in prepared if one.data.subject not in options.learn}
     done = {(row["variant"], int(row["seed"])) for row in read(options.out)}
