@@ -142,7 +142,7 @@ def add(path: Path, variant: str, seed: int, found: Mapping[str, NDArray[np.floa
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return each training's Dice as Markdown: at the one threshold that suits its scans best, and at their own ones."""
+    """Return each training's Dice as Markdown: at the one threshold that suits its scans best, and at their own."""
     scans = list(dict.fromkeys(row["scan"] for row in rows))
     lines = [
         "| variant | seed | threshold | mean | " + " | ".join(scans) + " | mean, own thresholds |",
