@@ -57,7 +57,8 @@ def leave_results() -> Callable[..., Path]:
     ) -> Path:
         anat = out.joinpath(*name.split("_"), "anat")
         anat.mkdir(parents=True, exist_ok=True)
-        fields = {"ModelName": "tiny", "ModelSHA256": "ab" * 32, "Threshold": 0.5, "MinLesionVolume": 10.0, **model}
+        fields = {"ModelName": "tiny", "ModelSHA256": "ab" * 32, "Threshold": 0.5, "MinLesionVolume": 10.0}
+        fields |= {"PeakProbability": 0.8, **model}
         version = {"GeneratedByVersion": fields.pop("GeneratedByVersion", "1.0.0")}
         columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability"
         rows = [f"{n}\tlesion{n}\t{volume:.6g}\t1\t-2\t3.5\t0.75" for n, volume in enumerate(volumes_mm3, start=1)]

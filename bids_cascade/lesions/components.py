@@ -66,6 +66,17 @@ def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_v
     return large
 
 
+def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], lowest_peak: float) -> NDArray[np.bool_]:
+    """Return the mask without its lesions in which all values are below `lowest_peak`."""
+    if not mask.any():
+        return mask
+    box, found, sizes = _components(mask)
+    peaks = ndimage.maximum(values[box], found, np.arange(len(sizes) + 1))
+    strong = np.zeros(mask.shape, bool)
+    strong[box] = mask[box] & (peaks >= lowest_peak)[found]
+    return strong
+
+
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
     """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
     boxes = ndimage.find_objects(mask.view(np.uint8)) if mask.any() else [(slice(0),) * mask.ndim]
@@ -92,13 +103,8 @@ def lesion_mask(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold}; expected 0 < threshold <= 1")
-    mask = remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
-    if peak_probability <= threshold or not mask.any():
-        return mask
-    box, found, sizes = _components(mask)
-    peaks = ndimage.maximum(probability[box], found, np.arange(len(sizes) + 1))
-    mask[box] &= (peaks >= peak_probability)[found]
-    return mask
+    large = remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
+    return remove_weak_lesions(large, probability, peak_probability)
 
 
 def lesion_table(

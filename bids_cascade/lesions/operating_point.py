@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.lesions.components import lesion_mask
+from bids_cascade.lesions.components import remove_small_lesions, remove_weak_lesions
 from bids_cascade.lesions.metrics import dice
 
 
@@ -18,7 +18,7 @@ def dice_by_threshold(
     thresholds: Sequence[float],
     voxel_volume_mm3: float,
     min_volume_mm3: float,
-    peak: float = 0.0,
+    lowest_peak: float = -np.inf,
 ) -> NDArray[np.float64]:
     """Return the Dice of the mask that each threshold makes of a map, its small and weak lesions removed, as (T,).
 
@@ -31,7 +31,7 @@ def dice_by_threshold(
         From which a voxel is lesion.
     voxel_volume_mm3, min_volume_mm3 : float
         Lesions below the latter are removed.
-    peak : float
+    lowest_peak : float
         Those without a value of at least this are, too.
     """
     # What lies outside this box is in no mask, so it changes neither components nor Dice.
@@ -39,8 +39,8 @@ def dice_by_threshold(
     if not boxes:
         return np.ones(len(thresholds))
     values, reference = values[boxes[0]], reference[boxes[0]]
-    masks = (lesion_mask(values, one, voxel_volume_mm3, min_volume_mm3, peak) for one in thresholds)
-    return np.array([dice(reference, mask) for mask in masks])
+    large = (remove_small_lesions(values >= one, voxel_volume_mm3, min_volume_mm3) for one in thresholds)
+    return np.array([dice(reference, remove_weak_lesions(mask, values, lowest_peak)) for mask in large])
 
 
 def best_threshold(thresholds: Sequence[float], dice_of_visits: Sequence[NDArray[np.float64]], default: float) -> float:

@@ -25,6 +25,11 @@ def test_it_is_what_the_mask_of_the_whole_map_gives() -> None:
     assert dice_by_threshold(values, reference, thresholds, 0.5, 2, 0.9) == pytest.approx(peaked)
 
 
+def test_values_need_not_be_probabilities() -> None:
+    values = np.array([1.5, 1.3, 0.9, 1.2]).reshape(-1, 1, 1)
+    assert dice_by_threshold(values, values > 1.25, (1.25, 1.1), 1, 0).tolist() == [1, 0.8]
+
+
 def test_empty_maps_and_references() -> None:
     nothing, something = np.zeros((3, 3, 3)), np.ones((3, 3, 3), bool)
     assert dice_by_threshold(nothing, ~something, (0.1, 0.5), 1, 0).tolist() == [1, 1]

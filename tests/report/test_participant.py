@@ -235,7 +235,7 @@ def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Pat
         "CandidateLevel": 1.125,
     }
     known |= {"GateProbability": 0.8, "VoxelSize": 1, "RandomSeed": 0, "BrainMaskMethod": "deepbet", "Threshold": 0.5}
-    known |= {"ModelSHA256": "0", "MinLesionVolume": 10, "GeneratedByVersion": "1"}
+    known |= {"ModelSHA256": "0", "MinLesionVolume": 10, "PeakProbability": 0.8, "GeneratedByVersion": "1"}
     for session, model in (("1", "old"), ("2", "old"), ("3", "new")):
         visit = Visit("01", session, {})
         add_results(tmp_path, visit, drawn)
