@@ -53,7 +53,7 @@ class Variant:
     with_real: bool = False
 
 
-_BASE = Variant("as shipped: heads alone")
+_BASE = Variant("heads alone")
 VARIANTS = (
     _BASE,
     replace(_BASE, name="z-score over the brain", z_score=True, cascade=CascadeConfig(candidate_level=0.5)),

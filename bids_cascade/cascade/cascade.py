@@ -153,6 +153,7 @@ def train_cascade(
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
+        begin_with = start.networks if start is not None else (None, *networks)
         earlier = (progress or {}).get(stage)
         needed = () if earlier is not None and earlier.finished else labelled
         samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in needed]
@@ -164,7 +165,7 @@ def train_cascade(
             training,
             validation,
             _training_of(stage, training_config),
-            start=start.networks[stage - 1] if start is not None else networks[-1] if networks else None,
+            start=begin_with[stage - 1],
             device=device,
             progress=earlier,
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]

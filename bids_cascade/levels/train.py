@@ -149,7 +149,9 @@ def train_model(
     }
     if cross_validation is not None:
         provenance["cross_validation"] = dict(cross_validation)
-    licence = "; ".join([provenance["dataset_licence"], *_start_licence(config)])
+    licence = provenance["dataset_licence"]
+    if "start" in provenance:
+        licence += "; began with {name}: {licence}".format(**provenance["start"])
     model = Model(cascade, config.name, licence, provenance)
     return _write_model(model, trained, folder)
 
@@ -187,11 +189,6 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
     start = load_model(config.start_from)
     said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
     return {"start": {**said, "kept_share": config.kept_share}}
-
-
-def _start_licence(config: TrainConfig) -> list[str]:
-    start = _start_origin(config).get("start")
-    return [f"began with {start['name']}: {start['licence']}"] if start else []
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.synthesis.anatomy import CORTICAL, FLUID, PARENCHYMA, Anatomy, Tissue, is_any, ventricle_wall
+from bids_cascade.synthesis.anatomy import (
+    CORTICAL,
+    FLUID,
+    PARENCHYMA,
+    Anatomy,
+    Tissue,
+    box_around,
+    is_any,
+    ventricle_wall,
+)
 from bids_cascade.synthesis.config import MimicConfig, Signals, SynthesisConfig, TextureConfig
 from bids_cascade.synthesis.fields import FloatArray, smooth_noise
 from bids_cascade.synthesis.lesions import PaintedLesions
@@ -93,7 +101,7 @@ def _folia(
     cerebellum = is_any(anatomy.brain_tissue, (Tissue.CEREBELLAR_WHITE, Tissue.CEREBELLAR_CORTEX))
     if not cerebellum.any():
         return
-    box = _where(cerebellum)
+    box = box_around(cerebellum, 0)
     inside = cerebellum[box]
     _, y, z = np.ogrid[tuple(slice(n) for n in inside.shape)]
     angle = rng.uniform(0, np.pi)
@@ -171,7 +179,3 @@ def _dirty_white(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator
     cloud = np.clip(0.6 + 0.6 * smooth_noise(rng, tissue.shape, config.dirty_spacing_mm), 0, 1)
     fading = np.exp(-anatomy.from_ventricle_mm.astype(np.float32) / config.dirty_reach_mm)
     return np.asarray(rng.uniform(*config.dirty_gain) * cloud * fading * (tissue == Tissue.WHITE), np.float32)
-
-
-def _where(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    return tuple(ndimage.find_objects(mask.astype(np.int8))[0])
