@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from bids_cascade.cascade.dense import coarse_cells, gather, max_pool
+from bids_cascade.cascade.dense import Everywhere, WhereNeeded, coarse_cells, max_pool, reached
 from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.patches import Box, coarsen, gather_patches, read_crop
 
@@ -23,11 +23,15 @@ Volume = NDArray[np.float32]
 BoolVolume = NDArray[np.bool_]
 Engine = Callable[[PatchNetwork, Volume, BoolVolume], Volume]
 
-TILE_SIZE = 32
+TILE_SIZE = 40
 """Edge in voxels of a tile's output on a CPU: its feature maps stay in the cache."""
 
 _ROWS = 2048
 """Voxels of a tile that go through the dense layers at once on a CPU: they stay in the cache."""
+
+_ROWS_TO_CONVOLVE = 512
+_MOST_NEEDED = 0.75
+"""Share of a tile's voxels up to which, on a CPU, they are convolved one by one: each costs a quarter more."""
 
 _LARGEST_TILE = 160
 _BYTES_PER_FEATURE = 16
@@ -206,39 +210,50 @@ class _DenseNetwork:
         """Return the lesion probability (N,) at voxels (N, 3) of a box, of which the branches see `tiles`."""
         (first, bias), *others = self.hidden
         places = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(self.device)
-        stride = self.config.pool_size ** len(self.config.features)
         of_voxels, of_cells = [], []
-        for scale, features, weight in zip(
-            self.config.scales, self._features(tiles), first.chunk(len(self.branches), 1), strict=True
+        for scale, layers, tile, weight in zip(
+            self.config.scales, self.branches, tiles, first.chunk(len(self.branches), 1), strict=True
         ):
+            cells, cell_of = coarse_cells(places, scale)
+            features = self._features(layers, tile, cells)
             if scale == 1:
                 of_voxels.append((features, weight.t()))
             else:
-                cells, cell_of = coarse_cells(places, scale)
-                of_cells.append((gather(features, cells, self.remaining_size, stride) @ weight.t(), cell_of))
+                of_cells.append((features.at(cells) @ weight.t(), cell_of))
         logits = []
         for start in range(0, len(places), self.n_rows):
             some = slice(start, start + self.n_rows)
-            rows = bias.repeat(len(places[some]), 1)
+            rows = bias.expand(len(places[some]), -1)
             for features, weights in of_voxels:
-                rows.addmm_(gather(features, places[some], self.remaining_size, stride), weights)
+                rows = torch.addmm(rows, features.at(places[some]), weights)
             for part, cell_of in of_cells:
-                rows += part.index_select(0, cell_of[some])
+                rows = rows + part.index_select(0, cell_of[some])
             for weight, shift in others:
                 rows = torch.addmm(shift, rows.relu_(), weight.t())
             logits.append(rows[:, 0])
         found: Volume = torch.sigmoid(torch.cat(logits).float()).cpu().numpy()
         return found
 
-    def _features(self, tiles: Sequence[Volume]) -> Iterator[torch.Tensor]:
-        """Yield what each branch makes of its tile, (1, F, X, Y, Z)."""
-        for layers, tile in zip(self.branches, tiles, strict=True):
-            x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
-            dilation = 1
-            for kernel, shift in layers:
-                x = max_pool(_convolve(x, kernel, shift, dilation), self.config.pool_size, dilation).relu_()
-                dilation *= self.config.pool_size
-            yield x
+    def _features(
+        self, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tile: Volume, cells: torch.Tensor
+    ) -> Everywhere | WhereNeeded:
+        """Return what a branch makes of its tile, at these cells (K, 4) at least."""
+        pool, left = self.config.pool_size, self.remaining_size
+        x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
+        *before, (kernel, shift) = layers
+        dilation = 1
+        for weight, bias in before:
+            x = max_pool(_convolve(x, weight, bias, dilation), pool, dilation).relu_()
+            dilation *= pool
+        if self.device == "cpu":
+            shape = [size - (self.config.kernel_size - 1) * dilation for size in x.shape[2:]]
+            steps = sorted({a * pool * dilation + b * dilation for a in range(left) for b in range(pool)})
+            needed = reached(cells, shape, steps)
+            if needed.count_nonzero() <= _MOST_NEEDED * needed.numel():
+                how = {"dilation": dilation, "pool_size": pool, "size": left, "stride": pool * dilation}
+                return WhereNeeded(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **how)
+        features = max_pool(_convolve(x, kernel, shift, dilation), pool, dilation).relu_()
+        return Everywhere(features, left, pool * dilation)
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:

@@ -68,12 +68,11 @@ def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_v
 
 def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], lowest_peak: float) -> NDArray[np.bool_]:
     """Return the mask without its lesions in which all values are below `lowest_peak`."""
-    if not mask.any():
-        return mask
     box, found, sizes = _components(mask)
-    peaks = ndimage.maximum(values[box], found, np.arange(len(sizes) + 1))
+    peaks = np.full(len(sizes) + 1, -np.inf)
+    np.maximum.at(peaks, found[mask[box]], values[mask])
     strong = np.zeros(mask.shape, bool)
-    strong[box] = mask[box] & (peaks >= lowest_peak)[found]
+    strong[box] = (peaks >= lowest_peak)[found]
     return strong
 
 

@@ -65,6 +65,28 @@ def test_dense_equals_patchwise_at_every_voxel(name: str) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("most_needed", [0, 1])
+def test_voxels_here_and_there_are_the_same_convolved_one_by_one(monkeypatch, name: str, most_needed: float) -> None:
+    """Every block of neighbours, of any width, by a convolution or gathered into a matrix."""
+    config = NETWORKS[name]
+    network, channels = random_network(config), random_channels(config.n_channels, (13, 9, 11))
+    voxels = np.zeros(channels.shape[1:], bool)
+    voxels[0, 0, 0] = voxels[12, 8, 10] = voxels[3:5, 2:6, 5] = voxels[9, 1, 2:7:2] = True
+    monkeypatch.setattr(inference, "_MOST_NEEDED", most_needed)
+    monkeypatch.setattr(inference, "_ROWS_TO_CONVOLVE", 7)
+    kinds = set()
+    features_of = inference._DenseNetwork._features
+    monkeypatch.setattr(
+        inference._DenseNetwork,
+        "_features",
+        lambda *args: (found := features_of(*args), kinds.add(type(found).__name__))[0],
+    )
+    found = dense_probability(network, channels, voxels, tile_size=8)
+    np.testing.assert_allclose(found, patchwise_probability(network, channels, voxels), atol=1e-5)
+    assert kinds == {("Everywhere", "WhereNeeded")[most_needed]}
+
+
 def test_patches_are_what_slicing_block_means_gives() -> None:
     """The reference itself, slow and obvious: the patch around one voxel, at each scale, by hand."""
     network, channels = random_network(SMALL), random_channels(2, (13, 9, 11))
