@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
@@ -113,21 +114,42 @@ def dense_probability(
     dense = _DenseNetwork(network, device, short if half else torch.float32)
     probability = np.zeros(voxels.shape, np.float32)
     coarse = {scale: coarsen(channels, scale) for scale in network.config.scales}
-    waiting = list(_tiles(voxels, tile_size, dense.alignment))
-    while waiting:
-        box = waiting.pop()
+
+    @torch.inference_mode()
+    def evaluate(box: Box) -> None:
         inside = voxels[box]
         if not inside.any():
-            continue
+            return
         try:
             found = dense.probability(dense.read(channels, coarse, box), np.argwhere(inside))
         except torch.OutOfMemoryError:
             if max(edge.stop - edge.start for edge in box) <= dense.alignment:
                 raise
-            waiting += _halves(box, dense.alignment)
-        else:
+            found = None
+        if found is not None:
             probability[box][inside] = found
+            return
+        for half_box in _halves(box, dense.alignment):
+            evaluate(half_box)
+
+    _for_each(evaluate, list(_tiles(voxels, tile_size, dense.alignment)), device)
     return probability
+
+
+def _for_each(evaluate: Callable[[Box], None], boxes: Sequence[Box], device: str) -> None:
+    """Evaluate boxes: on a CPU as many at once as torch has threads, each by one, that none waits for another."""
+    n_threads = torch.get_num_threads()
+    if device != "cpu" or n_threads == 1:
+        for box in boxes:
+            evaluate(box)
+        return
+    torch.set_num_threads(1)  # of what new threads compute, too
+    try:
+        with ThreadPoolExecutor(n_threads) as pool:
+            for _ in pool.map(evaluate, boxes):
+                pass
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _fitting_tile_size(network: PatchNetwork, device: str) -> int:
