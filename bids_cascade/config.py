@@ -94,7 +94,7 @@ class CascadeConfig:
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
     candidate_sequence: str = "FLAIR"
-    candidate_level: float = 1.125
+    candidate_level: float = 1.25
     hard_negative_probability: float = 0.2
     gate_probability: float = 0.6
     threshold: float = 0.5
