@@ -193,7 +193,7 @@ def test_odd_images_are_scaled_all_the_same(make) -> None:
 def test_where_no_white_matter_is_found_it_is_where_it_usually_is(monkeypatch) -> None:
     channels, brain, _ = make_brain()
     monkeypatch.setattr(
-        "bids_cascade.cascade.tissue._classify", lambda channels, brain, tissues: np.full(brain.shape, -1, np.int8)
+        "bids_cascade.cascade.tissue._classify", lambda values, tissues: np.full(values.shape[1], -1, np.int8)
     )
     zero, _ = find_scale(channels, brain, BOTH)
     assert np.allclose(zero, np.quantile(channels[0][brain], 0.78), atol=0.06)
