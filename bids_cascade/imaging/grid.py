@@ -16,6 +16,7 @@ from bids_cascade.imaging.images import mask_of
 
 _INTEGER_TOLERANCE = 1e-2
 _PARALLEL = 1e-12
+_PLANES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +67,13 @@ def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm:
         If the mask is empty.
     """
     canonical = nib.as_closest_canonical(nib.Nifti1Image(mask_of(mask).astype(np.uint8), reference.affine))
-    inside = np.argwhere(canonical.dataobj)
-    if not len(inside):
+    box = _not_zero(np.asarray(canonical.dataobj), 0)
+    if not box[0].stop:
         raise ValueError("the mask is empty, so there is no grid around it")
     sizes_mm = voxel_sizes(canonical.affine)
-    start = np.floor(((inside.min(axis=0) - 0.5) * sizes_mm - margin_mm) / voxel_size_mm)
-    stop = np.ceil(((inside.max(axis=0) + 0.5) * sizes_mm + margin_mm) / voxel_size_mm)
+    first, end = np.array([edge.start for edge in box]), np.array([edge.stop for edge in box])
+    start = np.floor(((first - 0.5) * sizes_mm - margin_mm) / voxel_size_mm)
+    stop = np.ceil(((end - 0.5) * sizes_mm + margin_mm) / voxel_size_mm)
     # The nearest rotation, so that the voxels are cubes even when the reference is sheared.
     u, _, v = np.linalg.svd(canonical.affine[:3, :3] / sizes_mm)
     affine = np.eye(4)
@@ -118,7 +120,7 @@ def resample(
     if _maps_voxel_onto_voxel(to_voxels, grid.shape):
         return _image(_copy(data, to_voxels, grid.shape), grid)
     result = np.zeros(grid.shape, data.dtype)
-    part = _not_zero(data)  # a few lesions in a head: no need to interpolate between zeros
+    part = _not_zero(data, 1)  # a few lesions in a head: no need to interpolate between zeros
     corner = from_matvec(np.eye(3), [edge.start for edge in part])
     data, affine, to_voxels = data[part], affine @ corner, np.linalg.inv(corner) @ to_voxels
     box = _box_around(to_voxels, grid.shape, data.shape)
@@ -127,9 +129,11 @@ def resample(
         start = from_matvec(np.eye(3), [edge.start for edge in box])
         if order == 0 and np.all(data == data.flat[0]):  # a field of view: no need to look where its voxels come to lie
             values = data.flat[0]
-        else:
+        elif order == 0:
             moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
-            values = resample_from_to(moved, (shape, grid.affine @ start), order=order, mode="nearest").dataobj
+            values = resample_from_to(moved, (shape, grid.affine @ start), order=0, mode="nearest").dataobj
+        else:
+            values = _interpolate(data, to_voxels @ start, shape)
         result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), values, 0)
     return _image(result, grid)
 
@@ -152,13 +156,13 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
     return image
 
 
-def _not_zero(data: NDArray[Any]) -> tuple[slice, ...]:
-    """Return the part of an image that is not 0, with what is around it by one voxel; nothing if all is 0."""
+def _not_zero(data: NDArray[Any], margin: int) -> tuple[slice, ...]:
+    """Return the part of an image that is not 0, with so many voxels around it; nothing if all is 0."""
     voxels, part = data != 0, []
-    for axis in range(3):
+    for axis, size in enumerate(data.shape):
         found = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
-        start, stop = (int(found[0]) - 1, int(found[-1]) + 2) if len(found) else (0, 0)
-        part.append(slice(max(0, start), stop))
+        start, stop = (found[0] - margin, found[-1] + 1 + margin) if len(found) else (0, 0)
+        part.append(slice(max(0, int(start)), min(int(stop), size)))
     return tuple(part)
 
 
@@ -187,6 +191,30 @@ def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape:
             ends = low / row[0], high / row[0]
             first, last = np.maximum(first, np.minimum(*ends)), np.minimum(last, np.maximum(*ends))
     return np.asarray((i >= first) & (i <= last))
+
+
+def _interpolate(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate linearly at grid points, mapped by `to_voxels`; half of the time that scipy takes.
+
+    Beyond the outermost voxels' centres, the nearest value is taken.
+    """
+    import torch  # not needed by what only reads results
+
+    # Where -1 and 1 are an axis's first and last voxel, axes in reverse.
+    scale = 2 / np.maximum(np.array(data.shape) - 1, 1)
+    linear = torch.from_numpy((to_voxels[:3, :3] * scale[:, None])[::-1].astype(np.float32))
+    shift = torch.from_numpy((to_voxels[:3, 3] * scale - 1)[::-1].astype(np.float32))
+    i, j, k = (torch.arange(size)[:, None] * column for size, column in zip(shape, linear.T, strict=True))
+    source = torch.from_numpy(np.ascontiguousarray(data, np.float32))[None, None]
+    values = np.empty(shape, np.float32)
+    for start in range(0, len(i), _PLANES):
+        part = slice(start, start + _PLANES)
+        places = i[part, None, None] + (j[:, None] + (k + shift))
+        found = torch.nn.functional.grid_sample(
+            source, places[None], mode="bilinear", padding_mode="border", align_corners=True
+        )
+        values[part] = found[0, 0].numpy()
+    return values
 
 
 def _maps_voxel_onto_voxel(to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
