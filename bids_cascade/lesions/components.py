@@ -72,15 +72,16 @@ def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], l
     peaks = np.full(len(sizes) + 1, -np.inf)
     np.maximum.at(peaks, found[mask[box]], values[mask])
     strong = np.zeros(mask.shape, bool)
-    strong[box] = (peaks >= lowest_peak)[found]
+    strong[box] = mask[box] & (peaks >= lowest_peak)[found]
     return strong
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
     """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
-    boxes = ndimage.find_objects(mask.view(np.uint8)) if mask.any() else [(slice(0),) * mask.ndim]
-    found, n = ndimage.label(mask[boxes[0]], _TOUCHING)
-    return boxes[0], found, np.bincount(found.ravel(), minlength=n + 1)[1:]
+    places = np.unravel_index(np.flatnonzero(mask), mask.shape)
+    box = tuple(slice(along.min(), along.max() + 1) if len(along) else slice(0) for along in places)
+    found, n = ndimage.label(mask[box], _TOUCHING)
+    return box, found, np.bincount(found.ravel(), minlength=n + 1)[1:]
 
 
 def lesion_mask(
