@@ -109,14 +109,13 @@ _RULES = {
 """By column; those of a sequence are called so, an underscore and the sequence."""
 
 
-def measure_scan(raw: nib.Nifti1Image, scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> Row:
+def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> Row:
     """Measure one sequence, without regard to lesions.
 
     Parameters
     ----------
-    raw : nibabel.Nifti1Image
-        Before bias correction, on the grid of `scan`.
     scan : Scan
+        Before bias correction.
     t1w : nibabel.Nifti1Image
         Brain mask on the grid of the T1w image.
     similarity : float or None
@@ -133,8 +132,8 @@ def measure_scan(raw: nib.Nifti1Image, scan: Scan, t1w: nib.Nifti1Image, similar
         row["brain_cut_area_cm2"] = cut_area_cm2(t1w)
     else:
         row["registration_similarity"] = similarity
-        row["brain_coverage"] = fraction_inside(raw, t1w, scan.t1w_to_own)
-    return row | {"noise": noise(raw, scan.brain), "ghosting": ghosting(raw, scan.brain)}
+        row["brain_coverage"] = fraction_inside(scan.image, t1w, scan.t1w_to_own)
+    return row | {"noise": noise(scan.image, scan.brain), "ghosting": ghosting(scan.image, scan.brain)}
 
 
 def gather(measured: Mapping[str, Row], contrast: float | None) -> Row:
@@ -188,8 +187,8 @@ def lesion_contrast(scan: Scan, lesion: nib.Nifti1Image) -> float | None:
     voxels = mask_of(lesion)
     if not voxels.any():
         return None
-    near, far = (ndimage.maximum_filter(voxels, _reach(scan.corrected, distance)) for distance in _SHELL_MM)
-    shell, data = far & ~near & mask_of(scan.brain), data_of(scan.corrected)
+    near, far = (ndimage.maximum_filter(voxels, _reach(scan.image, distance)) for distance in _SHELL_MM)
+    shell, data = far & ~near & mask_of(scan.brain), data_of(scan.image)
     if np.count_nonzero(shell) < _MIN_VOXELS // 10:
         return None
     middle = np.median(data[shell])

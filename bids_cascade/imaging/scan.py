@@ -20,15 +20,15 @@ class Scan:
 
     Attributes
     ----------
-    corrected : nibabel.Nifti1Image
-        After bias correction.
+    image : nibabel.Nifti1Image
+        After bias correction, where nothing else is said.
     brain : nibabel.Nifti1Image
         Brain mask.
     t1w_to_own : (4, 4) ndarray
         Maps points of the T1w image's world to its own, in mm.
     """
 
-    corrected: nib.Nifti1Image
+    image: nib.Nifti1Image
     brain: nib.Nifti1Image
     t1w_to_own: NDArray[np.float64]
 
@@ -38,11 +38,11 @@ class Scan:
         return np.asarray(np.linalg.inv(self.t1w_to_own), np.float64)
 
 
-def make_scan(corrected: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]) -> Scan:
+def make_scan(image: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]) -> Scan:
     """Put a scan together from images of any orientation; the brain mask is on the grid of the T1w image."""
-    corrected = nib.as_closest_canonical(corrected)
-    own_brain = resample(brain, grid_of(corrected), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
-    return Scan(corrected, own_brain, t1w_to_own)
+    image = nib.as_closest_canonical(image)
+    own_brain = resample(brain, grid_of(image), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
+    return Scan(image, own_brain, t1w_to_own)
 
 
 def slice_axis(image: nib.Nifti1Image) -> int:

@@ -49,7 +49,7 @@ def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, ga
     """
     inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
-    shown, inside = scan.corrected.slicer[box], inside[box]
+    shown, inside = scan.image.slicer[box], inside[box]
     masks = {"candidate": data_of(first.slicer[box]) > gate_probability, "lesion": mask_of(lesion.slicer[box])}
     grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
     indices = spread_indices(*_extent(inside, axis), MOST_SLICES)
@@ -64,19 +64,19 @@ def draw_brain(t1w: Scan) -> bytes:
     return draw_mosaic(rows, "The T1w image in three planes with the outline of the brain mask", 1.2)
 
 
-def draw_registration(t1w: Scan, moved: nib.Nifti1Image, name: str) -> bytes:
+def draw_registration(t1w: Scan, moved: Scan, name: str) -> bytes:
     """Draw the T1w image and another sequence, called `name`, in turn, with the brain's outline.
 
     Parameters
     ----------
     t1w : Scan
-    moved : nibabel.Nifti1Image
-        The other sequence on the grid of the T1w image.
+    moved : Scan
+        The other sequence, corrected or not.
     name : str
     """
     shown, inside = _around_brain(t1w)
-    moved = resample(moved, grid_of(shown), 1)
-    rows = _three_planes([data_of(shown), data_of(moved)], inside, shown, axial_rows=1)
+    over = resample(moved.image, grid_of(shown), 1, moved.t1w_to_own)
+    rows = _three_planes([data_of(shown), data_of(over)], inside, shown, axial_rows=1)
     title = f"The T1w image and the registered {name} image, coming and going"
     return draw_mosaic(rows, title, 1.2, layers=("T1w", name))
 
@@ -85,7 +85,7 @@ def draw_bias(raw: nib.Nifti1Image, scan: Scan) -> bytes:
     """Draw a sequence before and after bias correction, both on one grid, and what it was divided by."""
     inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
-    inside, before, after = inside[box], data_of(raw)[box], data_of(scan.corrected)[box]
+    inside, before, after = inside[box], data_of(raw)[box], data_of(scan.image)[box]
     window = window_of(before, inside)
     indices = spread_indices(*_extent(inside, axis), 6)
     field = _divided(before, after).take(indices, axis)
@@ -107,19 +107,23 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     style: Any = {"svg.hashsalt": "bids_cascade", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(7.5, 2.5), layout="constrained")
+        figure = Figure(figsize=(7.5, 2.5))
         canvas = FigureCanvasSVG(figure)
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
+        # A constrained layout would draw it all once more to see how much room there is.
+        sides = {"left": 0.07, "right": 0.99, "bottom": 0.21, "top": 0.96, "wspace": 0.2}
         for axes, weights, label in zip(
-            figure.subplots(1, 2), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
+            figure.subplots(1, 2, gridspec_kw=sides), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
         ):
             axes.hist(volumes, edges, weights=weights, color="#0b5c75", edgecolor="white", linewidth=0.6)
             axes.set(xscale="log", xlabel="volume of a lesion (mm³)", ylabel=label)
             axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())  # they would take half of the time
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.get_major_locator().set_params(integer=weights is None)
         content = io.BytesIO()
@@ -132,7 +136,7 @@ def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
     """Return the corrected image cut out around the brain, and the brain in it."""
     inside = mask_of(scan.brain)
     box = bounding_box(inside, sizes_of(scan.brain), _HEAD_MARGIN_MM)
-    return scan.corrected.slicer[box], inside[box]
+    return scan.image.slicer[box], inside[box]
 
 
 def _three_planes(

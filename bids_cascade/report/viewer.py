@@ -48,7 +48,7 @@ def viewer_page(
         Their centres are in the world of the T1w image.
     """
     box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
-    cut = scan.corrected.slicer[box]
+    cut = scan.image.slicer[box]
     grid = coarsened(grid_of(cut), MOST_VOXELS)
     volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
     volumes["mask"] = np.where(mask_of(resample(lesion, grid, 0)), 255, 0)

@@ -41,14 +41,25 @@ class Findings:
     lesions: Sequence[Lesion]
 
 
-def draw_scan(
-    name: str,
-    raw: nib.Nifti1Image,
-    scan: Scan,
-    folder: Path,
-    registered: tuple[Scan, nib.Nifti1Image] | None = None,
-) -> list[Path]:
-    """Write the figures of one sequence into a folder; return the files.
+def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:
+    """Write the figure of where one sequence lies into a folder; return the file.
+
+    Parameters
+    ----------
+    name : str
+        Of the sequence.
+    t1w : Scan
+    folder : Path
+    moved : Scan, optional
+        The sequence, corrected or not; nothing for the T1w image itself.
+    """
+    if moved is None:
+        return _write({f"brain_{name}.svg": draw_brain(t1w)}, folder)
+    return _write({f"registration_{name}.svg": draw_registration(t1w, moved, name)}, folder)
+
+
+def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> list[Path]:
+    """Write the figure of a sequence's bias field into a folder; return the file.
 
     Parameters
     ----------
@@ -58,11 +69,8 @@ def draw_scan(
         Before bias correction, on the grid of `scan`.
     scan : Scan
     folder : Path
-    registered : (Scan, nibabel.Nifti1Image), optional
-        The T1w image, and the sequence on its grid; nothing for the T1w image itself.
     """
-    over = ("registration", draw_registration(*registered, name)) if registered else ("brain", draw_brain(scan))
-    return _write({f"{kind}_{name}.svg": content for kind, content in (over, ("bias", draw_bias(raw, scan)))}, folder)
+    return _write({f"bias_{name}.svg": draw_bias(raw, scan)}, folder)
 
 
 def draw_findings(found: Findings, folder: Path) -> list[Path]:

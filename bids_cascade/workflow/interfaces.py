@@ -250,8 +250,7 @@ class PackImageInputSpec(StepInputSpec):
 
 
 class PackImageOutputSpec(TraitedSpec):  # type: ignore[misc]
-    resampled = File(exists=True, desc="image on the grid of the T1w image")
-    packed = File(exists=True, desc="the same, compressed")
+    packed = File(exists=True, desc="image on the grid of the T1w image, compressed")
 
 
 class PackImage(Step):
@@ -267,10 +266,8 @@ class PackImage(Step):
         grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.mask))
         transform = _read_transforms(self.inputs.transform)[-1]
         resampled = resample(nib.Nifti1Image.from_filename(self.inputs.image), grid, 1, transform)
-        files = {"resampled": folder / "resampled.nii", "packed": folder / "packed.nii.gz"}
-        for path in files.values():
-            save_image(data_of(resampled), grid.affine, path, np.float32)
-        return {name: str(path) for name, path in files.items()}
+        save_image(data_of(resampled), grid.affine, folder / "packed.nii.gz", np.float32)
+        return {"packed": str(folder / "packed.nii.gz")}
 
 
 class WriteOutputsInputSpec(StepInputSpec):
@@ -314,13 +311,10 @@ class WriteOutputs(Step):
 class DrawScanInputSpec(StepInputSpec):
     sequence = traits.Str(mandatory=True, desc="of the image")
     raw = File(exists=True, mandatory=True, desc="raw image")
-    image = File(exists=True, mandatory=True, desc="corrected image")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
-    transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself, as all below")
-    quality = traits.Float(desc="similarity after registration")
-    resampled = File(exists=True, desc="image on the grid of the T1w image")
-    t1w = File(exists=True, desc="corrected T1w image")
-    after = traits.Any(nohash=True, desc="what is more urgent")
+    t1w = File(exists=True, mandatory=True, desc="corrected T1w image")
+    transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
+    quality = traits.Float(desc="similarity after registration; none for the T1w image itself")
 
 
 class DrawScanOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -329,7 +323,7 @@ class DrawScanOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class DrawScan(Step):
-    """Figures and quality measures of one sequence, without regard to lesions."""
+    """Figure and quality measures of where one sequence lies, which need not be corrected for that."""
 
     input_spec, output_spec = DrawScanInputSpec, DrawScanOutputSpec
 
@@ -341,14 +335,44 @@ class DrawScan(Step):
         from bids_cascade.report.visit import draw_scan
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
-        mask, raw = nib.as_closest_canonical(image(spec.mask)), nib.as_closest_canonical(load_image(spec.raw))
+        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_image(spec.raw)
+        t1w, moved, quality = make_scan(image(spec.t1w), mask, np.eye(4)), None, None
+        scan = make_scan(raw, mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
+        if isdefined(spec.transform):
+            moved, quality = scan, spec.quality
+        files = draw_scan(spec.sequence, t1w, folder, moved)
+        return {"files": [str(path) for path in files], "measured": measure_scan(scan, mask, quality)}
+
+
+class DrawFieldInputSpec(StepInputSpec):
+    sequence = traits.Str(mandatory=True, desc="of the image")
+    raw = File(exists=True, mandatory=True, desc="raw image")
+    image = File(exists=True, mandatory=True, desc="corrected image")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
+    after = traits.Any(nohash=True, desc="what is more urgent")
+
+
+class DrawFieldOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figure, such as desc-bias_T1w.svg")
+
+
+class DrawField(Step):
+    """Figure of one sequence's bias field."""
+
+    input_spec, output_spec = DrawFieldInputSpec, DrawFieldOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.report.visit.draw_field`."""
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.scan import make_scan
+        from bids_cascade.report.visit import draw_field
+
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
-        scan, registered, quality = make_scan(image(spec.image), mask, to_own), None, None
-        if isdefined(spec.t1w):
-            registered = make_scan(image(spec.t1w), mask, np.eye(4)), image(spec.resampled)
-            quality = spec.quality
-        files = draw_scan(spec.sequence, raw, scan, folder, registered)
-        return {"files": [str(path) for path in files], "measured": measure_scan(raw, scan, mask, quality)}
+        scan = make_scan(image(spec.image), image(spec.mask), to_own)
+        files = draw_field(spec.sequence, nib.as_closest_canonical(load_image(spec.raw)), scan, folder)
+        return {"files": [str(path) for path in files]}
 
 
 class DrawFindingsInputSpec(StepInputSpec):
@@ -389,13 +413,13 @@ class DrawFindings(Step):
         choices = spec.threshold, spec.min_lesion_volume_mm3, spec.peak_probability
         scan = make_scan(corrected, mask, to_own)
         in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), *choices)
-        in_own, own_lesion = find_lesions(probability, grid_of(scan.corrected), to_own, *choices)
-        first = resample(image(spec.first_probability), grid_of(scan.corrected), 1, scan.own_to_t1w)
+        in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, *choices)
+        first = resample(image(spec.first_probability), grid_of(scan.image), 1, scan.own_to_t1w)
         found = Findings(
             name=spec.sequence,
             scan=scan,
-            lesion=nib.Nifti1Image(own_lesion.astype(np.uint8), scan.corrected.affine),
-            probability=nib.Nifti1Image(in_own, scan.corrected.affine),
+            lesion=nib.Nifti1Image(own_lesion.astype(np.uint8), scan.image.affine),
+            probability=nib.Nifti1Image(in_own, scan.image.affine),
             first_probability=first,
             gate_probability=spec.gate_probability,
             lesions=lesion_table(label_lesions(lesion)[0], in_t1w, mask.affine),

@@ -38,13 +38,14 @@ STEP_NAMES = {
     "channels": "normalisation",
     "pack": "compression",
     "draw": "drawing",
+    "field": "drawing the bias field",
     "cascade": "lesion segmentation",
     "lesion": "moving the manual mask",
     "outputs": "writing results",
     "figures": "drawing lesions",
     "report": "writing the report",
 }
-REPORT_STEPS = ("draw", "figures", "report")
+REPORT_STEPS = ("draw", "field", "figures", "report")
 """The last waits for all others; a visit whose results are written is finished even if these fail."""
 
 

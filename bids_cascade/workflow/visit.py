@@ -13,6 +13,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
+    DrawField,
     DrawFindings,
     DrawScan,
     FindBrain,
@@ -157,22 +158,27 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
     """Let all be drawn as early as can be, and then be put beside the outputs; no output waits for that."""
     publish = _node(PublishReport(plan=plan), "report")
     publish.overwrite = True
-    files, measured = _list_node("files", len(sequences) + 1), _list_node("measured", len(sequences))
+    n = len(sequences)
+    files, measured = _list_node("files", 2 * n + 1), _list_node("measured", n)
     for index, sequence in enumerate(sequences):
-        draw = DrawScan(sequence=sequence, raw=str(plan.visit.images[sequence].path.absolute()))
-        draw = _node(draw, f"draw_{sequence}")
-        graph.connect(graph.get_node("brain"), "mask", draw, "mask")
-        _connect_scan(graph, sequence, draw)
+        raw = str(plan.visit.images[sequence].path.absolute())
+        draw = _node(DrawScan(sequence=sequence, raw=raw), f"draw_{sequence}")
+        field = _node(DrawField(sequence=sequence, raw=raw), f"field_{sequence}")
+        for node in (draw, field):
+            graph.connect(graph.get_node("brain"), "mask", node, "mask")
+        graph.connect(graph.get_node(f"bias_{sequences[0]}"), "corrected", draw, "t1w")
+        _connect_scan(graph, sequence, field)
         if sequence != sequences[0]:
-            graph.connect(graph.get_node(f"register_{sequence}"), "quality", draw, "quality")
-            graph.connect(graph.get_node(f"pack_{sequence}"), "resampled", draw, "resampled")
-            graph.connect(graph.get_node(f"bias_{sequences[0]}"), "corrected", draw, "t1w")
+            register = graph.get_node(f"register_{sequence}")
+            graph.connect(register, "transform", draw, "transform")
+            graph.connect(register, "quality", draw, "quality")
             # When this image is corrected, the cascade soon wants all processors.
-            graph.connect(graph.get_node("outputs"), "stats", draw, "after")
+            graph.connect(graph.get_node("outputs"), "stats", field, "after")
         graph.connect(draw, "files", files, f"in{index + 1}")
+        graph.connect(field, "files", files, f"in{n + index + 1}")
         graph.connect(draw, "measured", measured, f"in{index + 1}")
     figures = _findings(graph, plan)
-    graph.connect(figures, "files", files, f"in{len(sequences) + 1}")
+    graph.connect(figures, "files", files, f"in{2 * n + 1}")
     graph.connect(figures, "contrast", publish, "contrast")
     graph.connect(files, "out", publish, "files")
     graph.connect(measured, "out", publish, "measured")

@@ -58,7 +58,7 @@ def test_a_scan_is_turned_to_ras_and_gets_the_brain_where_it_lies_in_it() -> Non
     shift = np.eye(4)
     shift[0, 3] = 4
     one = make_scan(image, nib.Nifti1Image(brain_mask().astype(np.uint8), AFFINE), shift)
-    np.testing.assert_array_equal(one.corrected.dataobj[-1, -1, 0], image.dataobj[0, 0, 0])
+    np.testing.assert_array_equal(one.image.dataobj[-1, -1, 0], image.dataobj[0, 0, 0])
     inside = np.argwhere(np.asarray(one.brain.dataobj))
     assert inside.min(axis=0).tolist() == [27, 30, 5], "2 voxels of 2 mm further to the right"
     np.testing.assert_allclose(one.own_to_t1w @ shift, np.eye(4))
@@ -128,10 +128,10 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     data = np.random.default_rng(0).normal(200, 4, SHAPE)
     lesion = np.zeros(SHAPE, np.uint8)
     lesion[40:44, 50:54, 14:16] = 1
-    (raw, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
+    (_, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
     measured = {
-        "T1w": measure_scan(raw, scan(data), mask, None),
-        "FLAIR": measure_scan(flair.corrected, flair, mask, 0.16),
+        "T1w": measure_scan(scan(data), mask, None),
+        "FLAIR": measure_scan(flair, mask, 0.16),
     }
     row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)

@@ -222,18 +222,16 @@ def visit_content() -> Any:
 @pytest.fixture(scope="session")
 def draw() -> Callable[..., list[Path]]:
     """Return what draws and measures a visit as the steps of the workflow do, into one folder."""
-    from bids_cascade.imaging.grid import grid_of, resample
     from bids_cascade.imaging.quality import lesion_contrast, measure_scan
-    from bids_cascade.report.visit import draw_findings, draw_scan, write_quality
+    from bids_cascade.report.visit import draw_field, draw_findings, draw_scan, write_quality
 
     def draw_all(found: Any, t1w: Any, folder: Path, similarity: float = 0.15) -> list[Path]:
         flair = found.scan
-        moved = resample(flair.corrected, grid_of(t1w.corrected), 1, flair.t1w_to_own)
-        files = draw_findings(found, folder) + draw_scan("T1w", t1w.corrected, t1w, folder)
-        files += draw_scan("FLAIR", flair.corrected, flair, folder, (t1w, moved))
+        files = draw_findings(found, folder) + draw_scan("T1w", t1w, folder) + draw_scan("FLAIR", t1w, folder, flair)
+        files += draw_field("T1w", t1w.image, t1w, folder) + draw_field("FLAIR", flair.image, flair, folder)
         measured = {
-            "T1w": measure_scan(t1w.corrected, t1w, t1w.brain, None),
-            "FLAIR": measure_scan(flair.corrected, flair, t1w.brain, similarity),
+            "T1w": measure_scan(t1w, t1w.brain, None),
+            "FLAIR": measure_scan(flair, t1w.brain, similarity),
         }
         return files + write_quality(measured, lesion_contrast(flair, found.lesion), folder)
 

@@ -73,13 +73,16 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
         ("packed", "out", "outputs", "packed"),
         ("bias_FLAIR", "corrected", "figures", "image"),
         ("cascade", "first_probability", "figures", "first_probability"),
-        ("pack_FLAIR", "resampled", "draw_FLAIR", "resampled"),
+        ("register_FLAIR", "transform", "draw_FLAIR", "transform"),
         ("bias_T1w", "corrected", "draw_FLAIR", "t1w"),
+        ("bias_FLAIR", "corrected", "field_FLAIR", "image"),
+        ("outputs", "stats", "field_FLAIR", "after"),
         ("draw_FLAIR", "measured", "measured", "in2"),
         ("measured", "out", "report", "measured"),
         ("figures", "contrast", "report", "contrast"),
     } <= edges(graph)
     assert ("register_FLAIR", "transform", "draw_T1w", "transform") not in edges(graph)
+    assert ("outputs", "stats", "field_T1w", "after") not in edges(graph)
     assert "register_T1w" not in graph.list_node_names()
     assert not any("T2w" in name for name in graph.list_node_names())
     assert graph.get_node("brain").inputs.mode == "force"
