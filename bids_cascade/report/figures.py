@@ -116,7 +116,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
         # A constrained layout would draw it all once more to see how much room there is.
-        sides = {"left": 0.07, "right": 0.99, "bottom": 0.21, "top": 0.96, "wspace": 0.2}
+        sides = {"left": 0.07, "right": 0.97, "bottom": 0.21, "top": 0.96, "wspace": 0.2}
         for axes, weights, label in zip(
             figure.subplots(1, 2, gridspec_kw=sides), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
         ):
