@@ -156,14 +156,14 @@ class WhereNeeded:
         self.left = _offsets(range(0, size * stride, stride), self.shape, x.device)
 
     def at(self, cells: torch.Tensor) -> torch.Tensor:
-        """Return the features (K, F * size^3) of the patches around cells (K, 4)."""
+        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of them foreseen."""
         first, features = _flat(cells[:, 1:].int(), self.shape), []
         for left in self.left:
-            rows = (self.row_of.index_select(0, first + (left + step)) for step in self.pool)
-            pooled, *others = (self.convolved.index_select(0, one) for one in rows)
-            for other in others:
-                torch.maximum(pooled, other, out=pooled)
-            features.append(pooled.relu_())
+            pooled = self.convolved.new_zeros(len(cells), self.convolved.shape[1])  # and so the ReLU is done as well
+            for step in self.pool:
+                rows = self.row_of.index_select(0, first + (left + step))
+                torch.maximum(pooled, self.convolved.index_select(0, rows), out=pooled)
+            features.append(pooled)
         return features[0] if len(features) == 1 else torch.stack(features, 2).flatten(1)
 
 

@@ -25,7 +25,7 @@ BoolVolume = NDArray[np.bool_]
 Engine = Callable[[PatchNetwork, Volume, BoolVolume], Volume]
 
 TILE_SIZE = 40
-"""Edge in voxels of a tile's output on a CPU: its feature maps stay in the cache."""
+"""Edge in voxels of a tile's output on a CPU: larger ones leave the cache, smaller ones have more of a margin."""
 
 _ROWS = 2048
 """Voxels of a tile that go through the dense layers at once on a CPU: they stay in the cache."""
@@ -125,8 +125,7 @@ def dense_probability(
         except torch.OutOfMemoryError:
             if max(edge.stop - edge.start for edge in box) <= dense.alignment:
                 raise
-            found = None
-        if found is not None:
+        else:
             probability[box][inside] = found
             return
         for half_box in _halves(box, dense.alignment):
@@ -143,9 +142,9 @@ def _for_each(evaluate: Callable[[Box], None], boxes: Sequence[Box], device: str
         for box in boxes:
             evaluate(box)
         return
-    torch.set_num_threads(1)  # of what new threads compute, too
+    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for _ in pool.map(evaluate, boxes):
                 pass
     finally:

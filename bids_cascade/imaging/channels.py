@@ -12,6 +12,7 @@ from bids_cascade.cascade.tissue import normalise
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
+_ROUNDING = 1e-4
 _MARGIN_MM = 2.0
 """Enough to interpolate what is found back onto other grids; beyond the brain, all is 0 with or without a margin."""
 
@@ -51,7 +52,7 @@ def stack_channels(
         If fewer than 1000 brain voxels lie in every field of view, or an image is constant over the brain.
     """
     grid = model_grid(mask, mask, voxel_size_mm, _MARGIN_MM)
-    brain = data_of(resample(_as_float(mask), grid, 1)) >= 0.5
+    brain = data_of(resample(_as_float(mask), grid, 1)) >= 0.5 - _ROUNDING
     for image, transform in zip(images.values(), transforms, strict=True):
         brain &= _covered(image, grid, transform)
     resampled = [

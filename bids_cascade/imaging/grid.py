@@ -17,6 +17,7 @@ from bids_cascade.imaging.images import mask_of
 _INTEGER_TOLERANCE = 1e-2
 _PARALLEL = 1e-12
 _PLANES = 16
+"""Planes of a grid whose points are worked out at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,7 @@ def resample(
             values = resample_from_to(moved, (shape, grid.affine @ start), order=0, mode="nearest").dataobj
         else:
             values = _interpolate(data, to_voxels @ start, shape)
+            values = np.rint(values) if data.dtype.kind in "iu" else values
         result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), values, 0)
     return _image(result, grid)
 
@@ -205,7 +207,7 @@ def _interpolate(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tupl
     linear = torch.from_numpy((to_voxels[:3, :3] * scale[:, None])[::-1].astype(np.float32))
     shift = torch.from_numpy((to_voxels[:3, 3] * scale - 1)[::-1].astype(np.float32))
     i, j, k = (torch.arange(size)[:, None] * column for size, column in zip(shape, linear.T, strict=True))
-    source = torch.from_numpy(np.ascontiguousarray(data, np.float32))[None, None]
+    source = torch.from_numpy(np.require(data, np.float32, ["C", "W"]))[None, None]
     values = np.empty(shape, np.float32)
     for start in range(0, len(i), _PLANES):
         part = slice(start, start + _PLANES)

@@ -21,7 +21,7 @@ class Scan:
     Attributes
     ----------
     image : nibabel.Nifti1Image
-        After bias correction, where nothing else is said.
+        The sequence, corrected or raw.
     brain : nibabel.Nifti1Image
         Brain mask.
     t1w_to_own : (4, 4) ndarray
@@ -40,7 +40,7 @@ class Scan:
 
 def make_scan(image: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]) -> Scan:
     """Put a scan together from images of any orientation; the brain mask is on the grid of the T1w image."""
-    image = nib.as_closest_canonical(image)
+    image, brain = nib.as_closest_canonical(image), nib.as_closest_canonical(brain)
     own_brain = resample(brain, grid_of(image), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
     return Scan(image, own_brain, t1w_to_own)
 

@@ -69,7 +69,7 @@ def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_v
 def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], lowest_peak: float) -> NDArray[np.bool_]:
     """Return the mask without its lesions in which all values are below `lowest_peak`."""
     box, found, sizes = _components(mask)
-    peaks = np.full(len(sizes) + 1, -np.inf)
+    peaks = np.full(len(sizes) + 1, -np.inf, values.dtype)
     np.maximum.at(peaks, found[mask[box]], values[mask])
     strong = np.zeros(mask.shape, bool)
     strong[box] = mask[box] & (peaks >= lowest_peak)[found]

@@ -116,12 +116,14 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
         # A constrained layout would draw it all once more to see how much room there is.
-        sides = {"left": 0.07, "right": 0.97, "bottom": 0.21, "top": 0.96, "wspace": 0.2}
+        sides = {"left": 0.1, "right": 0.97, "bottom": 0.21, "top": 0.95, "wspace": 0.3}
         for axes, weights, label in zip(
             figure.subplots(1, 2, gridspec_kw=sides), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
         ):
             axes.hist(volumes, edges, weights=weights, color="#0b5c75", edgecolor="white", linewidth=0.6)
             axes.set(xscale="log", xlabel="volume of a lesion (mm³)", ylabel=label)
+            if not len(volumes):
+                axes.set_ylim(0, 1)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())  # they would take half of the time
             axes.spines[["top", "right"]].set_visible(False)
@@ -133,7 +135,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
 
 
 def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
-    """Return the corrected image cut out around the brain, and the brain in it."""
+    """Return the image cut out around the brain, and the brain in it."""
     inside = mask_of(scan.brain)
     box = bounding_box(inside, sizes_of(scan.brain), _HEAD_MARGIN_MM)
     return scan.image.slicer[box], inside[box]

@@ -197,11 +197,15 @@ class Segment(Step):
         from bids_cascade.imaging.images import mask_of, save_image
         from bids_cascade.models.store import load_cascade
 
-        torch.set_num_threads(self.inputs.n_threads)
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
         cascade = load_cascade(Path(self.inputs.model))
         engine = partial(dense_probability, device=self.inputs.device, half=self.inputs.half_precision)
-        found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), engine)
+        threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.inputs.n_threads)
+        try:
+            found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), engine)
+        finally:
+            torch.set_num_threads(threads_before)
         outputs = {"probability": found.final, "first_probability": found.first}
         for name, values in outputs.items():
             save_image(values, brain.affine, folder / f"{name}.nii", np.float32)
@@ -318,7 +322,7 @@ class DrawScanInputSpec(StepInputSpec):
 
 
 class DrawScanOutputSpec(TraitedSpec):  # type: ignore[misc]
-    files = traits.List(File(exists=True), desc="figures, such as desc-brain_T1w.svg")
+    files = traits.List(File(exists=True), desc="figure, such as desc-brain_T1w.svg")
     measured = traits.Dict(desc="quality measures")
 
 

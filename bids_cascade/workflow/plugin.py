@@ -118,7 +118,10 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
 def _start_worker(folder: str, log_level: int, resource_monitor: bool) -> None:
     """Set up a worker process, as nipype does, and let it say and measure what its parent does."""
+    import torch  # is there already: workers are forked from a process that has it
+
     process_initializer(folder)
+    torch.set_num_threads(1)  # a step that may use more says so
     if resource_monitor:
         config.enable_resource_monitor()
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):

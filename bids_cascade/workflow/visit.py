@@ -27,7 +27,8 @@ from bids_cascade.workflow.interfaces import (
 )
 from bids_cascade.workflow.outputs import OutputPlan
 
-_MEM_GB = {"brain": 2.5, "cascade": 1.5}
+_MEM_GB = {"brain": 2.5, "cascade": 1.3}
+_MEM_GB_PER_THREAD = {"cascade": 0.1}
 _DEFAULT_MEM_GB = 0.8
 _OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
 """Steps that are done again when the content of their files changes, whatever the times of these."""
@@ -223,7 +224,8 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
 
 
 def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
-    node = Node(interface, name, n_procs=n_threads, mem_gb=_MEM_GB.get(name, _DEFAULT_MEM_GB))
+    mem_gb = _MEM_GB.get(name, _DEFAULT_MEM_GB) + n_threads * _MEM_GB_PER_THREAD.get(name, 0)
+    node = Node(interface, name, n_procs=n_threads, mem_gb=mem_gb)
     if name.partition("_")[0] not in _OF_RAW_IMAGES:
         node.config = _BY_TIME
     if "n_threads" in interface.inputs.copyable_trait_names():

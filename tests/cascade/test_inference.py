@@ -140,8 +140,9 @@ def test_a_tile_that_does_not_fit_into_memory_is_split(monkeypatch, fits: int, n
     sizes = []
 
     def on_a_small_gpu(self, tiles, voxels):
-        sizes.append(max(tiles[0].shape[1:]) - 9)
-        if sizes[-1] > fits:
+        size = max(tiles[0].shape[1:]) - 9
+        sizes.append(size)
+        if size > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(self, tiles, voxels)
 
@@ -231,13 +232,29 @@ def test_what_surrounds_the_volume_is_zero() -> None:
 
 def test_the_number_of_threads_does_not_matter() -> None:
     network, channels = random_network(NETWORKS["three scales"]), random_channels(2, (20, 21, 22))
-    everywhere, n_threads = np.ones(channels.shape[1:], bool), torch.get_num_threads()
+    voxels, n_threads = np.random.default_rng(0).random(channels.shape[1:]) > 0.6, torch.get_num_threads()
     found = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        found.append(dense_probability(network, channels, everywhere))
-    torch.set_num_threads(n_threads)
-    np.testing.assert_allclose(*found, atol=1e-6)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(dense_probability(network, channels, voxels, tile_size=8))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(n_threads)
+    np.testing.assert_array_equal(*found)
+
+
+def test_an_error_in_one_of_many_tiles_is_raised_and_the_threads_are_as_before(monkeypatch) -> None:
+    network, channels = random_network(SMALL), random_channels(2, (20, 21, 22))
+    n_threads = torch.get_num_threads()
+    monkeypatch.setattr(inference._DenseNetwork, "_features", lambda *_: 1 / 0)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ZeroDivisionError):
+            dense_probability(network, channels, np.ones(channels.shape[1:], bool), tile_size=8)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def test_half_precision_is_near() -> None:

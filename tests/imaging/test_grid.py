@@ -94,6 +94,9 @@ def test_resample_keeps_integer_types_and_refuses_other_orders():
     moved = resample(image, grid, 0)
     assert moved.get_data_dtype() == np.uint8
     assert np.asarray(moved.dataobj).sum() == 27 * 8
+    even = resample(image_of(np.full((9, 9, 9), 100, np.int16), np.eye(4)), grid, 1, TURN)
+    assert even.get_data_dtype() == np.int16
+    assert set(np.unique(even.dataobj)) == {0, 100}
     with pytest.raises(ValueError, match="order"):
         resample(image, grid, 3)
 

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from bids_cascade.lesions.components import Lesion, label_lesions, lesion_mask, lesion_table, remove_small_lesions
+from bids_cascade.lesions.components import (
+    Lesion,
+    label_lesions,
+    lesion_mask,
+    lesion_table,
+    remove_small_lesions,
+    remove_weak_lesions,
+)
 
 
 def two_lesions() -> np.ndarray:
@@ -69,3 +76,9 @@ def test_table_worked_by_hand() -> None:
         1, 18.0, pytest.approx(10 + 2 * 11 / 3), pytest.approx(20 - 11 / 3), pytest.approx(42), pytest.approx(0.8)
     )
     assert second == Lesion(2, 6.0, 10.0, 20.0, 30.0, pytest.approx(0.7))
+
+
+@pytest.mark.parametrize("peak", [0.65, 0.7, 0.8, 0.95])
+def test_a_lesion_whose_peak_is_exactly_the_lowest_stays_in_single_precision(peak: float) -> None:
+    values = np.full((3, 3, 3), peak, np.float32)
+    assert remove_weak_lesions(np.ones((3, 3, 3), bool), values, peak).all()

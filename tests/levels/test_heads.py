@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.tissue import normalise
-from bids_cascade.config import HeadsConfig
+from bids_cascade.config import CascadeConfig, HeadsConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.levels import heads
@@ -74,7 +74,7 @@ def test_heads_are_synthetic_visits_on_disk(made) -> None:
 def test_lesions_are_candidates(made) -> None:
     for visit in made[1]:
         if visit.lesion.any():
-            assert np.median(visit.channels[1][visit.lesion]) > 1.125
+            assert np.median(visit.channels[1][visit.lesion]) > CascadeConfig().candidate_level
 
 
 def test_heads_are_made_once(made, config: HeadsConfig, monkeypatch) -> None:
