@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bids_cascade.cascade.cascade import Cascade, segment
+from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.tissue import normalise
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.lesions.agreement import compare_masks
@@ -31,7 +32,7 @@ from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patien
 from bids_cascade.levels.prepare import find_labelled, prepare_visits
 from bids_cascade.models.store import load_cascade
 from bids_cascade.synthesis.config import LesionConfig, SynthesisConfig
-from bids_cascade.synthesis.head import make_training_head
+from bids_cascade.synthesis.head import SEQUENCES, make_training_head
 from bids_cascade.workflow.workers import prepare_workers
 
 THICK_MM = 2.0
@@ -44,13 +45,10 @@ _COLUMNS = ("model", "kind", "scan", *_MEASURES)
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A scan and its lesions on the model's grid, of one kind of scans."""
+    """A visit of one kind of scans."""
 
     kind: str
-    name: str
-    channels: NDArray[np.floating]
-    brain: NDArray[np.bool_]
-    lesion: NDArray[np.bool_]
+    visit: LabelledVisit
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def scans(dataset: Path, run: RunConfig) -> Iterator[Case]:
     for one in prepared:
         image = nib.Nifti1Image.from_filename(one.visit.images["FLAIR"].path)
         kind = "thick slices" if max(image.header.get_zooms()[:3]) > THICK_MM else "thin slices"
-        yield Case(kind, one.name, one.data.channels, one.data.brain, one.data.lesion)
+        yield Case(kind, one.data)
 
 
 def heads(label_maps: Sequence[Path], lesion_masks: Sequence[Path], with_lesions: int, without: int) -> Iterator[Case]:
@@ -91,20 +89,21 @@ def _make(task: _Task) -> Case:
     seed = (2**31, task.number, int(task.with_lesions))
     with threadpool_limits(limits=1, user_api="blas"):
         head = make_training_head(anatomy_of(task.label_map), patients_of(task.lesion_masks), seed, config)
-        channels = normalise(head.channels, head.brain, ("T1w", "FLAIR"))
+        channels = normalise(head.channels, head.brain, SEQUENCES).astype(np.float16)
     kind = "synthetic heads" if task.with_lesions else "synthetic heads without lesions"
-    return Case(kind, f"head {task.number + 1}", channels.astype(np.float16), head.brain, head.lesion & head.brain)
+    name = f"head {task.number + 1}"
+    return Case(kind, LabelledVisit(name, channels, head.brain, head.lesion & head.brain, synthetic=True))
 
 
 def judge(cascade: Cascade, case: Case) -> tuple[dict[str, float], NDArray[np.bool_], NDArray[np.float64]]:
     """Return measures, the mask, and how many voxels, and lesion voxels, each tenth of probability has, (2, 10)."""
     config = cascade.config
-    final = segment(cascade, np.asarray(case.channels, np.float32), case.brain).final
+    final = segment(cascade, np.asarray(case.visit.channels, np.float32), case.visit.brain).final
     choices = config.min_lesion_volume_mm3, config.peak_probability
     mask = lesion_mask(final, config.threshold, config.voxel_size_mm**3, *choices)
-    measures = compare_masks(case.lesion, mask, np.diag([*[config.voxel_size_mm] * 3, 1])).measures
+    measures = compare_masks(case.visit.lesion, mask, np.diag([*[config.voxel_size_mm] * 3, 1])).measures
     looked_at = final > 0
-    counts = [np.histogram(final[looked_at & which], _BINS)[0] for which in (looked_at, case.lesion)]
+    counts = [np.histogram(final[looked_at & which], _BINS)[0] for which in (looked_at, case.visit.lesion)]
     return {name: measures[name] for name in _MEASURES}, mask, np.array(counts, np.float64)
 
 
@@ -115,10 +114,10 @@ def draw(worst: Sequence[tuple[Case, NDArray[np.bool_], str]], path: Path) -> No
 
     figure = Figure(figsize=(2.4 * len(worst), 3.4), layout="constrained")
     for axes, (case, mask, text) in zip(figure.subplots(1, len(worst), squeeze=False)[0], worst, strict=True):
-        index = int((mask != case.lesion).sum(axis=(0, 1)).argmax())
-        shown = np.where(case.brain, np.asarray(case.channels[1], np.float32), 0)[:, :, index]
+        index = int((mask != case.visit.lesion).sum(axis=(0, 1)).argmax())
+        shown = np.where(case.visit.brain, np.asarray(case.visit.channels[1], np.float32), 0)[:, :, index]
         axes.imshow(shown.T, cmap="gray", origin="lower", vmin=0, vmax=1.8)
-        for one, colour in ((case.lesion, "#22dd22"), (mask, "#ff2222")):
+        for one, colour in ((case.visit.lesion, "#22dd22"), (mask, "#ff2222")):
             if one[:, :, index].any():
                 axes.contour(one[:, :, index].T, [0.5], colors=colour, linewidths=0.8)
         axes.set_title(text, fontsize=8)
@@ -147,7 +146,7 @@ def main() -> None:
         cascade = load_cascade(path)
         judged = [judge(cascade, case) for case in cases]
         rows += [
-            {"model": path.stem, "kind": case.kind, "scan": case.name, **measures}
+            {"model": path.stem, "kind": case.kind, "scan": case.visit.subject, **measures}
             for case, (measures, _, _) in zip(cases, judged, strict=True)
         ]
         print(_summary(path.stem, cases, judged))
@@ -167,7 +166,7 @@ def _summary(model: str, cases: Sequence[Case], judged: Sequence[tuple[Any, ...]
     tenths.append("|" + "---|" * 11)
     for kind in dict.fromkeys(case.kind for case in cases):
         own = [(case, *one) for case, one in zip(cases, judged, strict=True) if case.kind == kind]
-        if any(case.lesion.any() for case, *_ in own):
+        if any(case.visit.lesion.any() for case, *_ in own):
             texts = [_estimate([measures[name] for _, measures, *_ in own]) for name in ("dice", "lesion_f1")]
             lines.append(f"| {kind} | {len(own)} | {texts[0]} | {texts[1]} | |")
             n, n_lesion = sum(counts for *_, counts in own)
@@ -190,9 +189,9 @@ def _estimate(values: Sequence[float]) -> str:
 def _worst(cases: Sequence[Case], judged: Sequence[tuple[Any, ...]]) -> list[tuple[Case, NDArray[np.bool_], str]]:
     """Return the two synthetic heads of the lowest Dice, and the two without lesions in which most was found."""
     both = list(zip(cases, judged, strict=True))
-    head = [pair for pair in both if pair[0].kind.startswith("synthetic")]
-    sick = sorted((pair for pair in head if pair[0].lesion.any()), key=lambda pair: pair[1][0]["dice"])[:2]
-    well = [pair for pair in head if not pair[0].lesion.any()]
+    head = [pair for pair in both if pair[0].visit.synthetic]
+    sick = sorted((pair for pair in head if pair[0].visit.lesion.any()), key=lambda pair: pair[1][0]["dice"])[:2]
+    well = [pair for pair in head if not pair[0].visit.lesion.any()]
     well = sorted(well, key=lambda pair: -pair[1][0]["predicted_volume_ml"])[:2]
     text = "{reference_volume_ml:.1f} ml, found {predicted_volume_ml:.1f}, Dice {dice:.2f}"
     return [(case, mask, text.format(**measures)) for case, (measures, mask, _) in (*sick, *well)]
