@@ -280,9 +280,9 @@ def _add_synthesis(group: Any) -> None:
     group.add_argument(
         "--lesion-free-share",
         type=_share,
-        default=default.lesion_free_share,
         metavar="SHARE",
-        help="of the heads, from 0 to 1 (default: %(default)s)",
+        help=f"of the heads, those without any lesion (default: {default.lesion_free_share}); to train on: of the "
+        "heads' crops (default: some 2 in 100)",
     )
 
 
@@ -390,7 +390,9 @@ def _run_synthesize(options: argparse.Namespace) -> int:
         lesion_masks=tuple(path.absolute() for path in options.lesion_masks),
         n_heads=options.n_heads or SynthesizeConfig.n_heads,
         protocol=options.protocol,
-        lesion_free_share=options.lesion_free_share,
+        lesion_free_share=(
+            SynthesizeConfig.lesion_free_share if options.lesion_free_share is None else options.lesion_free_share
+        ),
         seed=options.random_seed,
     )
     from bids_cascade.levels.synthesize import run_synthesize
@@ -446,6 +448,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             validation_fraction=options.validation_share,
             learning_rate=options.learning_rate,
             synthetic_share=options.synthetic_share,
+            lesion_free_share=options.lesion_free_share,
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),

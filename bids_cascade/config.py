@@ -161,6 +161,9 @@ class TrainingConfig:
         every voxel weighs the same until the others weigh so much.
     synthetic_share : float
         Share of the crops that synthetic visits have where there are others, too.
+    lesion_free_share : float or None
+        Share of the synthetic visits' crops that those without a lesion have; None to draw them as if they had a few
+        lesion voxels.
     half_precision : bool
         Whether the passes compute in bfloat16: about twice as fast where the hardware has it.
     seed : int
@@ -177,6 +180,7 @@ class TrainingConfig:
     shift: float = 0.03
     largest_other_weight: float = 1.0
     synthetic_share: float = 0.7
+    lesion_free_share: float | None = None
     half_precision: bool = False
     seed: int = 0
 

@@ -62,6 +62,8 @@ def test_synthetic_heads_to_train_on() -> None:
     assert heads == HeadsConfig((Path("/maps"), Path("one.nii").absolute()), (Path("/masks"),), HeadsConfig.n_heads, 5)
     mixed = cli._make_train(parse("train", "--labels", "m", *sources, "--synthetic-share", "0.2"))
     assert mixed.training == TrainingConfig(synthetic_share=0.2)
+    free = cli._make_train(parse("train", "--labels", "m", *sources, "--lesion-free-share", "0.1"))
+    assert free.training == TrainingConfig(lesion_free_share=0.1)
     few = cli._make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
     assert few.heads
     assert few.heads.n_heads == 7

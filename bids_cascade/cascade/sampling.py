@@ -257,7 +257,7 @@ class CropPool:
         visits = [VisitCrops(one, geometry) for one in samples]
         self.visits = [one for one in visits if one.n_samples]
         self.geometry, self.config = geometry, config
-        self.chances = _visit_chances(self.visits, config.synthetic_share)
+        self.chances = _visit_chances(self.visits, config)
 
     def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
         """Yield so many batches of freshly drawn crops, mirrored and changed in intensity if `augment`."""
@@ -274,14 +274,22 @@ class CropPool:
         return min(max(1.0, visit.n_other / max(visit.n_lesion, 1)), self.config.largest_other_weight)
 
 
-def _visit_chances(visits: Sequence[VisitCrops], synthetic_share: float) -> NDArray[np.float64]:
-    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the synthetic share."""
+def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDArray[np.float64]:
+    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the shares asked for."""
     chances = np.sqrt([max(one.n_lesion, _FEWEST) for one in visits])
     synthetic = np.array([one.samples.visit.synthetic for one in visits], bool)
-    if synthetic.any() and not synthetic.all():
-        chances[synthetic] *= synthetic_share / chances[synthetic].sum()
-        chances[~synthetic] *= (1 - synthetic_share) / chances[~synthetic].sum()
+    free = synthetic & np.array([one.n_lesion == 0 for one in visits], bool)
+    if config.lesion_free_share is not None:
+        _share_out(chances, free, synthetic & ~free, config.lesion_free_share)
+    _share_out(chances, synthetic, ~synthetic, config.synthetic_share)
     return np.asarray(chances / max(chances.sum(), 1e-300))
+
+
+def _share_out(chances: NDArray[np.float64], some: BoolVolume, others: BoolVolume, share: float) -> None:
+    """Give some visits this share of what they and others have together, in place; where there are both."""
+    if some.any() and others.any():
+        chances[some] *= share / chances[some].sum()
+        chances[others] *= (1 - share) / chances[others].sum()
 
 
 def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:

@@ -297,6 +297,19 @@ def test_visits_are_drawn_by_the_root_of_their_lesions_and_the_synthetic_share()
         np.testing.assert_allclose(alone, pool.chances[kind] / pool.chances[kind].sum())
 
 
+def test_visits_without_a_lesion_are_drawn_by_their_share_of_the_synthetic_ones() -> None:
+    geometry = GEOMETRIES["one step a crop"]
+    sizes = [(900, False), (0, False), (900, True), (400, True), (0, True), (0, True)]
+    samples = [random_samples((20, 20, 20), n, 100, synthetic=synthetic) for n, synthetic in sizes]
+    config = TrainingConfig(synthetic_share=0.5, lesion_free_share=0.2)
+    np.testing.assert_allclose(CropPool(samples, geometry, config).chances, [0.3, 0.2, 0.24, 0.16, 0.05, 0.05])
+    for kind in (slice(4), slice(4, 6)):  # nothing to share with
+        alone = CropPool(samples[kind], geometry, config).chances
+        np.testing.assert_allclose(
+            alone, CropPool(samples[kind], geometry, replace(config, lesion_free_share=None)).chances
+        )
+
+
 def test_visits_without_samples_are_never_drawn() -> None:
     nothing, something = random_samples((8, 8, 8), 0, 0), random_samples((8, 8, 8), 3, 3)
     pool = CropPool([nothing, something], GEOMETRIES["one step a crop"], PLAIN)
