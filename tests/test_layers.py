@@ -25,6 +25,7 @@ RANKS = {
     "cascade": 1,
     "synthesis": 1,
     "whole_file": 1,
+    "sources": 1,
     "folders": 1,
     "limits": 1,
     "config": 0,

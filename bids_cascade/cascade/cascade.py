@@ -212,7 +212,7 @@ def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
     What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
     """
     weight = config.largest_other_weight if stage == 1 else max(config.largest_other_weight, _OTHER_WEIGHT)
-    return replace(config, seed=config.seed + stage, largest_other_weight=weight)
+    return replace(config, seed=config.seed * len(STAGES) + stage, largest_other_weight=weight)
 
 
 def _samples(

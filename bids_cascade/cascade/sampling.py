@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -146,6 +147,8 @@ class Crop:
     ----------
     views : list of (C, X, Y, Z) float32 arrays
         Of each scale, the crop and what surrounds it: as much on either side, so that it can be mirrored.
+    covered : list of (1, X, Y, Z) float32 arrays
+        How much of each of their voxels is brain.
     lesion, other : (T, T, T) bool arrays
         Voxels to learn from.
     weight : (T, T, T) float32 array
@@ -154,6 +157,7 @@ class Crop:
     """
 
     views: list[NDArray[np.float32]]
+    covered: list[NDArray[np.float32]]
     lesion: BoolVolume
     other: BoolVolume
     weight: NDArray[np.float32]
@@ -184,7 +188,9 @@ class VisitCrops:
                 shares.append(inside / inside.sum())
         self.chances = np.mean(shares, axis=0) if shares else inside
         self._cumulative = self.chances.cumsum()
-        self._coarse = {scale: coarsen(samples.visit.channels, scale) for scale in geometry.scales if scale >= _COARSE}
+        visit, coarse = samples.visit, [scale for scale in geometry.scales if scale >= _COARSE]
+        volumes: tuple[NDArray[Any], ...] = (visit.channels, visit.brain[None])
+        self._volumes = [(one, {scale: coarsen(one, scale) for scale in coarse}) for one in volumes]
         #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
         self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
 
@@ -217,8 +223,10 @@ class VisitCrops:
             chance = chance.repeat(geometry.step, axis)
         each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
-        views = read_crop(visit.channels, box, geometry.scales, (geometry.before,) * 2, self._coarse)
-        return Crop(views, lesion, other, weight)
+        views, covered = (
+            read_crop(volume, box, geometry.scales, (geometry.before,) * 2, coarse) for volume, coarse in self._volumes
+        )
+        return Crop(views, covered, lesion, other, weight)
 
 
 @dataclass(frozen=True)
@@ -293,15 +301,18 @@ def _share_out(chances: NDArray[np.float64], some: BoolVolume, others: BoolVolum
 
 
 def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
-    """Mirror every other crop by one of the flips and half turns, and scale and shift each of its sequences."""
+    """Mirror every other crop by one of the flips and half turns, and scale and shift each of its sequences.
+
+    Outside the brain is nothing to scale or shift: a coarse voxel, a mean, changes by how much of it is brain.
+    """
     n_channels = len(crop.views[0])
     gain = np.exp(rng.uniform(-1, 1, n_channels) * np.log(config.gain)).astype(np.float32)
     shift = rng.uniform(-config.shift, config.shift, n_channels).astype(np.float32)
     gain, shift = gain[:, None, None, None], shift[:, None, None, None]
-    views = [np.where(view == 0, 0, 1 + (view - 1) * gain + shift) for view in crop.views]
+    views = [view * gain + part * (1 - gain + shift) for view, part in zip(crop.views, crop.covered, strict=True)]
     axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
-    flipped = [np.flip(one, axes) for one in (*views, crop.lesion, crop.other, crop.weight)]
-    return Crop(flipped[:-3], *flipped[-3:])
+    views, covered = ([np.flip(one, axes) for one in several] for several in (views, crop.covered))
+    return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.other, axes), np.flip(crop.weight, axes))
 
 
 def _batch(crops: Sequence[Crop], geometry: CropGeometry) -> Batch:

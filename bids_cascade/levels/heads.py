@@ -18,12 +18,12 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bids_cascade import __version__
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.tissue import normalise
 from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
@@ -54,7 +54,7 @@ class _Head:
 def make_heads(
     config: HeadsConfig, sequences: Sequence[str], folder: Path, n_procs: int
 ) -> tuple[list[LabelledVisit], str]:
-    """Make the heads that are not in the folder yet; return them all, and a hash of what they were made from.
+    """Make the heads that are not in the folder yet; return them all, and :func:`heads_fingerprint`.
 
     Parameters
     ----------
@@ -72,10 +72,7 @@ def make_heads(
         When there is no label map or no mask, or one can't be used.
     """
     maps, masks = find_images(config.label_maps), find_images(config.lesion_masks)
-    digest = hashlib.sha256(json.dumps([__version__, asdict(SynthesisConfig()), config.seed, *sequences]).encode())
-    for path in (*maps, *masks):
-        digest.update(path.read_bytes())
-    fingerprint = digest.hexdigest()
+    fingerprint = heads_fingerprint(config, sequences)
     folder = folder / fingerprint[:12]
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
@@ -89,6 +86,18 @@ def make_heads(
         if number % 20 == 0:
             _LOGGER.info("%d of %d heads made", number, len(missing))
     return [_read(task) for task in tasks], fingerprint
+
+
+def heads_fingerprint(config: HeadsConfig, sequences: Sequence[str]) -> str:
+    """Return a hash of all that heads are made from, and of the code that makes them, but for their number.
+
+    Parameters and errors are those of :func:`make_heads`.
+    """
+    code = hash_sources("synthesis", "cascade/tissue.py", "imaging/anatomies.py")
+    digest = hashlib.sha256(json.dumps([code, asdict(SynthesisConfig()), config.seed, *sequences]).encode())
+    for path in (*find_images(config.label_maps), *find_images(config.lesion_masks)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bids_cascade import __version__
 from bids_cascade.config import SynthesizeConfig
 from bids_cascade.dataset.derivatives import sidecar_path, write_json
 from bids_cascade.dataset.synthetic import (
@@ -28,12 +27,16 @@ from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
+from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.config import SynthesisConfig
-from bids_cascade.synthesis.head import SyntheticVisit, make_visit
+from bids_cascade.synthesis.head import SEQUENCES, SyntheticVisit, make_visit
 
 _LOGGER = logging.getLogger(__name__)
 
 _PROTOCOL_SHARES = {"3d": (1.0, 0.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0, 0.0)}
+
+_SEED = 1
+"""Behind a head's seed and number: so that none is the head of a training with the same seed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class _Task:
     """One head to make; all that its process needs to know."""
 
     participant: str
-    seed: tuple[int, int]
+    seed: tuple[int, int, int]
     label_map: Path
     lesion_masks: tuple[Path, ...]
     synthesis: SynthesisConfig
@@ -84,17 +87,17 @@ def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: 
         shares = _PROTOCOL_SHARES[config.protocol]
         synthesis = replace(synthesis, acquisition=replace(synthesis.acquisition, protocol_shares=shares))
     synthesis = replace(synthesis, lesions=replace(synthesis.lesions, none_share=config.lesion_free_share))
-    digest = hashlib.sha256(json.dumps([__version__, asdict(synthesis)]).encode())
+    code = hash_sources("synthesis", "imaging/anatomies.py")
+    digest = hashlib.sha256(json.dumps([code, asdict(synthesis)]).encode())
     for path in masks:
         digest.update(path.read_bytes())
-    width = max(3, len(str(config.n_heads)))
     tasks = []
     for number in range(1, config.n_heads + 1):
         path = maps[(number - 1) % len(maps)]
         own = digest.copy()
         own.update(f"{config.seed} {number}".encode() + path.read_bytes())
-        seed = (config.seed, number)
-        tasks.append(_Task(f"synth{number:0{width}d}", seed, path, masks, synthesis, out_dir, own.hexdigest()))
+        seed = (config.seed, number, _SEED)
+        tasks.append(_Task(f"synth{number:03d}", seed, path, masks, synthesis, out_dir, own.hexdigest()))
     # Preparing a label map takes as long as making a head.
     return sorted(tasks, key=lambda task: (task.label_map, task.participant))
 
@@ -113,6 +116,8 @@ def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
 
 def _write(task: _Task) -> dict[str, Any]:
     anatomy, patients = anatomy_of(task.label_map), patients_of(task.lesion_masks)
+    for sequence in SEQUENCES:
+        sidecar_path(scan_path(task.out_dir, task.participant, sequence)).unlink(missing_ok=True)
     try:
         visit = make_visit(anatomy, patients, task.seed, task.synthesis)
     except ValueError as error:
@@ -143,7 +148,7 @@ def _write(task: _Task) -> dict[str, Any]:
 def _read_row(task: _Task) -> dict[str, Any] | None:
     """Return the row of a head that an earlier run has made of the same things, or None."""
     row = None
-    for sequence in ("T1w", "FLAIR"):
+    for sequence in SEQUENCES:
         try:
             made = json.loads(sidecar_path(scan_path(task.out_dir, task.participant, sequence)).read_text("utf-8"))
             if made["Synthesis"]["Fingerprint"] != task.fingerprint:

@@ -26,7 +26,7 @@ from bids_cascade.errors import BadDataError
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
-from bids_cascade.levels.heads import find_images, make_heads
+from bids_cascade.levels.heads import find_images, heads_fingerprint, make_heads
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
@@ -40,6 +40,7 @@ from bids_cascade.models.store import (
 )
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
+from bids_cascade.sources import hash_sources
 from bids_cascade.whole_file import write_whole_file
 
 _LOGGER = logging.getLogger(__name__)
@@ -216,7 +217,8 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
     del learnt["peak_probability"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
-    choices = (learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
+    code = hash_sources("cascade"), versions()
+    choices = (code, learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
     fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
@@ -263,7 +265,7 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
-    heads = config.heads and asdict(config.heads)
+    heads = config.heads and (config.heads.n_heads, heads_fingerprint(config.heads, config.cascade.sequences))
     start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
     how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
     return fingerprint_of(prepared, *how)

@@ -294,7 +294,7 @@ class AcquisitionConfig:
     white_level: Range = (150.0, 1500.0)  # of white matter in a scan's file; scanners have no unit
     bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; a guess, wider than the phantom's
     residual_bias_sd: Range = (0.0, 0.03)  # what N4 leaves
-    bias_spacing_mm: Range = (60.0, 140.0)
+    bias_spacing_mm: Range = (60.0, 140.0)  # at most: four knots along each axis, at least
     # Of a training head's brain mask beyond the true one: deepbet's on synthetic heads are 1-2 mm larger, those of
     # stripped public scans not at all.
     brain_margin_mm: Range = (0.0, 2.0)

@@ -11,9 +11,22 @@ from scipy import ndimage
 FloatArray = NDArray[np.float32]
 
 
-def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing: float) -> FloatArray:
-    """Return noise of mean about 0 and standard deviation 1 that changes over `spacing` voxels, shape `shape`."""
-    noise = rng.standard_normal([max(4, int(np.ceil(n / spacing)) + 2) for n in shape]).astype(np.float32)
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], spacing: float | Sequence[float]) -> FloatArray:
+    """Return smooth noise of mean about 0 and standard deviation 1.
+
+    It is drawn at knots and interpolated between them. They reach from one end of an axis to the other, at least four,
+    and one more than there would be at `spacing`: where an axis is long, they lie a little closer than that.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : sequence of int
+    spacing : float or sequence of float
+        In voxels; one for all axes, or one for each.
+    """
+    spacings = np.broadcast_to(spacing, len(shape)).tolist()
+    knots_of = [max(4, int(np.ceil(n / step)) + 2) for n, step in zip(shape, spacings, strict=True)]
+    noise = rng.standard_normal(knots_of).astype(np.float32)
     weights = []
     for n, knots in zip(shape, noise.shape, strict=True):
         # Cubic interpolation along one axis at a time is a matrix product, far faster than zooming the volume.

@@ -134,7 +134,7 @@ def make_training_head(
     channels = [t1w.back(t1w.acquire(_sample(painting.t1w, voxels), rng))]
     signal = _sample(painting.flair, moved)
     channels.append(flair.back(flair.acquire(signal, rng)))
-    share = flair.back(flair.blur(_in_box(anatomy, lesions.share, voxels)))
+    share = flair.back(flair.blur(_in_box(anatomy, lesions.share, moved)))
     return TrainingHead(
         channels=np.stack(channels),
         brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),

@@ -350,8 +350,9 @@ class _Canvas:
     def _blend(
         self, target: FloatArray, box: Box, share: FloatArray, value: FloatArray | np.float32, halo: FloatArray
     ) -> None:
-        """Lay a new lesion over what is there."""
-        below = np.maximum(target[box], halo)
+        """Lay a new lesion over what is there; its halo brightens no cavity."""
+        below = target[box]
+        below = np.where(below < 0, below, np.maximum(below, halo))
         target[box] = below + share * (value - below)
 
 

@@ -136,7 +136,7 @@ class Scanner:
         protocol = self.protocol
         scan = along_axes(signal, [self._point_spread(axis, protocol.sharpening) for axis in range(3)])
         np.maximum(scan, 0, out=scan)
-        spacing = protocol.bias_spacing_mm / float(np.mean(protocol.voxel_mm))
+        spacing = [protocol.bias_spacing_mm / step for step in protocol.voxel_mm]
         scan *= np.exp(protocol.bias_sd * smooth_noise(rng, scan.shape, spacing))
         ghosted = scan.copy() if protocol.ghosts else scan
         for axis, shift, gain in protocol.ghosts:

@@ -234,6 +234,10 @@ def test_half_of_the_crops_are_mirrored_and_all_are_changed_in_intensity() -> No
     (plain,) = CropPool([samples], geometry, replace(config, gain=1.0, shift=0.0)).batches(1, np.random.default_rng(0))
     (changed,) = CropPool([samples], geometry, config).batches(1, np.random.default_rng(0))
     np.testing.assert_array_equal(plain.voxels, changed.voxels)
+    inner = [view[(..., *[slice(2, 2 + 8 // scale)] * 3)] for view, scale in zip(changed.views, (1, 2), strict=True)]
+    assert (inner[0] == 0).any()
+    for fine, coarse in zip(*inner, strict=True):
+        np.testing.assert_allclose(coarse, coarsen(fine, 2), atol=1e-5)
     gains, shifts = [], []
     for before, after in zip(plain.views[0], changed.views[0], strict=True):
         for one, other in zip(before, after, strict=True):
