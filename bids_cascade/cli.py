@@ -116,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluation(parser.add_argument_group("train and evaluate levels"))
     _add_training(parser.add_argument_group("train level"))
     _add_synthesis(parser.add_argument_group("synthesize level"))
-    _add_running(parser.add_argument_group("how to run; changes no result"))
+    _add_running(parser.add_argument_group("how to run; changes no result but, by its threads, a training"))
     return parser
 
 

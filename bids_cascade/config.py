@@ -210,7 +210,7 @@ class HeadsConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How the app runs; nothing in here changes what is computed.
+    """How the app runs; nothing in here changes what is computed, but for the last digits of a training's sums.
 
     Attributes
     ----------
@@ -219,7 +219,7 @@ class RunConfig:
     n_procs : int
         Processes at once.
     omp_nthreads : int
-        Threads of one process.
+        Threads of one process. A training with another number adds in another order, and ends with other weights.
     mem_gb : float
         Memory all processes may use together.
     device : str

@@ -26,7 +26,10 @@ _VALIDATION_STEPS = 24
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; a loss is lesion's mean cross-entropy plus the others', Dice is by the same weights."""
+    """What one epoch came to.
+
+    A loss is the lesion voxels' mean cross-entropy plus the others' times their weight; Dice is by these weights.
+    """
 
     epoch: int
     n_samples: int
@@ -88,7 +91,7 @@ def train_stage(
     progress: StageProgress | None = None,
     on_epoch: Callable[[StageProgress], None] = lambda progress: None,
 ) -> tuple[PatchNetwork, StageProgress]:
-    """Train one network on crops in which lesion and other voxels weigh the same.
+    """Train one network on crops in which the others weigh as much as the lesion voxels, or a given number of times.
 
     AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero with
     the last; half of the crops mirrored, all of them scaled and shifted in intensity. What is drawn in an epoch depends

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
         _LOGGER.info("%s: %s", result.name, result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml")
         results.append(result)
         rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
-    write_participants(out_dir, rows)
+    rows += _earlier_rows(out_dir, {task.participant for task in tasks})
+    write_participants(out_dir, sorted(rows, key=lambda row: (len(row["participant_id"]), row["participant_id"])))
     print(format_table(results))
     return exit_code_of(results)
 
@@ -147,16 +148,30 @@ def _write(task: _Task) -> dict[str, Any]:
 
 def _read_row(task: _Task) -> dict[str, Any] | None:
     """Return the row of a head that an earlier run has made of the same things, or None."""
-    row = None
+    made = _read_made(task.out_dir, task.participant)
+    return made["Participant"] if made and made["Fingerprint"] == task.fingerprint else None
+
+
+def _earlier_rows(out_dir: Path, participants: Set[str]) -> list[dict[str, Any]]:
+    """Return the rows of heads that other runs have made beside these."""
+    there = sorted(path.name.removeprefix("sub-") for path in out_dir.glob("sub-synth*"))
+    found = {name: _read_made(out_dir, name) for name in there if name not in participants}
+    return [{"participant_id": f"sub-{name}", **made["Participant"]} for name, made in found.items() if made]
+
+
+def _read_made(out_dir: Path, participant: str) -> dict[str, Any] | None:
+    """Return what the sidecars say of how a head was made, None where they are not whole or differ."""
+    made: list[dict[str, Any]] = []
     for sequence in SEQUENCES:
         try:
-            made = json.loads(sidecar_path(scan_path(task.out_dir, task.participant, sequence)).read_text("utf-8"))
-            if made["Synthesis"]["Fingerprint"] != task.fingerprint:
+            made.append(
+                json.loads(sidecar_path(scan_path(out_dir, participant, sequence)).read_text("utf-8"))["Synthesis"]
+            )
+            if made[-1]["Fingerprint"] != made[0]["Fingerprint"] or not made[-1]["Participant"]:
                 return None
-            row = made["Synthesis"]["Participant"]
         except (OSError, ValueError, LookupError, TypeError):
             return None
-    return row
+    return made[0]
 
 
 def _load(visit: SyntheticVisit) -> dict[str, Any]:

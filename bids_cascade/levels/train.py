@@ -50,11 +50,11 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 _CURVE_COLUMNS = {
     "stage": {"Description": "1 misses nothing, 2 throws false positives out"},
-    "epoch": {"Description": "Passes over the drawn samples"},
-    "n_samples": {"Description": "Patches trained on in this epoch"},
-    "loss": {"Description": "Mean cross-entropy of the training samples"},
-    "validation_loss": {"Description": "Mean cross-entropy of the validation samples"},
-    "validation_dice": {"Description": "Dice of lesion against other validation samples at probability 0.5"},
+    "epoch": {"Description": "Number of the epoch, from 1"},
+    "n_samples": {"Description": "Voxels trained on in this epoch"},
+    "loss": {"Description": "Cross-entropy of the crops trained on: lesion voxels' mean plus the others', weighted"},
+    "validation_loss": {"Description": "The same of the validation subjects' crops"},
+    "validation_dice": {"Description": "Dice of lesion against other validation voxels at probability 0.5, weighted"},
 }
 _FIGURES = {
     "dice": "dice",
@@ -112,7 +112,7 @@ def train_model(
     """Train on prepared visits and write the model, its card and its curves into a folder.
 
     Training goes on from the checkpoints of an interrupted run of the same training. The threshold is chosen on the
-    subjects that training holds out to decide when to stop, unless the configuration fixes it.
+    subjects that training holds out, unless the configuration fixes it.
 
     Parameters
     ----------
@@ -145,6 +145,7 @@ def train_model(
         cascade = replace(cascade, config=cascade.config.with_choices(threshold, None))
     provenance = {
         **_origin(trained, inputs, config),
+        "threads": run.omp_nthreads,
         "threshold": why,
         "validation": [_figures(cascade, *pair) for pair in zip(held_out, probabilities, strict=True)],
     }
@@ -267,7 +268,14 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
     heads = config.heads and (config.heads.n_heads, heads_fingerprint(config.heads, config.cascade.sequences))
     start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
-    how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
+    how = (
+        asdict(config.cascade),
+        asdict(config.training),
+        heads,
+        start,
+        config.choose_threshold,
+        hash_sources("cascade"),
+    )
     return fingerprint_of(prepared, *how)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.tissue import normalise
-from bids_cascade.config import CascadeConfig, HeadsConfig
+from bids_cascade.config import CascadeConfig, HeadsConfig, TrainConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.levels import heads
 from bids_cascade.levels.heads import find_images, make_heads, map_heads
+from bids_cascade.levels.train import recipe_of
 from bids_cascade.models.store import load_model
 from bids_cascade.synthesis.anatomy import Tissue
 from bids_cascade.synthesis.head import make_training_head
@@ -128,12 +129,28 @@ def test_what_heads_are_made_from_is_known_by_its_hash(made, config: HeadsConfig
     changes = (replace(config, seed=5), replace(config, label_maps=(sources / "maps" / "a.nii.gz", other)))
     found = {make_heads(change, BOTH, tmp_path, 1)[1] for change in changes}
     assert len({*found, made[2]}) == 3
+    with monkeypatch.context() as changed:
+        changed.setattr(heads, "hash_sources", lambda *parts: "other code")
+        assert make_heads(config, BOTH, tmp_path, 1)[1] not in {*found, made[2]}
     # Where it lies doesn't matter.
     moved = tmp_path / "moved"
     moved.mkdir()
     for path in (sources / "maps").iterdir():
         (moved / path.name).write_bytes(path.read_bytes())
     assert make_heads(replace(config, label_maps=(moved,)), BOTH, tmp_path, 1)[1] == made[2]
+
+
+def test_a_recipe_is_known_by_what_its_heads_are_made_from(config: HeadsConfig, sources: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "masks"
+    moved.mkdir()
+    for path in sorted((sources / "masks").iterdir()):
+        (moved / path.name).write_bytes(path.read_bytes())
+    recipe = recipe_of([], TrainConfig("manual", heads=config))
+    there = TrainConfig("manual", heads=replace(config, lesion_masks=(moved,)))
+    assert recipe_of([], there) == recipe
+    (moved / "z.nii").write_bytes(b"another")
+    assert recipe_of([], there) != recipe
+    assert recipe_of([], TrainConfig("manual", heads=replace(config, n_heads=config.n_heads + 1))) != recipe
 
 
 def test_what_is_not_there_is_named(config: HeadsConfig, tmp_path: Path) -> None:

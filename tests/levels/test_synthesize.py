@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from bids_cascade.cli import main
+from bids_cascade.config import SynthesizeConfig
+from bids_cascade.dataset.derivatives import write_json
 from bids_cascade.dataset.validation import Validation
+from bids_cascade.levels.synthesize import run_synthesize
 
 from ..synthesis.conftest import make_labels
 
@@ -75,6 +78,33 @@ def test_second_run_makes_only_what_is_missing(sources: Path, dataset: Path, cap
     assert scans[1].read_bytes() == before[scans[1]][1]
     assert (dataset / "participants.tsv").read_bytes() == table
     assert "3 of 3 visits done" in capsys.readouterr().out
+
+
+def test_a_killed_run_leaves_no_head_that_counts_as_whole(sources: Path, tmp_path: Path, monkeypatch) -> None:
+    asked = ("--n-heads", "1", "--random-seed", "4")
+    assert synthesize(sources, tmp_path / "o", *asked) == 0
+    scan = tmp_path / "o/sub-synth001/anat/sub-synth001_T1w.nii.gz"
+    before = scan.read_bytes()
+
+    def killed(content: object, path: Path) -> None:
+        if "derivatives" not in path.parts and "anat" in path.parts:
+            raise KeyboardInterrupt
+        write_json(content, path)
+
+    monkeypatch.setattr("bids_cascade.levels.synthesize.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_synthesize(sources / "maps", tmp_path / "o", SynthesizeConfig((sources / "masks",), 1, seed=5), 1)
+    assert scan.read_bytes() != before
+    monkeypatch.undo()
+    assert synthesize(sources, tmp_path / "o", *asked) == 0
+    assert scan.read_bytes() == before
+
+
+def test_heads_of_earlier_runs_stay_in_the_table(sources: Path, tmp_path: Path) -> None:
+    assert synthesize(sources, tmp_path / "o", "--n-heads", "2", "--random-seed", "4") == 0
+    assert synthesize(sources, tmp_path / "o", "--n-heads", "1", "--random-seed", "6") == 0
+    rows = (tmp_path / "o" / "participants.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[:2] for row in rows] == [["sub-synth001", "6 1"], ["sub-synth002", "4 2"]]
 
 
 def test_processes_change_nothing(sources: Path, dataset: Path, tmp_path: Path) -> None:

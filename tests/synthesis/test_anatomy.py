@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from bids_cascade.synthesis.anatomy import _LABELS, FLUID, PARENCHYMA, STRUCTURES, Tissue, is_any, make_anatomy
+from bids_cascade.synthesis.anatomy import (
+    _LABELS,
+    FLUID,
+    PARENCHYMA,
+    STRUCTURES,
+    Tissue,
+    _split_fat,
+    is_any,
+    make_anatomy,
+)
 from bids_cascade.synthesis.config import FLAIR_SIGNALS, T1W_SIGNALS
 
-from .conftest import SCALE, make_labels
+from .conftest import make_labels
 
 
 def test_every_tissue_has_signals_and_one_meaning() -> None:
@@ -71,6 +80,10 @@ def test_scalp_is_fat_and_depth_is_mixed(anatomy) -> None:
     labels, _ = make_labels()
     soft = labels == 507
     assert (anatomy.tissue[soft & (np.arange(labels.shape[2]) > 70)] == Tissue.FAT).mean() > 0.95
+    deep = np.full((60, 60, 60), Tissue.MUSCLE, np.uint8)
+    deep[:2] = Tissue.AIR
+    _split_fat(deep)
+    assert 0.05 < (deep[20:40, 20:40, :40] == Tissue.FAT).mean() < 0.6
 
 
 def test_flow_is_fluid(anatomy) -> None:
@@ -82,7 +95,6 @@ def test_centres_are_where_the_structures_are(anatomy) -> None:
     labels, _ = make_labels()
     for number, value in enumerate(STRUCTURES.values()):
         assert np.allclose(anatomy.centres[number], np.argwhere(labels == value).mean(axis=0))
-    assert SCALE < 1
 
 
 def test_label_of_unknown_meaning_is_refused() -> None:

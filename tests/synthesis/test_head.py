@@ -7,7 +7,7 @@ import pytest
 
 from bids_cascade.synthesis import head as module
 from bids_cascade.synthesis.anatomy import Tissue
-from bids_cascade.synthesis.config import AcquisitionConfig, LesionConfig, SynthesisConfig
+from bids_cascade.synthesis.config import AcquisitionConfig, LesionConfig, SynthesisConfig, WarpConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head, make_visit
 
 WITH_LESIONS = SynthesisConfig(lesions=LesionConfig(none_share=0, kept=(1.0, 1.0)))
@@ -61,6 +61,19 @@ def test_equal_seeds_give_equal_heads(anatomy, patients, head) -> None:
     assert np.array_equal(again.channels, head.channels)
     assert np.array_equal(again.lesion_share, head.lesion_share)
     assert not np.array_equal(make_training_head(anatomy, patients, 6, THIN).brain, head.brain)
+
+
+def test_lesions_are_labelled_where_the_flair_shows_them(anatomy, patients) -> None:
+    """Also where registration has left it beside the T1w."""
+    quiet = AcquisitionConfig(protocol_shares=(1.0, 0.0, 0.0, 0.0), flair_noise_sd=(0.0, 0.0))
+    warp = WarpConfig(misregistration_mm=(3.0, 3.0))
+    head = make_training_head(anatomy, patients, 5, replace(WITH_LESIONS, acquisition=quiet, warp=warp))
+    share = head.lesion_share - head.lesion_share.mean()
+    overlaps = {
+        step: float((np.roll(share, (step,) * 3, (0, 1, 2)) * head.channels[1] * head.brain).sum())
+        for step in (-3, 0, 3)
+    }
+    assert max(overlaps, key=overlaps.__getitem__) == 0
 
 
 def test_head_without_lesions(anatomy, patients) -> None:

@@ -130,6 +130,16 @@ def test_every_lesion_a_hole(anatomy, patients) -> None:
     assert deep.min() < signal.cavity_flair_gain[1] < deep.max()
 
 
+def test_a_cavity_stays_dark_beside_lesions_painted_later(anatomy, patients) -> None:
+    """The band along the ventricles comes last, and its box covers all that is near them."""
+    signal = LesionSignalConfig(hole_share=(1, 1), cavity_share=1, cavity_flair_gain=(-0.5, -0.5), cavity_depth_mm=0.0)
+    painted = paint(anatomy, patients, replace(ALL_KEPT, band_share=1.0), signal)
+    inside = painted.share == 1
+    assert inside.sum() > 100
+    assert (painted.flair_gain[inside] == 0).mean() < 0.01
+    assert np.median(painted.flair_gain[inside]) < -0.3
+
+
 def test_halo_fades_and_is_not_lesion(anatomy, patients) -> None:
     painted = paint(anatomy, patients, signal=LesionSignalConfig(halo_gain=(0.1, 0.1), halo_mm=(4.0, 4.0)))
     halo = (painted.share == 0) & (painted.flair_gain > 0)

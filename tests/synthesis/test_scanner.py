@@ -51,6 +51,18 @@ def test_even_signal_stays_even_and_edges_overshoot() -> None:
     assert scanner.acquire(edge, rng).max() > 2.02
 
 
+def test_bias_is_as_smooth_within_slices_as_across() -> None:
+    """Over 10 mm it changes as much along every axis, whatever the voxels."""
+    protocol = clean((0.5, 0.5, 5.0), bias_sd=0.2, bias_spacing_mm=30.0)
+    scanner = Scanner(protocol, (120, 120, 120))
+    steps = []
+    for seed in range(20):
+        field = np.log(scanner.acquire(np.ones((120, 120, 120), np.float32), np.random.default_rng(seed)))
+        steps.append([np.std(field[20:] - field[:-20]), np.std(field[:, :, 2:] - field[:, :, :-2])])
+    within, across = np.mean(steps, axis=0)
+    assert within == pytest.approx(across, rel=0.15)
+
+
 def test_noise_is_rician_of_the_spread_asked_for() -> None:
     protocol = Protocol((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), noise_sd=0.05)
     head = np.zeros((40, 40, 40), np.float32)
