@@ -3,14 +3,15 @@
 ``python -m benchmarks.ablation SCANS --learn ID ... --label-maps PATH ... --lesion-masks PATH ... --out FILE.tsv``
 
 SCANS is a BIDS dataset with lesion masks in ``derivatives/manual``; those of the participants named by ``--learn`` are
-trained on where a variant has real scans, all others are judged. Rows are added as trainings end; those that are there
-are not trained again.
+trained on where a variant has real scans, all others are judged. Rows are added as trainings end; those of the same
+variant, seed, heads, real scans and code are not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +34,15 @@ from bids_cascade.config import (
 from bids_cascade.lesions.operating_point import dice_by_threshold
 from bids_cascade.levels.heads import make_heads
 from bids_cascade.levels.prepare import find_labelled, prepare_visits
+from bids_cascade.levels.train import fingerprint_of
+from bids_cascade.sources import hash_sources
+from bids_cascade.whole_file import write_whole_file
 from bids_cascade.workflow.workers import prepare_workers
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 _NETWORK, _CASCADE = NetworkConfig(2), CascadeConfig()
 _TRAINING = TrainingConfig(max_epochs=4, crops_per_epoch=300, validation_fraction=0, half_precision=True)
-_COLUMNS = ("variant", "seed", "scan", *(str(one) for one in THRESHOLDS))
+_COLUMNS = ("variant", "seed", "made_of", "scan", *(str(one) for one in THRESHOLDS))
 
 
 @dataclass(frozen=True)
@@ -105,22 +109,25 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    if not options.learn and any(VARIANTS[index].with_real for index in options.variants):
+        parser.error("variants with real scans need --learn: whose scans to learn from")
     prepare_workers()
     config, run = TrainConfig("manual"), RunConfig(options.work_dir, n_procs=2, omp_nthreads=2)
     inputs = Inputs(options.scans, options.out.parent)
     labelled, labels = find_labelled(inputs, config)
     prepared, _ = prepare_visits(labelled, labels, config, run, options.work_dir, wait=True)
     sources = HeadsConfig(tuple(options.label_maps), tuple(options.lesion_masks), options.n_heads)
-    heads, _ = make_heads(sources, config.cascade.sequences, options.work_dir / "heads", run.n_procs)
+    heads, made_from = make_heads(sources, config.cascade.sequences, options.work_dir / "heads", run.n_procs)
     torch.set_num_threads(run.omp_nthreads)
     learn = [*heads, *(one.data for one in prepared if one.data.subject in options.learn)]
     judge = {one.name: one.data for one in prepared if one.data.subject not in options.learn}
-    done = {(row["variant"], int(row["seed"])) for row in read(options.out)}
+    made_of = fingerprint_of(prepared, made_from, len(heads), sorted(options.learn), hash_sources("cascade"))[:12]
+    done = {(row["variant"], int(row["seed"])) for row in read(options.out) if row["made_of"] == made_of}
     for seed in options.seeds:
         for variant in (VARIANTS[index] for index in options.variants):
             if (variant.name, seed) not in done:
-                add(options.out, variant.name, seed, dice_of(variant, seed, learn, judge))
-    print(table(read(options.out)))
+                add(options.out, (variant.name, str(seed), made_of), dice_of(variant, seed, learn, judge))
+    print(table([row for row in read(options.out) if row["made_of"] == made_of]))
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -131,14 +138,13 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(rows, delimiter="\t"))
 
 
-def add(path: Path, variant: str, seed: int, found: Mapping[str, NDArray[np.float64]]) -> None:
-    """Add a training's rows to the file."""
-    new = not path.is_file()
-    with path.open("a") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        if new:
-            writer.writerow(_COLUMNS)
-        writer.writerows((variant, seed, name, *(f"{one:.3f}" for one in dice)) for name, dice in found.items())
+def add(path: Path, training: Sequence[str], found: Mapping[str, NDArray[np.float64]]) -> None:
+    """Add a training's rows to the file: all of them, or none."""
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    writer.writerows([_COLUMNS, *([row[name] for name in _COLUMNS] for row in read(path))])
+    writer.writerows((*training, name, *(f"{one:.3f}" for one in dice)) for name, dice in found.items())
+    write_whole_file(file.getvalue().encode(), path)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -161,17 +161,13 @@ def _earlier_rows(out_dir: Path, participants: Set[str]) -> list[dict[str, Any]]
 
 def _read_made(out_dir: Path, participant: str) -> dict[str, Any] | None:
     """Return what the sidecars say of how a head was made, None where they are not whole or differ."""
-    made: list[dict[str, Any]] = []
-    for sequence in SEQUENCES:
-        try:
-            made.append(
-                json.loads(sidecar_path(scan_path(out_dir, participant, sequence)).read_text("utf-8"))["Synthesis"]
-            )
-            if made[-1]["Fingerprint"] != made[0]["Fingerprint"] or not made[-1]["Participant"]:
-                return None
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-    return made[0]
+    paths = [sidecar_path(scan_path(out_dir, participant, sequence)) for sequence in SEQUENCES]
+    try:
+        t1w, flair = (json.loads(path.read_text("utf-8"))["Synthesis"] for path in paths)
+        whole = t1w["Fingerprint"] == flair["Fingerprint"] and t1w["Participant"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return dict(t1w) if whole else None
 
 
 def _load(visit: SyntheticVisit) -> dict[str, Any]:

@@ -268,15 +268,8 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
     heads = config.heads and (config.heads.n_heads, heads_fingerprint(config.heads, config.cascade.sequences))
     start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
-    how = (
-        asdict(config.cascade),
-        asdict(config.training),
-        heads,
-        start,
-        config.choose_threshold,
-        hash_sources("cascade"),
-    )
-    return fingerprint_of(prepared, *how)
+    how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
+    return fingerprint_of(prepared, hash_sources("cascade"), *how)
 
 
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
