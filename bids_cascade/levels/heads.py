@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,6 @@ from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputErro
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
-from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
 from bids_cascade.synthesis.lesions import Patient
 from bids_cascade.whole_file import write_whole_file
@@ -94,7 +93,7 @@ def heads_fingerprint(config: HeadsConfig, sequences: Sequence[str]) -> str:
     Parameters and errors are those of :func:`make_heads`.
     """
     code = hash_sources("synthesis", "cascade/tissue.py", "imaging/anatomies.py")
-    digest = hashlib.sha256(json.dumps([code, asdict(SynthesisConfig()), config.seed, *sequences]).encode())
+    digest = hashlib.sha256(json.dumps([code, config.seed, *sequences]).encode())
     for path in (*find_images(config.label_maps), *find_images(config.lesion_masks)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
