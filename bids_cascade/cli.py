@@ -244,6 +244,14 @@ def _add_training(group: Any) -> None:
         help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
     )
     group.add_argument(
+        "--component-power",
+        type=_share,
+        default=default.component_power,
+        metavar="P",
+        help="a lesion voxel weighs its lesion's size to the power of minus P: 0 makes all voxels count the same, "
+        "1 all lesions (default: %(default)s)",
+    )
+    group.add_argument(
         "--cross-validate",
         type=_folds,
         metavar="{loo,K}",
@@ -449,6 +457,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             learning_rate=options.learning_rate,
             synthetic_share=options.synthetic_share,
             lesion_free_share=options.lesion_free_share,
+            component_power=options.component_power,
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),

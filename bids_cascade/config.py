@@ -164,6 +164,12 @@ class TrainingConfig:
     lesion_free_share : float or None
         Share of the synthetic visits' crops that those without a lesion have; None to draw them as if they had a few
         lesion voxels.
+    component_power : float
+        A lesion voxel's weight is its lesion's number of voxels to the power of minus this, and so is a false
+        positive's: 0 makes all voxels count the same, 1 all lesions.
+    least_contrast : float
+        Labelled lesions of real scans that are in FLAIR less than this brighter than what surrounds them (white matter
+        is 1) are neither learnt as lesions nor as anything else.
     half_precision : bool
         Whether the passes compute in bfloat16: about twice as fast where the hardware has it.
     seed : int
@@ -181,6 +187,8 @@ class TrainingConfig:
     largest_other_weight: float = 1.0
     synthetic_share: float = 0.7
     lesion_free_share: float | None = None
+    component_power: float = 0.5
+    least_contrast: float = 0.15
     half_precision: bool = False
     seed: int = 0
 

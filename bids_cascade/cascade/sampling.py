@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_cascade.cascade.patches import FLIPS, coarsen, read_box, read_crop
 from bids_cascade.config import CascadeConfig, TrainingConfig
@@ -36,6 +37,8 @@ class LabelledVisit:
     brain, lesion : (X, Y, Z) bool arrays
     synthetic : bool
         Whether it was computed rather than scanned.
+    ignored : (X, Y, Z) bool array, optional
+        Voxels from which nothing is learnt, since their label is doubtful.
     """
 
     subject: str
@@ -43,15 +46,22 @@ class LabelledVisit:
     brain: BoolVolume
     lesion: BoolVolume
     synthetic: bool = False
+    ignored: BoolVolume | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays share one grid."""
         shapes = {self.channels.shape[1:], self.brain.shape, self.lesion.shape}
+        if self.ignored is not None:
+            shapes.add(self.ignored.shape)
         if self.channels.ndim != 4 or len(shapes) != 1:
             raise ValueError(
                 f"{self.subject}: expected channels (C, X, Y, Z) and masks (X, Y, Z) of one grid, found "
-                f"{self.channels.shape}, {self.brain.shape} and {self.lesion.shape}"
+                f"{self.channels.shape} and {', '.join(map(str, sorted(shapes)))}"
             )
+
+    def learnt(self, mask: BoolVolume) -> BoolVolume:
+        """Return a mask, (X, Y, Z), without the voxels from which nothing is learnt."""
+        return mask if self.ignored is None else mask & ~self.ignored
 
 
 @dataclass(frozen=True)
@@ -63,15 +73,23 @@ class Samples:
     visit : LabelledVisit
     other_bits : (N,) uint8 array
         The others, eight voxels a byte: there may be hundreds of visits.
+    false_positives : bool
+        Whether the others are false positives, whose connected components count, rather than tissue.
     """
 
     visit: LabelledVisit
     other_bits: NDArray[np.uint8]
+    false_positives: bool = False
 
     @classmethod
-    def of(cls, visit: LabelledVisit, other: BoolVolume) -> Samples:
+    def of(cls, visit: LabelledVisit, other: BoolVolume, *, false_positives: bool = False) -> Samples:
         """Return the samples of a visit whose other voxels are the given ones (X, Y, Z), but for lesion."""
-        return cls(visit, np.packbits(other & ~visit.lesion))
+        return cls(visit, np.packbits(visit.learnt(other & ~visit.lesion)), false_positives)
+
+    @property
+    def lesion(self) -> BoolVolume:
+        """Which lesion voxels are learnt from, (X, Y, Z)."""
+        return self.visit.learnt(self.visit.lesion)
 
     @property
     def other(self) -> BoolVolume:
@@ -114,7 +132,58 @@ def second_stage_samples(
         hard = np.zeros(hard.size, bool)
         hard[ranked] = True
         hard = hard.reshape(probability.shape) & (probability > 0)
-    return Samples.of(visit, hard)
+    return Samples.of(visit, hard, false_positives=True)
+
+
+def component_weights(mask: BoolVolume, power: float) -> NDArray[np.float32]:
+    """Return the weight of each voxel of a mask, in C order: its component's size to the power of minus `power`.
+
+    With 0, all voxels weigh the same; with 1, all 26-connected components do. The mean over the voxels is 1.
+    """
+    if power == 0 or not mask.any():
+        return np.ones(np.count_nonzero(mask), np.float32)
+    components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    of_voxels = components[mask]
+    weights = np.bincount(of_voxels)[of_voxels] ** -power
+    return np.asarray(weights / weights.mean(), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedVoxels:
+    """The voxels of a mask and their weights.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the volume.
+    indices : (N,) int64 array
+        Of the voxels in the flattened volume, ascending.
+    weights : (N,) float32 array
+        Their mean is 1.
+    """
+
+    shape: tuple[int, ...]
+    indices: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, mask: BoolVolume, power: float) -> WeightedVoxels:
+        """Weigh the voxels of a mask by :func:`component_weights`."""
+        return cls(mask.shape, np.flatnonzero(mask), component_weights(mask, power))
+
+    def volume(self) -> NDArray[np.float32]:
+        """Return the weights as a volume, 0 outside the mask."""
+        volume = np.zeros(self.shape, np.float32)
+        volume.flat[self.indices] = self.weights
+        return volume
+
+    def crop(self, inside: BoolVolume, start: Sequence[int]) -> NDArray[np.float32]:
+        """Return the weights in the crop that starts at a voxel; `inside` says where it shows the mask."""
+        crop = np.zeros(inside.shape, np.float32)
+        voxels = np.argwhere(inside) + np.array(start)
+        flat = np.ravel_multi_index(tuple(voxels.T), self.shape)
+        crop[inside] = self.weights[np.searchsorted(self.indices, flat)]
+        return crop
 
 
 @dataclass(frozen=True)
@@ -152,8 +221,8 @@ class Crop:
     lesion, other : (T, T, T) bool arrays
         Voxels to learn from.
     weight : (T, T, T) float32 array
-        Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the mean loss of the
-        visit's lesion voxels plus `other_weight` times the mean loss of its other samples.
+        Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the weighted mean loss
+        of the visit's lesion voxels plus `other_weight` times that of its other samples.
     """
 
     views: list[NDArray[np.float32]]
@@ -166,24 +235,29 @@ class Crop:
 class VisitCrops:
     """The crops of one visit, and how likely each is drawn.
 
-    Half of the draws go to a crop by its share of the lesion voxels, half by its share of the others, so that a voxel's
-    chance of being in a crop is known: its loss is divided by it (Horvitz and Thompson 1952), which makes every lesion
-    voxel, and every other one, count as much as if they were drawn one by one, in equal numbers.
+    A lesion voxel weighs the more, the smaller its lesion is (:func:`component_weights`): otherwise large lesions drown
+    all small ones. So do false positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half
+    by its part of the others', so that a voxel's chance of being in a crop is known: its loss is divided by it (Horvitz
+    and Thompson 1952), which makes lesion voxels, and other ones, count as if they were drawn one by one by their
+    weight, in equal numbers.
 
     Parameters
     ----------
     samples : Samples
     geometry : CropGeometry
+    component_power : float
     """
 
-    def __init__(self, samples: Samples, geometry: CropGeometry) -> None:
+    def __init__(self, samples: Samples, geometry: CropGeometry, component_power: float = 0.0) -> None:
         self.samples, self.geometry = samples, geometry
+        self._lesion = WeightedVoxels.of(samples.lesion, component_power)
         other = samples.other
-        self.n_lesion, self.n_other = int(np.count_nonzero(samples.visit.lesion)), int(np.count_nonzero(other))
+        self._false_positives = WeightedVoxels.of(other, component_power) if samples.false_positives else None
+        self.n_lesion, self.n_other = len(self._lesion.indices), int(np.count_nonzero(other))
         n_steps = geometry.size // geometry.step
         shares = []
-        for mask in (samples.visit.lesion, other):
-            inside = _sums(_block_counts(mask, geometry.step, n_steps), n_steps)
+        for weights in (self._lesion.volume(), self._false_positives.volume() if self._false_positives else other):
+            inside = _sums(_block_sums(weights, geometry.step, n_steps), n_steps)
             if inside.any():
                 shares.append(inside / inside.sum())
         self.chances = np.mean(shares, axis=0) if shares else inside
@@ -213,15 +287,17 @@ class VisitCrops:
 
     def read(self, start: tuple[int, int, int], other_weight: float = 1.0) -> Crop:
         """Read the crop that starts at a voxel; `other_weight` is that of the voxels without lesion together."""
-        geometry, visit = self.geometry, self.samples.visit
+        geometry = self.geometry
         box = [slice(edge, edge + geometry.size) for edge in start]
-        lesion, other = (read_box(mask[None], box)[0] for mask in (visit.lesion, self.samples.other))
+        lesion, other = (read_box(mask[None], box)[0] for mask in (self.samples.lesion, self.samples.other))
         n_steps = geometry.size // geometry.step
         blocks = [edge // geometry.step + n_steps - 1 for edge in start]
         chance = self.block_chances[tuple(slice(block, block + n_steps) for block in blocks)]
         for axis in range(3):
             chance = chance.repeat(geometry.step, axis)
-        each = lesion / max(self.n_lesion, 1) + other * (other_weight / max(self.n_other, 1))
+        of_other = self._false_positives.crop(other, start) if self._false_positives else other
+        each = self._lesion.crop(lesion, start) / max(self.n_lesion, 1)
+        each = each + of_other * np.float32(other_weight / max(self.n_other, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
         views, covered = (
             read_crop(volume, box, geometry.scales, (geometry.before,) * 2, coarse) for volume, coarse in self._volumes
@@ -262,7 +338,7 @@ class CropPool:
     """
 
     def __init__(self, samples: Sequence[Samples], geometry: CropGeometry, config: TrainingConfig) -> None:
-        visits = [VisitCrops(one, geometry) for one in samples]
+        visits = [VisitCrops(one, geometry, config.component_power) for one in samples]
         self.visits = [one for one in visits if one.n_samples]
         self.geometry, self.config = geometry, config
         self.chances = _visit_chances(self.visits, config)
@@ -327,10 +403,10 @@ def _batch(crops: Sequence[Crop], geometry: CropGeometry) -> Batch:
     )
 
 
-def _block_counts(mask: BoolVolume, step: int, n_around: int) -> NDArray[np.float64]:
-    """Return how many voxels of a mask each block of step^3 has, with `n_around` - 1 empty blocks around them."""
-    margins = [(0, -size % step) for size in mask.shape]
-    blocks = np.pad(mask, margins).astype(np.float64)
+def _block_sums(weights: NDArray[Any], step: int, n_around: int) -> NDArray[np.float64]:
+    """Return the sum of the weights in each block of step^3 voxels, with `n_around` - 1 empty blocks around them."""
+    margins = [(0, -size % step) for size in weights.shape]
+    blocks = np.pad(weights, margins).astype(np.float64)
     for axis in range(3):
         shape = (*blocks.shape[:axis], blocks.shape[axis] // step, step, *blocks.shape[axis + 1 :])
         blocks = blocks.reshape(shape).sum(axis + 1)

@@ -182,7 +182,7 @@ def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry
 
 
 def _check_samples(samples: Sequence[Samples], purpose: str) -> None:
-    n_lesion = sum(int(one.visit.lesion.sum()) for one in samples)
+    n_lesion = sum(int(one.lesion.sum()) for one in samples)
     n_other = sum(int(one.other.sum()) for one in samples)
     if not (n_lesion and n_other):
         raise ValueError(f"the samples to {purpose} on need lesion voxels and others, found {n_lesion} and {n_other}")

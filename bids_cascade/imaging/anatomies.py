@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.grid import model_grid, resample
 from bids_cascade.imaging.images import data_of, load_image, mask_of
 from bids_cascade.synthesis.anatomy import Anatomy, make_anatomy
-from bids_cascade.synthesis.lesions import Patient, make_patient
+from bids_cascade.synthesis.lesions import Patient, make_patient, make_single_lesions
 
 _MARGIN_MM = 5.0
 
@@ -44,17 +45,32 @@ def load_anatomy(path: Path) -> Anatomy:
 
 
 def load_patient(path: Path) -> Patient:
-    """Read a lesion mask in MNI space and take it apart into lesions.
+    """Read a lesion mask in MNI space and take it apart into lesions, or an NPZ file of single lesions of many people.
 
     Raises
     ------
     MissingInputError, BadDataError
         If it can't be read, or is empty.
     """
+    if path.suffix == ".npz":
+        return _load_single_lesions(path)
     image = nib.as_closest_canonical(load_image(path))
     return make_patient(mask_of(image), image.affine, stem(path))
 
 
+def _load_single_lesions(path: Path) -> Patient:
+    """Read the lesions that `offsets` tells apart in `voxels`, flat indices of the grid of `shape` and `affine`."""
+    try:
+        with np.load(path) as content:
+            voxels = np.stack(np.unravel_index(content["voxels"], content["shape"]), axis=1)
+            return make_single_lesions(np.split(voxels, content["offsets"][1:-1]), content["affine"], stem(path))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadDataError(
+            f"{path} can't be used as a collection of single lesions: {error}; expected an NPZ file with voxels, "
+            "offsets, shape and affine"
+        ) from error
+
+
 def stem(path: Path) -> str:
-    """Return a NIfTI file's name without its extension."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    """Return the name of a NIfTI or NPZ file without its extension."""
+    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".npz")

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_cascade.cascade.doubt import doubtful_lesions
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_labels
@@ -110,24 +111,24 @@ def prepare_visits(
             if not runs[visit.slug].finished:
                 results[visit.name] = unfinished_result(visit.name, runs[visit.slug])
                 continue
-            one = _read(visit, *(step_folder(graph, step, run) for step in ("channels", "lesion")))
+            one = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
             results[visit.name] = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
             prepared.append(one)
     return prepared, [results[visit.name] for visit in visits]
 
 
-def _read(visit: Visit, channels_dir: Path, lesion_dir: Path) -> Prepared:
-    brain = nib.Nifti1Image.from_filename(channels_dir / "brain.nii")
-    data = LabelledVisit(
-        subject=visit.participant,
-        channels=np.load(channels_dir / "channels.npy", mmap_mode="r"),
-        brain=_mapped_mask(brain),
-        lesion=_mapped_mask(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii")),
-    )
+def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfig) -> Prepared:
+    brain_image = nib.Nifti1Image.from_filename(channels_dir / "brain.nii")
+    channels = np.load(channels_dir / "channels.npy", mmap_mode="r")
+    brain = _mapped_mask(brain_image)
+    lesion = _mapped_mask(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii"))
+    flair = channels[config.cascade.sequences.index(config.cascade.candidate_sequence)]
+    doubtful = doubtful_lesions(flair, brain, lesion, config.training.least_contrast, config.cascade.voxel_size_mm)
+    data = LabelledVisit(visit.participant, channels, brain, lesion, ignored=doubtful)
     digest = hashlib.sha256()
     for array in (data.channels, data.brain, data.lesion):
         digest.update(np.ascontiguousarray(array).data)
-    return Prepared(visit, data, brain.affine, digest.hexdigest())
+    return Prepared(visit, data, brain_image.affine, digest.hexdigest())
 
 
 def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitResult:

@@ -111,6 +111,10 @@ _SEPTUM_MM = 3.0  # from both lateral ventricles
 _SCALP_MM = 8.0
 _WALL_MM = 8.0
 _FLOW_MM = 14.0  # around the brainstem
+_CAPSULE_MM = 7.0  # of white matter from thalamus and lentiform nucleus both: the internal capsule
+_CAPSULE_BEHIND = 0.55  # of the thalamus' length, from its front: where the corticospinal tract passes
+_AMYGDALA_MM = 22.0  # from it, over which amygdala and temporal pole fade into other cortex
+_CINGULATE_MM = (10.0, 20.0)  # of cortex from the midplane, and from the lateral ventricles
 
 STRUCTURES: dict[str, int] = {
     "thalamus left": 10,
@@ -150,6 +154,10 @@ class Anatomy:
         How deep inside the brain (negative outside); distances from the lateral ventricles and from the cortex.
     flow : bool array
         Fluid that moves: around the brainstem, in third and fourth ventricle.
+    tract, limbic, stem : float16 arrays
+        How much of the corticospinal tract in the internal capsule a voxel is, 0 to 1; of the cortex of amygdala,
+        temporal pole and cingulate gyrus, 0 to 1; how near the third and fourth ventricle a voxel of midbrain and pons
+        is, in mm, infinite elsewhere.
     centres : (S, 3) array
         Centres of :data:`STRUCTURES` as indices into `tissue`; NaN for one that the map lacks.
     """
@@ -162,6 +170,9 @@ class Anatomy:
     from_ventricle_mm: NDArray[np.float16]
     from_cortex_mm: NDArray[np.float16]
     flow: BoolVolume
+    tract: NDArray[np.float16]
+    limbic: NDArray[np.float16]
+    stem: NDArray[np.float16]
     centres: NDArray[np.float64]
 
     @property
@@ -203,6 +214,7 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
     _split_septum(inside, part)
     _split_fat(tissue)
     depth = _brain_depth(inside)
+    from_ventricle_mm = _distance_from(inside == Tissue.LATERAL_VENTRICLE)
     inside[(inside == Tissue.AIR) & (depth > _AIR_MM)] = Tissue.SULCAL_CSF  # what the maps leave out
     return Anatomy(
         name=name,
@@ -210,9 +222,12 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
         affine=np.asarray(affine, np.float64),
         box=box,
         brain_depth_mm=depth,
-        from_ventricle_mm=_distance_from(inside == Tissue.LATERAL_VENTRICLE),
+        from_ventricle_mm=from_ventricle_mm,
         from_cortex_mm=_distance_from(is_any(inside, (Tissue.CORTEX, Tissue.INSULA))),
         flow=_flow(inside),
+        tract=_tract(inside),
+        limbic=_limbic(inside, from_ventricle_mm),
+        stem=_stem(inside),
         centres=_centres(labels),
     )
 
@@ -339,6 +354,50 @@ def _flow(tissue: NDArray[np.uint8]) -> BoolVolume:
         near = ndimage.distance_transform_edt(~brainstem[box]) <= _FLOW_MM
         flow[box] |= near & (tissue[box] == Tissue.SULCAL_CSF)
     return flow
+
+
+def _tract(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Return the corticospinal tract in the posterior limb of the internal capsule, 0 to 1.
+
+    It is the white matter between thalamus and lentiform nucleus beside the middle of the thalamus.
+    """
+    tract = np.zeros(tissue.shape, np.float16)
+    thalamus = tissue == Tissue.THALAMUS
+    if not thalamus.any():
+        return tract
+    box = box_around(thalamus, int(_CAPSULE_MM) + 2)
+    inside = tissue[box]
+    capsule = is_any(inside, (Tissue.WHITE, Tissue.VENTRAL_DC))
+    for kinds in ((Tissue.THALAMUS,), (Tissue.PUTAMEN, Tissue.PALLIDUM)):
+        nucleus = is_any(inside, kinds)
+        if not nucleus.any():
+            return tract
+        capsule &= ndimage.distance_transform_edt(~nucleus) <= _CAPSULE_MM
+    rows = np.flatnonzero(thalamus.any(axis=(0, 2)))
+    y = np.arange(box[1].start, box[1].stop)
+    passes = rows[-1] - _CAPSULE_BEHIND * np.ptp(rows)
+    along = np.exp(-(((y - passes) / (0.2 * np.ptp(rows))) ** 2))
+    tract[box] = ndimage.gaussian_filter(capsule.astype(np.float32), 0.8) * capsule * along[None, :, None]
+    return tract
+
+
+def _limbic(tissue: NDArray[np.uint8], from_ventricle_mm: NDArray[np.float16]) -> NDArray[np.float16]:
+    """Return how much of the cortex that is brightest in FLAIR a voxel is, 0 to 1."""
+    cortical = is_any(tissue, CORTICAL)
+    limbic = np.zeros(tissue.shape, np.float32)
+    amygdala = tissue == Tissue.AMYGDALA
+    if amygdala.any():
+        limbic = np.exp(-((_distance_from(amygdala).astype(np.float32) / _AMYGDALA_MM) ** 2))
+    midplane = np.argwhere(tissue == Tissue.LATERAL_VENTRICLE)[:, 0].mean()
+    from_midplane = np.abs(np.arange(len(tissue)) - midplane)[:, None, None]
+    cingulate = (from_midplane <= _CINGULATE_MM[0]) & (from_ventricle_mm <= _CINGULATE_MM[1])
+    return (np.maximum(limbic, cingulate) * cortical).astype(np.float16)
+
+
+def _stem(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
+    """Return the distance of midbrain and pons from third and fourth ventricle; infinite elsewhere."""
+    distance = _distance_from(is_any(tissue, (Tissue.THIRD_VENTRICLE, Tissue.FOURTH_VENTRICLE)))
+    return np.where(is_any(tissue, (Tissue.BRAINSTEM, Tissue.VENTRAL_DC)), distance, np.float16(np.inf))
 
 
 def _centres(labels: NDArray[np.int16]) -> NDArray[np.float64]:

@@ -43,10 +43,17 @@ class LesionConfig:
         Of the lesions moved to a new place: at the ventricles, below the cortex, in deep white matter, infratentorial.
     """
 
-    none_share: float = 0.1  # heads without any lesion: the model must also say no
+    none_share: float = 0.2  # heads without any lesion: the model must also say no
     kept: Range = (0.4, 1.0)  # share of the first patient's lesions that stay, each at its own place
     n_other_patients: tuple[int, int] = (0, 2)  # patients whose lesions are mixed in
     other_share: Range = (0.0, 0.4)  # share of each other patient's lesions
+    # Heads with lesions that have single lesions of many people instead of a patient's, where there are such: patients
+    # of few and small lesions, which the masks lack.
+    single_share: float = 0.5
+    n_single: Range = (1.0, 150.0)  # drawn by its logarithm; real 1 mm scans of 1.3 to 73 ml have 16 to 98 lesions
+    # Of each single lesion along each axis: three quarters of those marked by hand have more than 44 mm3, of the
+    # lesions of real 1 mm scans a third or so.
+    single_scale: Range = (0.4, 1.1)
     n_moved: tuple[int, int] = (0, 25)  # lesions of any patient put into a new place
     moved_volume_mm3: Range = (4.0, 1500.0)  # larger ones are shaped by the ventricles they surround
     zone_shares: tuple[float, float, float, float] = (
@@ -72,6 +79,7 @@ class LesionConfig:
     # Of lesion in a voxel from which it is labelled. Measured: in eleven scans, the dimmest 5 % of what raters drew are
     # 24-44 % (median 38 %) as bright above white matter as its median; with half, they would be 46-66 %.
     drawn_share: float = 0.35
+    drawn_share_sliced: float = 0.5  # in thick slices, a voxel is drawn if most of it is lesion
     # Nor is anything labelled that is no brighter in FLAIR than this, without noise: what the fluid beside a thin band
     # hides. Inside a lesion it is, down to the cavities.
     drawn_level: float = 1.1
@@ -92,9 +100,13 @@ class LesionConfig:
 class LesionSignalConfig:
     """How lesions look. The first draw is a head's, the second, around it, a lesion's."""
 
-    flair_gain: Range = (0.26, 0.72)  # mean of a head; measured: medians +.26 to +.66; trials: +.3 to +.68
+    flair_gain: Range = (0.28, 0.80)  # mean of a head's large lesions; see the table of contrasts
     flair_gain_sd: float = 0.10  # among the lesions of a head
-    flair_gain_smallest: float = 0.14  # fainter ones no rater draws
+    # A small lesion is fainter than a large one: of its head's gain it has `small_gain` at 15 mm3, all of it at 400
+    # mm3. Measured on five real 1 mm scans of two sites, see the table of contrasts in docs/synthesis.md.
+    small_gain: float = 0.55
+    small_mm3: Range = (15.0, 400.0)
+    flair_gain_smallest: float = 0.12  # fainter ones no rater draws
     flair_texture: Range = (0.05, 0.25)  # sd within a lesion, relative to its gain
     texture_spacing_mm: float = 3.0
     t1w_drop: Range = (0.0, 0.28)  # mean of a head; measured: medians 0 (2D spin echo) to -.22 (3D); trials -.1 to -.32
@@ -106,6 +118,13 @@ class LesionSignalConfig:
     cavity_depth_mm: float = 1.5  # below a lesion's surface
     halo_gain: Range = (0.0, 0.10)  # of FLAIR just outside a lesion, not labelled
     halo_mm: Range = (1.5, 4.0)
+    # T1w after gadolinium that isn't named so: three of the nine real 3 T visits look like it. Lesions, too, enhance
+    # then, wholly or as a ring, to 1.2 to 2.5 times white matter (longitudinal/sub-01/ses-2).
+    enhanced_share: float = 0.15
+    enhancing: Range = (0.0, 0.4)  # share of such a head's lesions
+    enhancement: Range = (0.2, 1.5)
+    ring_share: float = 0.4
+    ring_mm: float = 2.0  # width of the rim
 
 
 @dataclass(frozen=True)
@@ -231,7 +250,9 @@ class TextureConfig:
     flair_fine_sd: Range = (0.01, 0.07)  # with noise: measured spread of white matter T1w .041-.064, FLAIR .064-.093
     folia_period_mm: Range = (3.0, 5.0)  # the cerebellum's folia, which label maps lack
     folia_gain: Range = (0.03, 0.14)  # measured spread of the cerebellar cortex: .12 in both sequences
-    cortex_sd: Range = (0.0, 0.08)  # FLAIR of the cortex from place to place
+    cortex_sd: Range = (0.0, 0.12)  # FLAIR of the cortex from place to place
+    deep_grey_sd: Range = (0.0, 0.07)  # both sequences: nuclei within thalamus and lentiform nucleus; by eye
+    deep_grey_spacing_mm: float = 6.0
     csf_sd: Range = (0.0, 0.10)  # FLAIR of the sulci: fluid is not suppressed alike everywhere
     csf_spacing_mm: float = 20.0
     outside_sd: Range = (0.05, 0.25)  # skull, scalp and face, relative to their own signal; by eye
@@ -243,14 +264,26 @@ class MimicConfig:
     """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
 
     lining_share: float = 0.9  # ventricular lining; by eye
-    lining_gain: Range = (0.05, 0.35)  # up to that of a faint lesion, as in 1.5 T scans
+    lining_gain: Range = (0.05, 0.42)  # up to that of a faint lesion, as in 1.5 T scans
     lining_mm: Range = (0.4, 1.4)
-    cap_mm: Range = (0.5, 2.0)  # the lining is thicker at the frontal and occipital horns
+    cap_mm: Range = (0.5, 3.0)  # the lining is thicker at the frontal and occipital horns
     septum_share: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
-    enhanced_share: float = 0.1  # T1w after gadolinium that isn't named so: one of the 3 T patients' looks like it
     enhanced_gain: Range = (0.4, 1.2)  # of T1w in choroid plexus, sinuses and vessels
     insula_gain: Range = (0.0, 0.15)  # above the cortex's own range
+    # Amygdala, temporal pole and cingulate cortex above the rest: FLAIR of a healthy adult and of mslesseg's scans is
+    # there 1.2 to 1.6 times white matter.
+    limbic_gain: Range = (0.0, 0.32)
+    limbic_spacing_mm: float = 12.0
+    # The corticospinal tract in the internal capsule's posterior limb, a dot or a band of normal adults' 3 T FLAIR on
+    # both sides, 1.05 to 1.35 times white matter.
+    tract_share: float = 0.7
+    tract_gain: Range = (0.03, 0.35)
+    # Midbrain and pons, mostly behind: periaqueductal grey, decussation, tegmentum; alike on both sides.
+    stem_share: float = 0.7
+    stem_gain: Range = (0.03, 0.40)
+    stem_spacing_mm: float = 7.0
+    stem_reach_mm: float = 7.0  # from third and fourth ventricle, over which it fades by 1/e
     flow_share: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
     flow_gain: Range = (0.2, 1.0)
     flow_spacing_mm: float = 7.0
@@ -293,7 +326,7 @@ class AcquisitionConfig:
     noise_unevenness: Range = (0.0, 0.3)  # sd of the noise's own field (parallel imaging)
     white_level: Range = (150.0, 1500.0)  # of white matter in a scan's file; scanners have no unit
     bias_sd: Range = (0.02, 0.25)  # sd of the log field of a raw scan; a guess, wider than the phantom's
-    residual_bias_sd: Range = (0.0, 0.03)  # what N4 leaves
+    residual_bias_sd: Range = (0.0, 0.06)  # what N4 leaves; FLAIR of white matter, smoothed, varies by .03-.06
     bias_spacing_mm: Range = (60.0, 140.0)  # at most: four knots along each axis, at least
     # Of a training head's brain mask beyond the true one: deepbet's on synthetic heads are 1-2 mm larger, those of
     # stripped public scans not at all.

@@ -138,7 +138,7 @@ def make_training_head(
     return TrainingHead(
         channels=np.stack(channels),
         brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),
-        lesion=_drawn(share, flair.back(flair.blur(signal)), config.lesions),
+        lesion=_drawn(share, flair.back(flair.blur(signal)), config.lesions, protocols[1].sliced),
         lesion_share=share,
         tissue=_sample(anatomy.tissue, voxels, order=0),
         affine=affine,
@@ -170,7 +170,7 @@ def make_visit(
         flair = seen if sequence == "FLAIR" else _sample(painting.flair, voxels)
         scans[sequence] = Scan(
             signal=scanner.acquire(seen, rng),
-            lesion=_drawn(share, scanner.blur(flair), config.lesions),
+            lesion=_drawn(share, scanner.blur(flair), config.lesions, protocol.sliced),
             brain=scanner.blur(_brain(anatomy, voxels).astype(np.float32)) >= 0.5,
             affine=scanner.affine(affine),
             protocol=protocol,
@@ -179,9 +179,10 @@ def make_visit(
     return SyntheticVisit(scans, motion, _about(anatomy, lesions))
 
 
-def _drawn(share: FloatArray, flair: FloatArray, config: LesionConfig) -> NDArray[np.bool_]:
+def _drawn(share: FloatArray, flair: FloatArray, config: LesionConfig, sliced: bool) -> NDArray[np.bool_]:
     """Return where raters draw lesion: where it can be seen, and inside it, dark as it may be."""
-    return np.asarray((share >= config.drawn_share) & ((flair >= config.drawn_level) | (share >= config.whole_share)))
+    enough = config.drawn_share_sliced if sliced else config.drawn_share
+    return np.asarray((share >= enough) & ((flair >= config.drawn_level) | (share >= config.whole_share)))
 
 
 def _paint(
@@ -209,10 +210,9 @@ def _field_of_view(
     brain: NDArray[np.float64], head: NDArray[np.float64], protocol: Protocol, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the corners of a scan: all of the head across, and below the brain as far as scans of its kind go."""
-    sliced = protocol.voxel_mm[2] > 2 * protocol.voxel_mm[0]
     low, high = head[0] - 8, head[1] + 8
-    low[2] = max(head[0, 2], brain[0, 2] - (rng.uniform(2, 15) if sliced else rng.uniform(15, 60)))
-    if sliced:
+    low[2] = max(head[0, 2], brain[0, 2] - (rng.uniform(2, 15) if protocol.sliced else rng.uniform(15, 60)))
+    if protocol.sliced:
         high[2] = brain[1, 2] + rng.uniform(3, 12)
     return low, high
 

@@ -50,6 +50,9 @@ MASK_CENTRES_MM = np.array([_CENTRES_MM[name] for name in STRUCTURES])
 size: measured on one patient's scan in that space (three label maps registered to it), the sides averaged. Its ratio to
 MNI coordinates is 0.87 or so."""
 
+_MNI_SCALE = 0.87
+"""By which MNI coordinates are multiplied to lie in the space of the lesion masks."""
+
 
 @dataclass(frozen=True, eq=False)
 class Shape:
@@ -79,11 +82,14 @@ class Patient:
     axes : (3, 3) array
         Voxel steps of the mask in mm.
     shapes : tuple of Shape
+    single : bool
+        Whether they are single lesions of many people, to be drawn one by one.
     """
 
     name: str
     axes: NDArray[np.float64]
     shapes: tuple[Shape, ...]
+    single: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +105,15 @@ class PaintedLesions:
         faint halo.
     patients : tuple of str
         Whose lesions they are; the first gave most of them at their own place.
+    enhanced : bool
+        Whether the T1w is one after gadolinium.
     """
 
     share: FloatArray
     flair_gain: FloatArray
     t1w_drop: FloatArray
     patients: tuple[str, ...]
+    enhanced: bool = False
 
 
 def make_patient(mask: NDArray[np.bool_], affine: NDArray[np.float64], name: str) -> Patient:
@@ -131,13 +140,52 @@ def make_patient(mask: NDArray[np.bool_], affine: NDArray[np.float64], name: str
     for number, found in enumerate(ndimage.find_objects(labels), start=1):
         box = tuple(slice(part.start - _PAD, part.stop + _PAD) for part in found)
         inside = np.asarray(labels[box] == number)
-        outside_distance = ndimage.distance_transform_edt(~inside)
-        depth = ndimage.distance_transform_edt(inside) - outside_distance - np.sign(inside - 0.5) * 0.5
         middle = np.array([(part.start + part.stop - 1) / 2 for part in box]) - _PAD
-        shapes.append(
-            Shape(depth.astype(np.float32), affine[:3, :3] @ middle + affine[:3, 3], float(inside.sum() * voxel_mm3))
-        )
+        shapes.append(Shape(_depth(inside), affine[:3, :3] @ middle + affine[:3, 3], float(inside.sum() * voxel_mm3)))
     return Patient(name, np.asarray(affine[:3, :3], np.float64), tuple(shapes))
+
+
+def make_single_lesions(
+    lesions: Sequence[NDArray[np.integer]], affine: NDArray[np.float64], name: str, most_mm3: float = 5000.0
+) -> Patient:
+    """Make shapes of single lesions of many people in MNI152 space.
+
+    Parameters
+    ----------
+    lesions : sequence of (N, 3) int arrays
+        The voxels of each lesion.
+    affine : (4, 4) array
+        Voxel to MNI152 mm.
+    name : str
+        Of the collection.
+    most_mm3 : float
+        Larger lesions, shaped by the ventricles they surround, are left out.
+
+    Raises
+    ------
+    ValueError
+        When no lesion is left.
+    """
+    axes = np.asarray(affine[:3, :3], np.float64) * _MNI_SCALE
+    voxel_mm3 = abs(float(np.linalg.det(axes)))
+    shapes = []
+    for voxels in lesions:
+        if not 0 < len(voxels) * voxel_mm3 <= most_mm3:
+            continue
+        low, high = voxels.min(axis=0), voxels.max(axis=0)
+        inside = np.zeros(high - low + 1 + 2 * _PAD, bool)
+        inside[tuple((voxels - low + _PAD).T)] = True
+        centre_mm = axes @ ((low + high) / 2) + affine[:3, 3] * _MNI_SCALE
+        shapes.append(Shape(_depth(inside), centre_mm, len(voxels) * voxel_mm3))
+    if not shapes:
+        raise ValueError(f"there is no lesion of at most {most_mm3:g} mm3 in it")
+    return Patient(name, axes, tuple(shapes), single=True)
+
+
+def _depth(inside: NDArray[np.bool_]) -> FloatArray:
+    """Return the distance to a mask's surface in voxels, positive inside."""
+    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    return np.asarray(depth - np.sign(inside - 0.5) * 0.5, np.float32)
 
 
 def mask_space_to_voxels(anatomy: Anatomy) -> NDArray[np.float64]:
@@ -182,9 +230,13 @@ def paint_lesions(
     canvas = _Canvas(anatomy, places, signal, rng)
     if rng.random() < places.none_share:
         return canvas.finish(())
-    order = rng.permutation(len(patients))
-    n_others = min(int(rng.integers(places.n_other_patients[0], places.n_other_patients[1] + 1)), len(patients) - 1)
-    used = [patients[index] for index in order[: 1 + n_others]]
+    pools = [one for one in patients if one.single]
+    whole = [one for one in patients if not one.single]
+    if pools and (not whole or rng.random() < places.single_share):
+        return _paint_singles(canvas, pools[int(rng.integers(len(pools)))], places, rng)
+    order = rng.permutation(len(whole))
+    n_others = min(int(rng.integers(places.n_other_patients[0], places.n_other_patients[1] + 1)), len(whole) - 1)
+    used = [whole[index] for index in order[: 1 + n_others]]
     shares = [rng.uniform(*places.kept), *(rng.uniform(*places.other_share) for _ in range(n_others))]
     for patient, kept in zip(used, shares, strict=True):
         mirrored = rng.random() < 0.5
@@ -197,6 +249,17 @@ def paint_lesions(
     if rng.random() < places.band_share:
         canvas.line()
     return canvas.finish(tuple(patient.name for patient in used))
+
+
+def _paint_singles(
+    canvas: _Canvas, pool: Patient, places: LesionConfig, rng: np.random.Generator
+) -> PaintedLesions:
+    """Give an anatomy single lesions, each at its own place: as many small ones as large ones, few or many."""
+    low, high = np.log(places.n_single)
+    for index in rng.integers(len(pool.shapes), size=round(float(np.exp(rng.uniform(low, high))))):
+        scale = rng.uniform(*places.single_scale)
+        canvas.keep(pool.shapes[index], pool.axes * scale, rng.random() < 0.5)
+    return canvas.finish((pool.name,))
 
 
 class _Canvas:
@@ -217,6 +280,8 @@ class _Canvas:
         self.mean_gain, self.mean_drop = rng.uniform(*signal.flair_gain), rng.uniform(*signal.t1w_drop)
         self.texture_sd, self.hole_share = rng.uniform(*signal.flair_texture), rng.uniform(*signal.hole_share)
         self.halo = rng.uniform(*signal.halo_gain), rng.uniform(*signal.halo_mm)
+        self.enhanced = rng.random() < signal.enhanced_share
+        self.enhancing = rng.uniform(*signal.enhancing) if self.enhanced else 0.0
 
     def keep(self, lesion: Shape, axes: NDArray[np.float64], mirrored: bool) -> None:
         """Draw a lesion at its own place, or at the nearby one of several where it fits best."""
@@ -253,7 +318,7 @@ class _Canvas:
 
     def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
         """Return what has been drawn, with the names of those whose lesions it is."""
-        return PaintedLesions(self.share, self.flair_gain, self.t1w_drop, patients)
+        return PaintedLesions(self.share, self.flair_gain, self.t1w_drop, patients, self.enhanced)
 
     def _stretch(self) -> NDArray[np.float64]:
         return np.diag(self.rng.uniform(*self.places.scale, 3))
@@ -322,17 +387,24 @@ class _Canvas:
         depth = ndimage.affine_transform(
             lesion.depth, inverse, offset, tuple(high - low), np.float32, order=1, mode="constant", cval=-_PAD
         )
-        depth *= np.cbrt(abs(np.linalg.det(linear)))
-        radius_mm = np.cbrt(lesion.volume_mm3 * 3 / (4 * np.pi))
+        growth = abs(np.linalg.det(linear))
+        depth *= np.cbrt(growth)
+        volume_mm3 = growth * np.count_nonzero(lesion.depth > 0)
+        radius_mm = np.cbrt(volume_mm3 * 3 / (4 * np.pi))
         ripple_mm = min(self.rng.uniform(*self.places.ripple_mm), radius_mm / 2)
         depth += self.rng.uniform(*self.places.grow_mm) + ripple_mm * self.ripple[box]
         may = allowed[self.tissue[box]]
-        self._colour(box, depth, may)
+        self._colour(box, depth, may, self._relative_gain(volume_mm3))
 
-    def _colour(self, box: Box, depth: FloatArray, may: NDArray[np.bool_]) -> None:
+    def _relative_gain(self, volume_mm3: float) -> float:
+        """Return the usual FLAIR gain of a lesion of this size, relative to its head's."""
+        return float(np.interp(np.log(volume_mm3), np.log(self.signal.small_mm3), (self.signal.small_gain, 1.0)))
+
+    def _colour(self, box: Box, depth: FloatArray, may: NDArray[np.bool_], relative_gain: float = 1.0) -> None:
         """Blend a lesion of this depth (mm below its surface) into the maps where tissue may hold it."""
         signal, rng = self.signal, self.rng
-        gain = max(signal.flair_gain_smallest, rng.normal(self.mean_gain, signal.flair_gain_sd))
+        gain = rng.normal(self.mean_gain * relative_gain, signal.flair_gain_sd * relative_gain)
+        gain = max(signal.flair_gain_smallest, gain)
         drop = self.mean_drop * rng.uniform(*signal.t1w_drop_spread)
         share = np.clip(0.5 + depth / rng.uniform(*self.places.edge_mm), 0, 1) * may
         flair = gain * (1 + self.texture_sd * self.texture[box])
@@ -341,10 +413,14 @@ class _Canvas:
             if rng.random() < signal.cavity_share:
                 core = np.clip(depth - signal.cavity_depth_mm, 0, 1)
                 flair = flair + core * (rng.uniform(*signal.cavity_flair_gain) - flair)
+        t1w_drop: FloatArray | np.float32 = np.float32(drop)
+        if self.enhancing and rng.random() < self.enhancing:
+            rim = np.clip(signal.ring_mm - depth, 0, 1) if rng.random() < signal.ring_share else np.float32(1)
+            t1w_drop = drop - rim * np.float32(drop + rng.uniform(*signal.enhancement))
         halo_gain, halo_mm = self.halo
         halo = (halo_gain * np.clip(1 + depth / halo_mm, 0, 1) * may).astype(np.float32)
         self._blend(self.flair_gain, box, share, flair, halo)
-        self._blend(self.t1w_drop, box, share, np.float32(drop), halo / np.float32(2))
+        self._blend(self.t1w_drop, box, share, t1w_drop, halo / np.float32(2))
         self.share[box] = np.maximum(self.share[box], share)
 
     def _blend(

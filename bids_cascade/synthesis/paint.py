@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from bids_cascade.synthesis.anatomy import (
     CORTICAL,
+    DEEP_GREY,
     FLUID,
     PARENCHYMA,
     Anatomy,
@@ -53,6 +54,9 @@ def paint_head(
     t1w_brain, flair_brain = t1w[anatomy.box], flair[anatomy.box]
     _texture(anatomy, t1w_brain, flair_brain, config.texture, rng)
     _mimics(anatomy, t1w_brain, flair_brain, config.mimics, rng)
+    if lesions.enhanced:
+        enhanced = is_any(anatomy.brain_tissue, (Tissue.CHOROID_PLEXUS, Tissue.SINUS, Tissue.VESSEL))
+        t1w_brain += rng.uniform(*config.mimics.enhanced_gain) * enhanced
     flair_brain += lesions.flair_gain
     t1w_brain -= lesions.t1w_drop
     return Painting(np.maximum(t1w, _LOWEST, out=t1w), np.maximum(flair, _LOWEST, out=flair))
@@ -91,6 +95,9 @@ def _texture(
     _folia(anatomy, t1w, flair, config, rng)
     uneven = smooth_noise(rng, shape, config.csf_spacing_mm)
     flair += rng.uniform(*config.cortex_sd) * uneven * is_any(tissue, CORTICAL)
+    nuclei, uneven = is_any(tissue, DEEP_GREY), smooth_noise(rng, shape, config.deep_grey_spacing_mm)
+    for volume in (t1w, flair):
+        volume += rng.uniform(*config.deep_grey_sd) * uneven * nuclei
     flair += rng.uniform(*config.csf_sd) * np.maximum(0, -uneven) * is_any(tissue, FLUID)
 
 
@@ -123,11 +130,14 @@ def _mimics(
         septum = tissue == Tissue.SEPTUM
         flair[septum] = 1 + 0.3 * (flair[septum] - 1)
     flair[tissue == Tissue.INSULA] += rng.uniform(*config.insula_gain)
+    uneven = smooth_noise(rng, tissue.shape, config.limbic_spacing_mm)
+    flair += rng.uniform(*config.limbic_gain) * anatomy.limbic * np.clip(0.7 + 0.5 * uneven, 0, 1.5)
+    if rng.random() < config.tract_share:
+        flair += rng.uniform(*config.tract_gain) * anatomy.tract.astype(np.float32)
+    if rng.random() < config.stem_share:
+        flair += _stem(anatomy, config, rng)
     uneven = smooth_noise(rng, tissue.shape, 4)
     flair += config.choroid_spread * uneven * (tissue == Tissue.CHOROID_PLEXUS)
-    if rng.random() < config.enhanced_share:
-        enhanced = is_any(tissue, (Tissue.CHOROID_PLEXUS, Tissue.SINUS, Tissue.VESSEL))
-        t1w += rng.uniform(*config.enhanced_gain) * enhanced
     if rng.random() < config.flow_share:
         flair += _flow(anatomy, config, rng)
     if rng.random() < config.vessel_share:
@@ -158,6 +168,20 @@ def _flow(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> Fl
         smeared = ndimage.uniform_filter1d(blobs, int(config.flow_smear_mm), axis=axis, output=np.float32)
         brain = is_any(anatomy.brain_tissue, PARENCHYMA)
         gain += rng.uniform(*config.flow_smear_gain) * smeared / max(float(smeared.max()), 1e-6) * brain
+    return gain
+
+
+def _stem(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
+    """Return the FLAIR gain of midbrain and pons, alike on both sides."""
+    gain = np.zeros(anatomy.stem.shape, np.float32)
+    there = np.isfinite(anatomy.stem)
+    if not there.any():
+        return gain
+    box = box_around(there, 0)
+    blobs = smooth_noise(rng, anatomy.stem[box].shape, config.stem_spacing_mm)
+    blobs = (blobs + blobs[::-1]) / np.sqrt(2)
+    fading = np.exp(-anatomy.stem[box].astype(np.float32) / config.stem_reach_mm)
+    gain[box] = rng.uniform(*config.stem_gain) * np.clip(0.3 + blobs, 0, 1.5) * fading
     return gain
 
 

@@ -45,6 +45,11 @@ class Protocol:
     bias_spacing_mm: float = 100.0
     ghosts: tuple[tuple[int, float, float], ...] = ()
 
+    @property
+    def sliced(self) -> bool:
+        """Whether it acquires thick slices."""
+        return self.voxel_mm[2] > 2 * self.voxel_mm[0]
+
 
 def draw_protocols(config: AcquisitionConfig, corrected: bool, rng: np.random.Generator) -> tuple[Protocol, Protocol]:
     """Draw how a visit's T1w and FLAIR are acquired.

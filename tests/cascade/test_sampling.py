@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.network import build_network
-from bids_cascade.cascade.patches import FLIPS, coarsen
+from bids_cascade.cascade.patches import FLIPS, coarsen, read_box
 from bids_cascade.cascade.sampling import (
     CropGeometry,
     CropPool,
     LabelledVisit,
     Samples,
     VisitCrops,
+    WeightedVoxels,
     candidates,
+    component_weights,
     first_stage_samples,
     second_stage_samples,
     split_folds,
@@ -23,8 +25,8 @@ from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 from .conftest import make_visit
 
 CONFIG = CascadeConfig()
-PLAIN = TrainingConfig(gain=1.0, shift=0.0, batch_size=4)
-"""Crops are mirrored, but not changed in intensity."""
+PLAIN = TrainingConfig(gain=1.0, shift=0.0, batch_size=4, component_power=0.0)
+"""Crops are mirrored, but not changed in intensity, and all voxels count the same."""
 
 
 def small_visit() -> LabelledVisit:
@@ -388,3 +390,59 @@ def test_folds_leave_each_subject_out_once() -> None:
 def test_impossible_folds(n_folds: int) -> None:
     with pytest.raises(ValueError, match=f"{n_folds} folds of 3 subjects"):
         split_folds(["a", "b", "c"], n_folds, np.random.default_rng(0))
+
+
+def test_component_weights_by_hand() -> None:
+    mask = np.zeros((7, 3, 3), bool)
+    mask[:4, 0, 0] = True
+    mask[6, 2, 2] = True
+    # Four voxels of 4^-0.5 = 1/2 and one of 1, divided by their mean, 3/5.
+    assert component_weights(mask, 0.5) == pytest.approx([5 / 6] * 4 + [5 / 3])
+    assert component_weights(mask, 1.0) == pytest.approx([5 / 8] * 4 + [5 / 2])
+    assert component_weights(mask, 0.0).tolist() == [1.0] * 5
+    assert component_weights(mask & False, 0.5).shape == (0,)
+
+
+def test_weighted_voxels_crop_is_a_part_of_their_volume() -> None:
+    mask = np.random.default_rng(0).random((9, 8, 7)) < 0.1
+    weighted = WeightedVoxels.of(mask, 0.5)
+    box = np.s_[2:6, 1:5, 3:7]
+    assert (weighted.crop(mask[box], (2, 1, 3)) == weighted.volume()[box]).all()
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_expected_loss_weighs_each_component(power: float) -> None:
+    rng, shape = np.random.default_rng(0), (12, 10, 9)
+    lesion = np.zeros(shape, bool)
+    lesion[1:6, 1:5, 1:4] = lesion[9, 8, 7] = lesion[10, 1:3, 6] = True
+    other = ~lesion & (rng.random(shape) < 0.05)
+    visit = LabelledVisit("one", rng.random((1, *shape), np.float32), np.ones(shape, bool), lesion)
+    geometry = GEOMETRIES["two steps a crop"]
+    crops = VisitCrops(Samples.of(visit, other, false_positives=True), geometry, power)
+    loss = rng.random(shape)
+    expected = np.average(loss[lesion], weights=component_weights(lesion, power))
+    expected += 2 * np.average(loss[other], weights=component_weights(other, power))
+    total = 0.0
+    for origin, chance in np.ndenumerate(crops.chances):
+        start = crops.start_of(origin)
+        box = [slice(edge, edge + geometry.size) for edge in start]
+        total += chance * float((crops.read(start, 2.0).weight * read_box(loss[None], box)[0]).sum())
+    assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_nothing_is_learnt_from_ignored_voxels() -> None:
+    rng, shape = np.random.default_rng(0), (8, 8, 8)
+    lesion, ignored = (rng.random(shape) < part for part in (0.2, 0.5))
+    visit = LabelledVisit("one", np.ones((1, *shape), np.float32), np.ones(shape, bool), lesion, ignored=ignored)
+    samples = Samples.of(visit, np.ones(shape, bool))
+    assert not (samples.lesion & ignored).any()
+    assert not (samples.other & ignored).any()
+    assert (samples.lesion | samples.other | ignored).all()
+    crop = VisitCrops(samples, GEOMETRIES["two steps a crop"]).read((0, 0, 0))
+    np.testing.assert_array_equal(crop.lesion | crop.other, ~ignored)
+
+
+def test_an_ignored_mask_of_another_grid_is_refused() -> None:
+    full = np.ones((4, 4, 4), bool)
+    with pytest.raises(ValueError, match=r"one grid.*\(4, 4, 5\)"):
+        LabelledVisit("one", np.ones((1, 4, 4, 4)), full, full, ignored=np.ones((4, 4, 5), bool))

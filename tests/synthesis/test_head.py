@@ -40,7 +40,8 @@ def test_brain_has_a_margin_and_holds_the_lesions(head) -> None:
 
 def test_what_is_dark_is_drawn_inside_a_lesion_only() -> None:
     share, flair = np.array([[0.3, 0.4, 0.4, 0.95, 0.95], [2.0, 2.0, 1.0, 2.0, 0.2]], np.float32)
-    assert module._drawn(share, flair, LesionConfig()).tolist() == [False, True, False, True, True]
+    assert module._drawn(share, flair, LesionConfig(), False).tolist() == [False, True, False, True, True]
+    assert module._drawn(share, flair, LesionConfig(), True).tolist() == [False, False, False, True, True]
 
 
 def test_contrasts_are_those_of_t1w_and_flair(head) -> None:

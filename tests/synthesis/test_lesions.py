@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from bids_cascade.lesions.components import label_lesions
+from bids_cascade.synthesis import lesions as module
 from bids_cascade.synthesis.anatomy import CORTICAL, DEEP_GREY, WHITE_MATTER, Tissue, is_any
 from bids_cascade.synthesis.config import LesionConfig, LesionSignalConfig
-from bids_cascade.synthesis.lesions import MASK_CENTRES_MM, make_patient, mask_space_to_voxels, paint_lesions
+from bids_cascade.synthesis.lesions import (
+    MASK_CENTRES_MM,
+    make_patient,
+    make_single_lesions,
+    mask_space_to_voxels,
+    paint_lesions,
+)
 
 from .conftest import make_mask
 
@@ -111,7 +118,9 @@ def test_no_lesions_if_asked_for(anatomy, patients) -> None:
 
 
 def test_lesions_are_bright_in_flair_and_dark_in_t1w(anatomy, patients) -> None:
-    signal = LesionSignalConfig(flair_gain=(0.4, 0.4), flair_gain_sd=0, hole_share=(0, 0), halo_gain=(0, 0))
+    signal = LesionSignalConfig(
+        flair_gain=(0.4, 0.4), flair_gain_sd=0, small_gain=1, hole_share=(0, 0), halo_gain=(0, 0), enhanced_share=0
+    )
     painted = paint(anatomy, patients, signal=signal)
     inside = painted.share == 1
     assert np.isclose(painted.flair_gain[inside].mean(), 0.4, rtol=0.1)
@@ -193,3 +202,58 @@ def test_a_lesion_near_a_ventricle_touches_it(anatomy, patients) -> None:
         gaps = [anatomy.from_ventricle_mm[labels == number].min() for number in range(1, n_lesions + 1)]
         near = [gap for gap in gaps if gap <= 2]
         assert (len(near) >= 3) == touches
+
+
+def test_small_lesions_are_fainter(anatomy, patients) -> None:
+    canvas = module._Canvas(anatomy, LesionConfig(), LesionSignalConfig(), np.random.default_rng(0))
+    gains = [canvas._relative_gain(volume_mm3) for volume_mm3 in (5, 15, np.sqrt(15 * 400), 400, 5000)]
+    assert gains == pytest.approx([0.55, 0.55, (0.55 + 1) / 2, 1, 1])
+
+
+@pytest.mark.parametrize("ring", [0.0, 1.0])
+def test_lesions_enhance_wholly_or_at_their_rim(anatomy, patients, ring) -> None:
+    signal = LesionSignalConfig(
+        enhanced_share=1,
+        enhancing=(1, 1),
+        enhancement=(0.8, 0.8),
+        ring_share=ring,
+        hole_share=(0, 0),
+        t1w_drop=(0.2, 0.2),
+        t1w_drop_spread=(1, 1),
+        halo_gain=(0, 0),
+    )
+    painted = paint(anatomy, patients, signal=signal)
+    assert painted.enhanced
+    inside = painted.share == 1
+    assert np.isclose(painted.t1w_drop[inside].min(), -0.8)
+    core = np.isclose(painted.t1w_drop[inside], 0.2, atol=1e-3)
+    assert core.any() == bool(ring)
+
+
+def test_single_lesions_lie_where_they_do_in_mni_space(anatomy) -> None:
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = [90, -126, -72]
+    voxels = np.array([[60, 110, 100], [61, 110, 100], [61, 111, 100]])
+    large = np.argwhere(np.ones((20, 20, 20)))
+    pool = make_single_lesions([voxels, large, voxels[:0]], affine, "pool")
+    assert pool.single
+    (shape,) = pool.shapes
+    assert shape.centre_mm == pytest.approx(0.87 * np.array([90 - 60.5, 110.5 - 126, 100 - 72]))
+    assert shape.volume_mm3 == pytest.approx(3 * 0.87**3)
+    assert (shape.depth > 0).sum() == 3
+    with pytest.raises(ValueError, match="no lesion of at most 5000 mm3"):
+        make_single_lesions([large], affine, "pool")
+
+
+def test_heads_have_a_patients_lesions_or_single_ones(anatomy, patients) -> None:
+    pool = replace(patients[0], name="pool", single=True)
+    names = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        places = LesionConfig(none_share=0, n_single=(3.0, 6.0))
+        names.add(paint_lesions(anatomy, [*patients, pool], places, LesionSignalConfig(), rng).patients)
+    assert ("pool",) in names
+    assert all(name == ("pool",) or "pool" not in name for name in names)
+    assert len(names) > 1
+    alone = paint_lesions(anatomy, [pool], LesionConfig(none_share=0), LesionSignalConfig(), np.random.default_rng(0))
+    assert alone.patients == ("pool",)

@@ -22,6 +22,7 @@ NO_MIMICS = MimicConfig(
     **{one.name: 0.0 for one in fields(MimicConfig) if one.name.endswith("_share")},
     choroid_spread=0.0,
     insula_gain=(0.0, 0.0),
+    limbic_gain=(0.0, 0.0),
 )
 EVEN = TextureConfig(**{one.name: (0.0, 0.0) for one in fields(TextureConfig) if one.name.endswith(("_sd", "_gain"))})
 PLAIN = SynthesisConfig(mimics=NO_MIMICS, texture=EVEN, lesions=LesionConfig(none_share=1))
