@@ -244,6 +244,14 @@ def _add_training(group: Any) -> None:
         help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
     )
     group.add_argument(
+        "--insertions",
+        type=_seed,
+        default=HeadsConfig.n_insertions,
+        metavar="N",
+        help="with a collection of single lesions (NPZ) among --lesion-masks: train on N copies of each labelled scan "
+        "with such lesions put into it, too (default: %(default)s)",
+    )
+    group.add_argument(
         "--component-power",
         type=_share,
         default=default.component_power,
@@ -488,11 +496,14 @@ def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsC
             f"--sequences {' '.join(sequences)}: synthetic heads have {' and '.join(SYNTHETIC_SEQUENCES)} only; leave "
             "out --label-maps or the other sequences"
         )
+    if options.insertions and sequences != SYNTHETIC_SEQUENCES:
+        raise UsageError(f"--sequences {' '.join(sequences)}: --insertions needs {' and '.join(SYNTHETIC_SEQUENCES)}")
     return HeadsConfig(
         tuple(path.absolute() for path in options.label_maps),
         tuple(path.absolute() for path in options.lesion_masks),
         options.n_heads or HeadsConfig.n_heads,
         options.random_seed,
+        options.insertions,
     )
 
 

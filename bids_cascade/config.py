@@ -208,12 +208,15 @@ class HeadsConfig:
         Files or folders; see the synthesize level.
     n_heads : int
     seed : int
+    n_insertions : int
+        Copies of each labelled visit with further lesions in it.
     """
 
     label_maps: tuple[Path, ...]
     lesion_masks: tuple[Path, ...]
     n_heads: int = 200
     seed: int = 0
+    n_insertions: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ SIDEWAYS = {("models", "imaging"), ("models", "lesions"), ("workflow", "report")
 """Imports between neighbours that are meant: a step of the workflow draws a visit's figures."""
 
 HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}, "jinja2": {"report"}}
-CASCADE_MAY_IMPORT = {"numpy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)
+CASCADE_MAY_IMPORT = {"numpy", "scipy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)
 
 
 def modules() -> list[Path]:
@@ -91,7 +91,7 @@ def test_libraries_stay_home(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cascade").glob("*.py")), ids=lambda path: path.name)
-def test_cascade_needs_numpy_and_torch_only(path: Path) -> None:
+def test_cascade_needs_numpy_scipy_and_torch_only(path: Path) -> None:
     top_names = {name.split(".")[0] for name in imported_names(path)}
     assert top_names <= CASCADE_MAY_IMPORT
 

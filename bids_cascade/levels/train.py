@@ -27,6 +27,7 @@ from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
 from bids_cascade.levels.heads import find_images, heads_fingerprint, make_heads
+from bids_cascade.levels.insertions import with_insertions
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
@@ -181,6 +182,7 @@ def _heads_origin(config: TrainConfig) -> dict[str, Any]:
         return {}
     maps, masks = (find_images(paths) for paths in (config.heads.label_maps, config.heads.lesion_masks))
     about = {"n": config.heads.n_heads, "seed": config.heads.seed, "label maps": len(maps), "lesion masks": len(masks)}
+    about["insertions"] = config.heads.n_insertions
     return {"synthetic_heads": {**about, "names": [path.name for path in (*maps, *masks)]}}
 
 
@@ -214,6 +216,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     made_from = None
     if config.heads is not None:
         heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
+        heads += with_insertions(prepared, config.heads, config.training.seed)
     # What becomes a lesion is chosen afterwards.
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
     del learnt["peak_probability"]
@@ -266,7 +269,11 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
     """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
-    heads = config.heads and (config.heads.n_heads, heads_fingerprint(config.heads, config.cascade.sequences))
+    heads = config.heads and (
+        config.heads.n_heads,
+        config.heads.n_insertions,
+        heads_fingerprint(config.heads, config.cascade.sequences),
+    )
     start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
     how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
     return fingerprint_of(prepared, hash_sources("cascade"), *how)

@@ -251,9 +251,7 @@ def paint_lesions(
     return canvas.finish(tuple(patient.name for patient in used))
 
 
-def _paint_singles(
-    canvas: _Canvas, pool: Patient, places: LesionConfig, rng: np.random.Generator
-) -> PaintedLesions:
+def _paint_singles(canvas: _Canvas, pool: Patient, places: LesionConfig, rng: np.random.Generator) -> PaintedLesions:
     """Give an anatomy single lesions, each at its own place: as many small ones as large ones, few or many."""
     low, high = np.log(places.n_single)
     for index in rng.integers(len(pool.shapes), size=round(float(np.exp(rng.uniform(low, high))))):
@@ -301,7 +299,7 @@ class _Canvas:
         low, high = self.places.moved_volume_mm3 if zone < 3 else self.places.infratentorial_volume_mm3
         if not low <= lesion.volume_mm3 <= high or not len(self.zones[zone]):
             return
-        turn, _ = np.linalg.qr(self.rng.standard_normal((3, 3)))
+        turn = draw_turn(self.rng)
         chosen = self.rng.choice(self.zones[zone], self.places.n_tries)
         centres = np.stack(np.unravel_index(chosen, self.tissue.shape), axis=1).astype(float)
         self._draw_best(lesion, turn @ self._stretch() @ axes, centres, np.zeros(len(centres)))
@@ -376,29 +374,16 @@ class _Canvas:
         self, lesion: Shape, linear: NDArray[np.float64], centre: NDArray[np.float64], allowed: NDArray[np.bool_]
     ) -> None:
         """Add a lesion: `linear` maps steps in the shape's voxels to steps in the box's."""
-        half = np.abs(linear) @ (np.array(lesion.depth.shape) / 2)
-        low = np.maximum(0, np.floor(centre - half)).astype(int)
-        high = np.minimum(self.tissue.shape, np.ceil(centre + half) + 1).astype(int)
-        if (high <= low).any():
+        laid = lay_shape(lesion, linear, centre, self.tissue.shape)
+        if laid is None:
             return
-        box: Box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))  # type: ignore[assignment]
-        inverse = np.linalg.inv(linear)
-        offset = inverse @ (low - centre) + (np.array(lesion.depth.shape) - 1) / 2
-        depth = ndimage.affine_transform(
-            lesion.depth, inverse, offset, tuple(high - low), np.float32, order=1, mode="constant", cval=-_PAD
-        )
-        growth = abs(np.linalg.det(linear))
-        depth *= np.cbrt(growth)
-        volume_mm3 = growth * np.count_nonzero(lesion.depth > 0)
+        box, depth, volume_mm3 = laid
         radius_mm = np.cbrt(volume_mm3 * 3 / (4 * np.pi))
         ripple_mm = min(self.rng.uniform(*self.places.ripple_mm), radius_mm / 2)
         depth += self.rng.uniform(*self.places.grow_mm) + ripple_mm * self.ripple[box]
         may = allowed[self.tissue[box]]
-        self._colour(box, depth, may, self._relative_gain(volume_mm3))
-
-    def _relative_gain(self, volume_mm3: float) -> float:
-        """Return the usual FLAIR gain of a lesion of this size, relative to its head's."""
-        return float(np.interp(np.log(volume_mm3), np.log(self.signal.small_mm3), (self.signal.small_gain, 1.0)))
+        relative_gain = gain_by_size(volume_mm3, self.signal.small_mm3, self.signal.small_gain)
+        self._colour(box, depth, may, relative_gain)
 
     def _colour(self, box: Box, depth: FloatArray, may: NDArray[np.bool_], relative_gain: float = 1.0) -> None:
         """Blend a lesion of this depth (mm below its surface) into the maps where tissue may hold it."""
@@ -430,6 +415,58 @@ class _Canvas:
         below = target[box]
         below = np.where(below < 0, below, np.maximum(below, halo))
         target[box] = below + share * (value - below)
+
+
+def draw_turn(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw any rotation or mirrored rotation, (3, 3)."""
+    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return np.asarray(turn)
+
+
+def gain_by_size(volume_mm3: float, small_mm3: tuple[float, float], small_gain: float) -> float:
+    """Return a lesion's usual FLAIR gain relative to a large one's: `small_gain` up to the first volume, then more."""
+    return float(np.interp(np.log(volume_mm3), np.log(small_mm3), (small_gain, 1.0)))
+
+
+def lay_shape(
+    lesion: Shape, linear: NDArray[np.float64], centre: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[Box, FloatArray, float] | None:
+    """Lay a lesion into a 1 mm volume.
+
+    Parameters
+    ----------
+    lesion : Shape
+    linear : (3, 3) array
+        Maps steps in the shape's voxels to steps in the volume's.
+    centre : (3,) array
+        Voxel of the volume on which the shape's centre comes to lie.
+    shape : tuple of int
+        Of the volume.
+
+    Returns
+    -------
+    box : tuple of slice
+        Part of the volume that the lesion and its surroundings cover.
+    depth : float32 array
+        In this box, mm below the lesion's surface, negative outside.
+    volume_mm3 : float
+        Of the lesion.
+
+    None where the lesion would lie outside the volume.
+    """
+    half = np.abs(linear) @ (np.array(lesion.depth.shape) / 2)
+    low = np.maximum(0, np.floor(centre - half)).astype(int)
+    high = np.minimum(shape, np.ceil(centre + half) + 1).astype(int)
+    if (high <= low).any():
+        return None
+    box: Box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))  # type: ignore[assignment]
+    inverse = np.linalg.inv(linear)
+    offset = inverse @ (low - centre) + (np.array(lesion.depth.shape) - 1) / 2
+    depth = ndimage.affine_transform(
+        lesion.depth, inverse, offset, tuple(high - low), np.float32, order=1, mode="constant", cval=-_PAD
+    )
+    growth = abs(float(np.linalg.det(linear)))
+    return box, depth * np.float32(np.cbrt(growth)), growth * np.count_nonzero(lesion.depth > 0)
 
 
 def _rotation(degrees: NDArray[np.float64]) -> NDArray[np.float64]:

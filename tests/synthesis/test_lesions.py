@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from bids_cascade.lesions.components import label_lesions
-from bids_cascade.synthesis import lesions as module
 from bids_cascade.synthesis.anatomy import CORTICAL, DEEP_GREY, WHITE_MATTER, Tissue, is_any
 from bids_cascade.synthesis.config import LesionConfig, LesionSignalConfig
 from bids_cascade.synthesis.lesions import (
     MASK_CENTRES_MM,
+    gain_by_size,
     make_patient,
     make_single_lesions,
     mask_space_to_voxels,
@@ -204,9 +204,8 @@ def test_a_lesion_near_a_ventricle_touches_it(anatomy, patients) -> None:
         assert (len(near) >= 3) == touches
 
 
-def test_small_lesions_are_fainter(anatomy, patients) -> None:
-    canvas = module._Canvas(anatomy, LesionConfig(), LesionSignalConfig(), np.random.default_rng(0))
-    gains = [canvas._relative_gain(volume_mm3) for volume_mm3 in (5, 15, np.sqrt(15 * 400), 400, 5000)]
+def test_small_lesions_are_fainter() -> None:
+    gains = [gain_by_size(volume_mm3, (15, 400), 0.55) for volume_mm3 in (5, 15, np.sqrt(15 * 400), 400, 5000)]
     assert gains == pytest.approx([0.55, 0.55, (0.55 + 1) / 2, 1, 1])
 
 
