@@ -185,6 +185,7 @@ def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
     header, row = (anat(out) / "sub-01_desc-lesions_stats.tsv").read_text().splitlines()
     stats = dict(zip(header.split("\t"), map(float, row.split("\t")), strict=True))
     assert stats["n_lesions"] == len(volumes) == np.asarray(labels.dataobj).max()
+    assert stats["n_lesions_14mm3"] == sum(volume >= 14 for volume in volumes)
     assert stats["lesion_volume_t1w_ml"] == pytest.approx(sum(volumes) / 1000, rel=1e-4)
     brain = np.asarray(image("desc-brain_mask").dataobj) > 0
     assert stats["brain_volume_ml"] == pytest.approx(brain.sum() * voxel_mm3 / 1000, rel=1e-4)

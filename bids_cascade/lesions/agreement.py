@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_class_of, size_text
+from bids_cascade.lesions.sizes import CLINICAL_TEXT, COUNTED_CLASSES_MM3, count_clinical, size_class_of, size_text
 
 Outcome = Literal["found", "missed", "right", "false"]
 
@@ -145,6 +145,10 @@ def compare_masks(
         "average_surface_distance_mm": surface.average_mm,
         "reference_lesions": counts.n_reference,
         "predicted_lesions": counts.n_predicted,
+        **{
+            f"{name}_lesions_14mm3": count_clinical(one.volume_mm3 for one in lesions if one.mask == name)
+            for name in ("reference", "predicted")
+        },
         "lesion_sensitivity": counts.sensitivity,
         "lesion_precision": counts.precision,
         "lesion_f1": counts.f1,
@@ -212,6 +216,8 @@ MEASURES: dict[str, dict[str, str]] = {
     ),
     "reference_lesions": _describe("Number of reference lesions of at least 3 mm^3"),
     "predicted_lesions": _describe("Number of predicted lesions of at least 3 mm^3"),
+    "reference_lesions_14mm3": _describe(f"Number of reference lesions {CLINICAL_TEXT}"),
+    "predicted_lesions_14mm3": _describe(f"Number of predicted lesions {CLINICAL_TEXT}"),
     "missed_lesion_ml": _describe("Volume of reference lesions that were missed altogether", "mL"),
     "missed_border_ml": _describe("Volume of reference lesions that were found that is not in the prediction", "mL"),
     "false_lesion_ml": _describe("Volume of predicted lesions that share no voxel with the reference", "mL"),

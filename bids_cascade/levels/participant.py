@@ -182,6 +182,7 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
         name,
         message="; ".join(warnings),
         n_lesions=int(row["n_lesions"]),
+        n_lesions_14mm3=int(row["n_lesions_14mm3"]),
         volume_ml=float(row["lesion_volume_t1w_ml"]),
         seconds=done.seconds,
         crash_reports=tuple(done.crash_reports),

@@ -18,6 +18,7 @@ from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.sizes import count_clinical
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.results import VisitResult, unfinished_result
 from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
@@ -132,10 +133,18 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfi
 
 
 def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitResult:
-    n_lesions = label_lesions(one.data.lesion)[1]
+    labels_of_lesions, n_lesions = label_lesions(one.data.lesion)
+    volumes_mm3 = np.bincount(labels_of_lesions.ravel())[1:] * voxel_size_mm**3
     message = "" if n_lesions else f"{labels[one.name]}: the mask has no lesion, so there is nothing to learn from it"
     volume_ml = float(one.data.lesion.sum()) * voxel_size_mm**3 / 1000
-    return VisitResult(one.name, message=message, n_lesions=n_lesions, volume_ml=volume_ml, seconds=done.seconds)
+    return VisitResult(
+        one.name,
+        message=message,
+        n_lesions=n_lesions,
+        n_lesions_14mm3=count_clinical(volumes_mm3),
+        volume_ml=volume_ml,
+        seconds=done.seconds,
+    )
 
 
 def _mapped_mask(image: nib.Nifti1Image) -> NDArray[np.bool_]:

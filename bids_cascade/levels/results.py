@@ -22,7 +22,8 @@ class VisitResult:
         0 when all went well.
     message : str
         What went wrong, or should be looked at, in a line.
-    n_lesions : int or None
+    n_lesions, n_lesions_14mm3 : int or None
+        All, and those large enough to count clinically.
     volume_ml : float or None
         On the grid of the T1w image.
     seconds : float or None
@@ -35,6 +36,7 @@ class VisitResult:
     exit_code: int = OK
     message: str = ""
     n_lesions: int | None = None
+    n_lesions_14mm3: int | None = None
     volume_ml: float | None = None
     seconds: float | None = None
     crash_reports: tuple[Path, ...] = ()
@@ -73,10 +75,12 @@ def exit_code_of(results: Iterable[VisitResult]) -> int:
 def format_table(results: Sequence[VisitResult]) -> str:
     """Return the closing table as text, in the order given."""
     width = max([len("visit"), *(len(result.name) for result in results)])
-    lines = [f"{'visit':<{width}}  lesions  volume (ml)  seconds"]
+    lines = [f"{'visit':<{width}}  lesions  >= 14 mm3  volume (ml)  seconds"]
     for result in results:
         if result.exit_code == OK:
-            numbers = f"{result.n_lesions or 0:>7}  {result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
+            clinical = "n/a" if result.n_lesions_14mm3 is None else result.n_lesions_14mm3
+            numbers = f"{result.n_lesions or 0:>7}  {clinical:>10}  "
+            numbers += f"{result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
             numbers += f"  WARNING: {result.message}" if result.message else ""
         else:
             numbers = result.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
-from bids_cascade.lesions.sizes import SIZE_CLASSES_MM3, size_text
+from bids_cascade.lesions.sizes import CLINICAL_TEXT, SIZE_CLASSES_MM3, size_text
 
 STATUSES = {
     "complete": "Whole results",
@@ -20,7 +20,7 @@ GROUP_FLAGS = {
     "different_processing": "Not made with the model, options and version that most visits were made with",
     "not_in_dataset": "There are results, but no such visit in the raw dataset",
 }
-SUMMARISED = ("lesion_volume_t1w_ml", "n_lesions", "lesion_volume_brain_percent", "brain_volume_ml")
+SUMMARISED = ("lesion_volume_t1w_ml", "n_lesions", "n_lesions_14mm3", "lesion_volume_brain_percent", "brain_volume_ml")
 
 _RULE = (
     f"Beyond {OUTLIER_Z} either way is an outlier (Iglewicz and Hoaglin 1993); n/a with fewer than {MIN_VALUES} visits"
@@ -41,6 +41,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Units": "day",
     },
     "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
     "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "lesion_volume_brain_percent": {

@@ -16,7 +16,7 @@ from bids_cascade.dataset.results import Processing, VisitResults
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.errors import OK
 from bids_cascade.lesions.burden import OUTLIER_Z, log_volume, modified_z_scores
-from bids_cascade.lesions.sizes import count_by_size
+from bids_cascade.lesions.sizes import count_by_size, count_clinical
 from bids_cascade.report.group_columns import SUMMARISED
 
 
@@ -139,6 +139,8 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
     processing = asdict(results.processing)
     return {
         **{name: results.stats[name] for name in _STATS},
+        # Counted here, so that earlier results have it, too.
+        "n_lesions_14mm3": count_clinical(volumes_mm3),
         "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if lesion_ml is not None and brain_ml else None,
         "largest_lesion_mm3": max(volumes_mm3, default=None),
         "median_lesion_mm3": float(np.median(volumes_mm3)) if volumes_mm3 else None,

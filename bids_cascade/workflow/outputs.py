@@ -23,6 +23,7 @@ from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import label_lesions, lesion_mask, lesion_table
+from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
 from bids_cascade.whole_file import write_whole_file
 
 _LESION_COLUMNS = {
@@ -34,6 +35,7 @@ _LESION_COLUMNS = {
 }
 _STATS_COLUMNS = {
     "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
     "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
@@ -167,7 +169,7 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
     probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), *writer.plan.choices)
     _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
-    n_lesions = _write_lesion_table(writer, lesion, probability, t1w_grid)
+    volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
     if "FLAIR" in sequences:
         index = sequences.index("FLAIR")
@@ -176,7 +178,8 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         _write_lesions(writer, "FLAIR", probability, lesion, grid)
         volumes["FLAIR"] = lesion.sum() * grid.voxel_volume_mm3 / 1000
     row = {
-        "n_lesions": n_lesions,
+        "n_lesions": len(volumes_mm3),
+        "n_lesions_14mm3": count_clinical(volumes_mm3),
         "lesion_volume_t1w_ml": volumes["T1w"],
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
@@ -301,13 +304,11 @@ def _write_lesions(
 
 def _write_lesion_table(
     writer: _Writer, lesion: NDArray[np.bool_], probability: NDArray[np.float32], grid: Grid
-) -> int:
-    """Write each lesion as a value of a discrete segmentation, and a row of its table; return how many they are."""
-    labels, n_lesions = label_lesions(lesion)
-    rows = [
-        {"index": one.label, "name": f"lesion{one.label}", **asdict(one)}
-        for one in lesion_table(labels, probability, grid.affine)
-    ]
+) -> list[float]:
+    """Write each lesion as a value of a discrete segmentation, and a row of its table; return their volumes in mm^3."""
+    labels, _ = label_lesions(lesion)
+    lesions = lesion_table(labels, probability, grid.affine)
+    rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions]
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {
         "Description": "Lesions, numbered from the largest",
@@ -319,7 +320,7 @@ def _write_lesion_table(
     # The columns index and name are BIDS's own; describing them anew would make the validator warn.
     write_tsv(rows, ["index", "name", *_LESION_COLUMNS], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
-    return n_lesions
+    return [one.volume_mm3 for one in lesions]
 
 
 def _model_fields(plan: OutputPlan) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_lesions_by_hand() -> None:
         ("predicted", 2, "right", 6, 6),
         ("predicted", 3, "false", 6, 0),
     ]
-    assert [one.size_class for one in lesions] == ["10_to_50", "10_to_50", "3_to_10", "10_to_50", "3_to_10", "3_to_10"]
+    assert [one.size_class for one in lesions] == ["10_to_30", "10_to_30", "3_to_10", "10_to_30", "3_to_10", "3_to_10"]
     # The missed voxel (10, 6, 3) lies at x = -2 * 6 + 10, y = 10 + 20, z = 3 * 3 + 30.
     missed = lesions[2]
     assert (missed.centre_x_mm, missed.centre_y_mm, missed.centre_z_mm) == (-2, 30, 39)
@@ -44,8 +44,8 @@ def test_counts_go_by_the_size_of_the_lesion_itself() -> None:
     lesions = match_lesions(*masks(), AFFINE)
     assert count_lesions(lesions) == LesionWise(3, 2, 3, 2)
     assert count_lesions(lesions, "3_to_10") == LesionWise(1, 0, 2, 1)
-    assert count_lesions(lesions, "10_to_50") == LesionWise(2, 2, 1, 1)
-    assert count_lesions(lesions, "over_150") == LesionWise(0, 0, 0, 0)
+    assert count_lesions(lesions, "10_to_30") == LesionWise(2, 2, 1, 1)
+    assert count_lesions(lesions, "over_100") == LesionWise(0, 0, 0, 0)
 
 
 def test_specks_are_listed_but_not_counted() -> None:
@@ -69,16 +69,18 @@ def test_measures_by_hand() -> None:
         "precision": 4 / 6,
         "reference_lesions": 3,
         "predicted_lesions": 3,
+        "reference_lesions_14mm3": 1,
+        "predicted_lesions_14mm3": 1,
         "lesion_sensitivity": 2 / 3,
         "lesion_precision": 2 / 3,
         "lesion_f1": 2 / 3,
         "lesion_sensitivity_3_to_10": 0,
         "lesion_precision_3_to_10": 1 / 2,
         "lesion_f1_3_to_10": 0,
-        "lesion_f1_10_to_50": 1,
-        "lesion_sensitivity_50_to_150": math.nan,
-        "lesion_f1_50_to_150": math.nan,
-        "reference_lesions_50_to_150": 0,
+        "lesion_f1_10_to_30": 1,
+        "lesion_sensitivity_30_to_100": math.nan,
+        "lesion_f1_30_to_100": math.nan,
+        "reference_lesions_30_to_100": 0,
         "missed_lesion_ml": 0.006,
         "missed_border_ml": 0.012,
         "false_lesion_ml": 0.006,

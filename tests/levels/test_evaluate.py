@@ -120,7 +120,7 @@ def by_hand(reference: np.ndarray, predicted: np.ndarray, size_mm: np.ndarray) -
     lesions = [[one for one in lesions_of(mask) if len(one) * voxel_mm3 >= 3] for mask in (reference, predicted)]
     found, right = (sum(bool(one & mask) for one in own) for own, mask in zip(lesions, (b, a), strict=True))
     sensitivity, precision = found / len(lesions[0]), right / len(lesions[1])
-    medium = [one for one in lesions[0] if 50 <= len(one) * voxel_mm3 < 150]
+    medium = [one for one in lesions[0] if 30 <= len(one) * voxel_mm3 < 100]
     return {
         "dice": 2 * len(a & b) / (len(a) + len(b)),
         "sensitivity": len(a & b) / len(a),
@@ -131,10 +131,12 @@ def by_hand(reference: np.ndarray, predicted: np.ndarray, size_mm: np.ndarray) -
         "average_surface_distance_mm": np.concatenate(ways).mean(),
         "reference_lesions": len(lesions[0]),
         "predicted_lesions": len(lesions[1]),
+        "reference_lesions_14mm3": sum(len(one) * voxel_mm3 >= 14 for one in lesions[0]),
+        "predicted_lesions_14mm3": sum(len(one) * voxel_mm3 >= 14 for one in lesions[1]),
         "lesion_sensitivity": sensitivity,
         "lesion_precision": precision,
         "lesion_f1": 2 * sensitivity * precision / (sensitivity + precision),
-        "lesion_sensitivity_50_to_150": sum(bool(one & b) for one in medium) / len(medium) if medium else np.nan,
+        "lesion_sensitivity_30_to_100": sum(bool(one & b) for one in medium) / len(medium) if medium else np.nan,
         "missed_lesion_ml": sum(len(one) for one in lesions_of(reference) if not one & b) * voxel_mm3 / 1000,
         "false_border_ml": sum(len(one - a) for one in lesions_of(predicted) if one & a) * voxel_mm3 / 1000,
     }

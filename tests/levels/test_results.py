@@ -2,7 +2,7 @@ from bids_cascade.levels.results import VisitResult, exit_code_of, format_table,
 from bids_cascade.workflow.plugin import Failure
 from bids_cascade.workflow.run import VisitRun
 
-DONE = VisitResult("sub-01_ses-1", n_lesions=12, volume_ml=3.456, seconds=61.24)
+DONE = VisitResult("sub-01_ses-1", n_lesions=12, n_lesions_14mm3=9, volume_ml=3.456, seconds=61.24)
 BAD = VisitResult("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")
 LACKING = missing_result("sub-03", ("T1w", "FLAIR"))
 
@@ -23,8 +23,8 @@ def test_what_was_stopped_does_not_hide_what_failed() -> None:
 
 def test_table_names_what_is_done_and_what_is_not() -> None:
     header, done, bad, lacking, last = format_table([DONE, BAD, LACKING]).splitlines()
-    assert header.split() == ["visit", "lesions", "volume", "(ml)", "seconds"]
-    assert done.split() == ["sub-01_ses-1", "12", "3.46", "61.2"]
+    assert header.split() == ["visit", "lesions", ">=", "14", "mm3", "volume", "(ml)", "seconds"]
+    assert done.split() == ["sub-01_ses-1", "12", "9", "3.46", "61.2"]
     assert bad == "sub-02        FAILED: scan.nii.gz is cut off"
     assert lacking == "sub-03        not processed: no T1w and no FLAIR image"
     assert last == "1 of 3 visits done, 2 not"

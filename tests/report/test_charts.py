@@ -8,6 +8,7 @@ import pytest
 
 from bids_cascade.lesions.agreement import compare_masks, count_lesions
 from bids_cascade.lesions.cohort import agreement_over_cohort
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 from bids_cascade.report.charts import draw_errors, draw_methods, draw_scores, draw_sizes, draw_volumes
 
 
@@ -35,8 +36,8 @@ def test_charts_of_few_and_many_visits(n: int) -> None:
 
 def test_sizes_without_any_lesion() -> None:
     nothing = compare_masks(np.zeros((3, 3, 3), bool), np.zeros((3, 3, 3), bool), np.eye(4))
-    by_size = {name: count_lesions(nothing.lesions, name) for name in ("3_to_10", "10_to_50", "50_to_150", "over_150")}
+    by_size = {name: count_lesions(nothing.lesions, name) for name in COUNTED_CLASSES_MM3}
     chart = draw_sizes(by_size).decode()
     assert "<svg" in chart
-    for label in ("at least 3", "and less than 10 mm³", "at least 150 mm³"):
+    for label in ("at least 3", "and less than 10 mm³", "at least 100 mm³"):
         assert f"<!-- {label} -->" in chart, "matplotlib names what it draws as paths"

@@ -38,7 +38,7 @@ def test_a_visit_by_hand() -> None:
         [
             visit(
                 ("01", "1"),
-                *(200, 50, 12, 4, 2),
+                *(200, 50, 13, 4, 2),
                 brain_ml=1340,
                 day=date(2020, 2, 1),
                 joined={"age": "40"},
@@ -56,16 +56,17 @@ def test_a_visit_by_hand() -> None:
         "acquisition_date": "2020-02-01",
         "days_since_first_visit": 0,
         "n_lesions": "5",
-        "lesion_volume_t1w_ml": "0.268",
+        "lesion_volume_t1w_ml": "0.269",
         "lesion_volume_flair_ml": "n/a",
-        "lesion_volume_brain_percent": pytest.approx(0.02),
+        "lesion_volume_brain_percent": pytest.approx(100 * 0.269 / 1340),
         "largest_lesion_mm3": 200,
-        "median_lesion_mm3": 12,
+        "median_lesion_mm3": 13,
+        "n_lesions_14mm3": 2,
         "n_lesions_under_3_mm3": 1,
         "n_lesions_3_to_10_mm3": 1,
-        "n_lesions_10_to_50_mm3": 1,
-        "n_lesions_50_to_150_mm3": 1,
-        "n_lesions_over_150_mm3": 1,
+        "n_lesions_10_to_30_mm3": 1,
+        "n_lesions_30_to_100_mm3": 1,
+        "n_lesions_over_100_mm3": 1,
         "brain_volume_ml": "1340",
         "quality_flags": "one;two",
         "warnings": "a; b",
@@ -179,7 +180,7 @@ def test_summary_by_hand() -> None:
         "third_quartile": 4,
         "maximum": 5,
     }
-    assert [row["processing"] for row in summary] == [1] * 4 + [2] * 4
+    assert [row["processing"] for row in summary] == [1] * 5 + [2] * 5
     assert summary[0].keys() == SUMMARY_COLUMNS.keys()
     assert summary_rows([]) == []
 

@@ -36,6 +36,7 @@ def add_record(out: Path, visit: Visit, **changed: Any) -> None:
 def add_results(out: Path, visit: Visit, drawn: list[Path], volume_ml: float = 4.608, model: str = "tiny") -> None:
     stats = {
         "n_lesions": 2,
+        "n_lesions_14mm3": 1,
         "lesion_volume_t1w_ml": volume_ml,
         "lesion_volume_flair_ml": 4.5,
         "brain_volume_ml": 1300.5,
@@ -65,7 +66,7 @@ def test_numbers_are_those_of_the_tables(tmp_path: Path, drawn: list[Path]) -> N
     add_results(tmp_path, visit, drawn, volume_ml=4.608)
     add_record(tmp_path, visit)
     text = text_of(page_of(tmp_path))
-    assert "sub-01 done 2 4.61 1300" in text, "the overview's row"
+    assert "sub-01 done 2 1 4.61 1300" in text, "the overview's row"
     assert "1 lesion1 4096 30 40 20 0.9 2 lesion2 512 -30 -40 -20 0.9" in text
     assert "registration_similarity_flair 0.15 Normalised mutual information" in text
     assert "No quality flag" in text
