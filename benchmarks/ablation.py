@@ -92,7 +92,8 @@ def dice_of(
     for name, visit in judge.items():
         channels = np.asarray(prepare(visit).channels, np.float32)
         final = segment(trained.cascade, channels, visit.brain).final
-        found[name] = dice_by_threshold(final, visit.lesion, THRESHOLDS, 1.0, variant.cascade.min_lesion_volume_mm3)
+        rule = replace(variant.cascade.rule, peak_probability=0.0)
+        found[name] = dice_by_threshold(final, visit.lesion, THRESHOLDS, rule, 1.0)
     return found
 
 

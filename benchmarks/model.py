@@ -27,7 +27,7 @@ from bids_cascade.cascade.tissue import normalise
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.cohort import summarise
-from bids_cascade.lesions.components import lesion_mask
+from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.prepare import find_labelled, prepare_visits
 from bids_cascade.models.store import load_cascade
@@ -99,8 +99,7 @@ def judge(cascade: Cascade, case: Case) -> tuple[dict[str, float], NDArray[np.bo
     """Return measures, the mask, and how many voxels, and lesion voxels, each tenth of probability has, (2, 10)."""
     config = cascade.config
     final = segment(cascade, np.asarray(case.visit.channels, np.float32), case.visit.brain).final
-    choices = config.min_lesion_volume_mm3, config.peak_probability
-    mask = lesion_mask(final, config.threshold, config.voxel_size_mm**3, *choices)
+    mask = lesion_mask(final, config.rule, config.voxel_volume_mm3)
     measures = compare_masks(case.visit.lesion, mask, np.diag([*[config.voxel_size_mm] * 3, 1])).measures
     looked_at = final > 0
     counts = [np.histogram(final[looked_at & which], _BINS)[0] for which in (looked_at, case.visit.lesion)]

@@ -67,6 +67,44 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class LesionRule:
+    """How a probability map becomes a lesion mask, see :func:`bids_cascade.lesions.rule.lesion_mask`.
+
+    Attributes
+    ----------
+    threshold : float
+        Probability from which a voxel is lesion.
+    min_lesion_volume_mm3 : float
+        Connected components smaller than this are dropped.
+    peak_probability : float
+        So are those whose highest probability is lower.
+    largest_cavity_mm3 : float
+        Cavities that a lesion encloses are filled up to this volume: ten times the largest that raters' masks and the
+        packaged model's have.
+    """
+
+    threshold: float
+    min_lesion_volume_mm3: float
+    peak_probability: float
+    largest_cavity_mm3: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises
+        ------
+        ValueError
+            When a number is out of range.
+        """
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"the threshold is {self.threshold}; expected 0 < threshold <= 1")
+        if not 0 <= self.peak_probability <= 1:
+            raise ValueError(f"the peak probability is {self.peak_probability}; expected 0 to 1")
+        if not self.min_lesion_volume_mm3 >= 0:
+            raise ValueError("the smallest lesion volume must not be negative")
+
+
+@dataclass(frozen=True)
 class CascadeConfig:
     """How the two stages hand over to each other and what becomes a lesion.
 
@@ -119,14 +157,21 @@ class CascadeConfig:
             raise ValueError(f"the sequences are {self.sequences}; expected some of {SEQUENCES}, each once")
         if self.candidate_sequence not in self.sequences:
             raise ValueError(f"the candidate sequence {self.candidate_sequence} is none of {self.sequences}")
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"the threshold is {self.threshold}; expected 0 < threshold <= 1")
         if not (0 <= self.gate_probability < 1 and 0 <= self.hard_negative_probability < 1):
             raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
-        if not 0 <= self.peak_probability <= 1:
-            raise ValueError(f"the peak probability is {self.peak_probability}; expected 0 to 1")
-        if not (self.voxel_size_mm > 0 and self.min_lesion_volume_mm3 >= 0):
-            raise ValueError("the voxel size must be above 0 and the smallest lesion volume not negative")
+        if not self.voxel_size_mm > 0:
+            raise ValueError(f"the voxel size is {self.voxel_size_mm}; expected above 0")
+        _ = self.rule  # which refuses what it can't be
+
+    @property
+    def rule(self) -> LesionRule:
+        """What makes a lesion mask of the cascade's probability."""
+        return LesionRule(self.threshold, self.min_lesion_volume_mm3, self.peak_probability)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Of the model's grid."""
+        return self.voxel_size_mm**3
 
     def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:
         """Return this with what a user has chosen of what becomes a lesion; None keeps what there is."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.components import centre_of, label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, COUNTED_CLASSES_MM3, count_clinical, size_class_of, size_text
 
@@ -37,7 +37,7 @@ class MatchedLesion:
     overlap_mm3 : float
         How much of it is in the other mask.
     centre_x_mm, centre_y_mm, centre_z_mm : float
-        Centre of its voxels in the image's world, RAS+.
+        See :func:`bids_cascade.lesions.components.centre_of`.
     """
 
     mask: Literal["reference", "predicted"]
@@ -78,22 +78,21 @@ def match_lesions(
     voxel_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
     lesions = []
     for name, mask, other in (("reference", reference, predicted), ("predicted", predicted, reference)):
-        labels, n = label_lesions(mask)
-        numbers = np.arange(1, n + 1)
-        sizes, overlaps = np.bincount(labels.ravel())[1:], overlap_by_lesion(labels, other)
-        centres = apply_affine(affine, np.reshape(ndimage.center_of_mass(mask, labels, numbers), (-1, 3)))
+        labels, _ = label_lesions(mask)
+        overlaps = overlap_by_lesion(labels, other)
         yes, no = ("found", "missed") if name == "reference" else ("right", "false")
-        for number, size, overlap, centre in zip(numbers, sizes, overlaps, centres, strict=True):
-            volume_mm3 = float(size * voxel_mm3)
+        for number, (box, overlap) in enumerate(zip(ndimage.find_objects(labels), overlaps, strict=True), start=1):
+            voxels = np.argwhere(labels[box] == number) + [edge.start for edge in box]
+            volume_mm3 = float(len(voxels) * voxel_mm3)
             lesions.append(
                 MatchedLesion(
                     name,  # type: ignore[arg-type]
-                    int(number),
+                    number,
                     yes if overlap else no,  # type: ignore[arg-type]
                     size_class_of(volume_mm3),
                     volume_mm3,
                     float(overlap * voxel_mm3),
-                    *(float(value) for value in centre),
+                    *centre_of(voxels, affine),
                 )
             )
     return lesions

@@ -12,6 +12,10 @@ _TOUCHING = np.ones((3, 3, 3), bool)
 """Voxels that share a face, an edge or a corner are one lesion (26-connected)."""
 
 
+CENTRE = "Centre: that voxel of the lesion which is nearest to its centre of mass"
+"""What columns with the place of a lesion say of it."""
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One row of the lesion table.
@@ -22,7 +26,7 @@ class Lesion:
         Its value in the label image.
     volume_mm3 : float
     centre_x_mm, centre_y_mm, centre_z_mm : float
-        Centre of its voxels in the image's world, RAS+.
+        See :func:`centre_of`.
     mean_probability : float
     """
 
@@ -76,35 +80,37 @@ def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], l
     return strong
 
 
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the box around all voxels of a mask; an empty one where there is none."""
+    places = np.unravel_index(np.flatnonzero(mask), mask.shape)
+    return tuple(slice(along.min(), along.max() + 1) if len(along) else slice(0) for along in places)
+
+
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
     """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
-    places = np.unravel_index(np.flatnonzero(mask), mask.shape)
-    box = tuple(slice(along.min(), along.max() + 1) if len(along) else slice(0) for along in places)
+    box = box_of(mask)
     found, n = ndimage.label(mask[box], _TOUCHING)
     return box, found, np.bincount(found.ravel(), minlength=n + 1)[1:]
 
 
-def lesion_mask(
-    probability: NDArray[np.floating],
-    threshold: float,
-    voxel_volume_mm3: float,
-    min_volume_mm3: float,
-    peak_probability: float = 0.0,
-) -> NDArray[np.bool_]:
-    """Return the voxels of at least `threshold` that form lesions, as (X, Y, Z).
+def centre_of(voxels: NDArray[np.integer], affine: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return where a lesion's voxel nearest to its centre of mass lies, in mm of the image's world, RAS+.
 
-    A lesion is of at least `min_volume_mm3`, and its highest probability of at least `peak_probability`: where it ends
-    takes a lower one than that it is there at all (a threshold with hysteresis, as in Canny 1986).
+    The centre of mass itself may lie outside a lesion, such as a crescent. Of voxels that are equally near, the first
+    in array order is taken.
 
-    Raises
-    ------
-    ValueError
-        When the threshold is not above 0 and at most 1: at 0 all would be lesion.
+    Parameters
+    ----------
+    voxels : (N, 3) integer array
+        Indices of the lesion's voxels, in array order.
+    affine : (4, 4) array
+        Voxel to RAS+ mm.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"the threshold is {threshold}; expected 0 < threshold <= 1")
-    large = remove_small_lesions(probability >= threshold, voxel_volume_mm3, min_volume_mm3)
-    return remove_weak_lesions(large, probability, peak_probability)
+    # Distances are rounded, so that equal ones are equal.
+    from_middle_mm = (voxels - voxels.mean(axis=0)) @ affine[:3, :3].T
+    nearest = np.argmin(np.round((from_middle_mm**2).sum(axis=1), 6))
+    x, y, z = (affine[:3, :3] @ voxels[nearest] + affine[:3, 3]).tolist()
+    return x, y, z
 
 
 def lesion_table(
@@ -130,7 +136,6 @@ def lesion_table(
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == number
         voxels = np.argwhere(inside) + [edge.start for edge in box]
-        x, y, z = (affine[:3, :3] @ voxels.mean(axis=0) + affine[:3, 3]).tolist()
         mean = float(probability[box][inside].mean(dtype=np.float64))
-        lesions.append(Lesion(number, len(voxels) * voxel_volume_mm3, x, y, z, mean))
+        lesions.append(Lesion(number, len(voxels) * voxel_volume_mm3, *centre_of(voxels, affine), mean))
     return lesions

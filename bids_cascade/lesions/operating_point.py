@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.lesions.components import remove_small_lesions, remove_weak_lesions
+from bids_cascade.config import LesionRule
 from bids_cascade.lesions.metrics import dice
+from bids_cascade.lesions.rule import keep_lesions
 
 
 def dice_by_threshold(
     values: NDArray[np.floating],
     reference: NDArray[np.bool_],
     thresholds: Sequence[float],
+    rule: LesionRule,
     voxel_volume_mm3: float,
-    min_volume_mm3: float,
-    lowest_peak: float = -np.inf,
 ) -> NDArray[np.float64]:
-    """Return the Dice of the mask that each threshold makes of a map, its small and weak lesions removed, as (T,).
+    """Return the Dice of the mask that each threshold makes of a map, by a rule's other numbers, as (T,).
 
     Parameters
     ----------
@@ -29,18 +29,17 @@ def dice_by_threshold(
     reference : (X, Y, Z) bool array
     thresholds : sequence of T floats
         From which a voxel is lesion.
-    voxel_volume_mm3, min_volume_mm3 : float
-        Lesions below the latter are removed.
-    lowest_peak : float
-        Those without a value of at least this are, too.
+    rule : LesionRule
+        Whose own threshold does not count.
+    voxel_volume_mm3 : float
     """
     # What lies outside this box is in no mask, so it changes neither components nor Dice.
     boxes = ndimage.find_objects((reference | (values >= min(thresholds))).astype(np.int8))
     if not boxes:
         return np.ones(len(thresholds))
     values, reference = values[boxes[0]], reference[boxes[0]]
-    large = (remove_small_lesions(values >= one, voxel_volume_mm3, min_volume_mm3) for one in thresholds)
-    return np.array([dice(reference, remove_weak_lesions(mask, values, lowest_peak)) for mask in large])
+    masks = (keep_lesions(values >= one, values, rule, voxel_volume_mm3) for one in thresholds)
+    return np.array([dice(reference, mask) for mask in masks])
 
 
 def best_threshold(thresholds: Sequence[float], dice_of_visits: Sequence[NDArray[np.float64]], default: float) -> float:

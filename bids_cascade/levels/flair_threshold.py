@@ -1,27 +1,29 @@
 """The comparison that a rater would try first: everything brighter than a threshold on FLAIR is lesion.
 
-Brain, bias correction, normalisation, grids, smallest lesion and the way back to the scans' grids are those of the
-cascade; only the two networks are replaced by one number, chosen on the same participants that the cascade learns from.
+Brain, bias correction, normalisation, grids, smallest lesion, cavities and the way back to the scans' grids are those
+of the cascade; only the two networks are replaced by one number, chosen on the same participants that the cascade
+learns from.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.config import CascadeConfig
+from bids_cascade.config import CascadeConfig, LesionRule
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, save_image
 from bids_cascade.imaging.registration import read_itk_transform
-from bids_cascade.lesions.components import remove_small_lesions
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
+from bids_cascade.lesions.rule import keep_lesions
 from bids_cascade.levels.prepare import Prepared
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: 
 def flair_curve(one: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
     """Return the Dice that each of :data:`THRESHOLDS` gives a visit on the model's grid, as (T,)."""
     return dice_by_threshold(
-        _flair(one, config), one.data.lesion, THRESHOLDS, config.voxel_size_mm**3, config.min_lesion_volume_mm3
+        _flair(one, config), one.data.lesion, THRESHOLDS, _rule(config), config.voxel_volume_mm3
     )
 
 
@@ -74,7 +76,7 @@ def write_flair_masks(
         raw = visit.images[space].path
         grid = grid_of(nib.Nifti1Image.from_filename(raw))
         moved = data_of(resample(bright, grid, 1, _to_t1w(visit, space, cascade_dir)))
-        mask = remove_small_lesions(moved >= threshold, grid.voxel_volume_mm3, config.min_lesion_volume_mm3)
+        mask = keep_lesions(moved >= threshold, moved, _rule(config), grid.voxel_volume_mm3)
         path = derivative_path(out_dir, visit, "mask", ".nii.gz", space=space, label="L")
         sidecar = {
             "Description": f"{config.candidate_sequence} at least as bright as a threshold, inside the brain",
@@ -88,6 +90,11 @@ def write_flair_masks(
         }
         write_json(sidecar, sidecar_path(path))
         save_image(mask, grid.affine, path, np.uint8)
+
+
+def _rule(config: CascadeConfig) -> LesionRule:
+    """Return the cascade's rule without its peak, which is a probability."""
+    return replace(config.rule, peak_probability=0.0)
 
 
 def _flair(one: Prepared, config: CascadeConfig) -> NDArray[np.float32]:

@@ -150,9 +150,7 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
         out_dir=inputs.out_dir,
         model_name=model.header.name,
         model_sha256=model.sha256,
-        threshold=cascade.threshold,
-        min_lesion_volume_mm3=cascade.min_lesion_volume_mm3,
-        peak_probability=cascade.peak_probability,
+        rule=cascade.rule,
         gate_probability=cascade.gate_probability,
         precision="half" if config.half_precision else "single",
         provenance={

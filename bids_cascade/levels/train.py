@@ -24,8 +24,8 @@ from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.errors import BadDataError
 from bids_cascade.lesions.agreement import compare_masks
-from bids_cascade.lesions.components import lesion_mask
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
+from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.levels.heads import find_images, heads_fingerprint, make_heads
 from bids_cascade.levels.insertions import with_insertions
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
@@ -294,14 +294,7 @@ def _choose_threshold(
     """Return the threshold of the highest mean Dice over the held-out visits, the configured one without any."""
     config = cascade.config
     dice_of_visits = [
-        dice_by_threshold(
-            probability,
-            one.data.lesion,
-            THRESHOLDS,
-            config.voxel_size_mm**3,
-            config.min_lesion_volume_mm3,
-            config.peak_probability,
-        )
+        dice_by_threshold(probability, one.data.lesion, THRESHOLDS, config.rule, config.voxel_volume_mm3)
         for one, probability in zip(held_out, probabilities, strict=True)
     ]
     threshold = best_threshold(THRESHOLDS, dice_of_visits, config.threshold)
@@ -312,8 +305,7 @@ def _choose_threshold(
 def _figures(cascade: Cascade, one: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
     """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
     config = cascade.config
-    choices = config.min_lesion_volume_mm3, config.peak_probability
-    mask = lesion_mask(probability, config.threshold, config.voxel_size_mm**3, *choices)
+    mask = lesion_mask(probability, config.rule, config.voxel_volume_mm3)
     measures = compare_masks(one.data.lesion, mask, one.affine).measures
     figures = {name: round(measures[measure], 3) for name, measure in _FIGURES.items()}
     return {"visit": one.name, **{name: value if np.isfinite(value) else None for name, value in figures.items()}}

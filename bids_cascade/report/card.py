@@ -31,7 +31,8 @@ def model_card(stored: StoredModel) -> str:
         f"gives more than {config.gate_probability:g}",
         f"- Lesion: probability of at least {config.threshold:g}, components of at least "
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected) whose highest probability is at least "
-        f"{config.peak_probability:g}",
+        f"{config.peak_probability:g}; the cavities that they enclose are filled up to "
+        f"{config.rule.largest_cavity_mm3:g} mm³",
         f"- Networks: two, patch {network.patch_size}³ at scales {network.scales}, features {network.features}, "
         f"dense {network.dense}; {stored.n_weights:,} weights together",
         "",

@@ -25,6 +25,7 @@ from bids_cascade.lesions.cohort import (
     agreement_over_cohort,
     summarise,
 )
+from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, SIZE_CLASSES_MM3, size_text
 from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
 from bids_cascade.report.outlines import draw_outlines
@@ -67,9 +68,9 @@ _LESION_COLUMNS = {
     },
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
     "overlap_mm3": {"Description": "Volume of it in the other mask", "Units": "mm^3"},
-    "centre_x_mm": {"Description": "Centre, left to right, in the world of the masks", "Units": "mm"},
-    "centre_y_mm": {"Description": "Centre, posterior to anterior", "Units": "mm"},
-    "centre_z_mm": {"Description": "Centre, inferior to superior", "Units": "mm"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the masks", "Units": "mm"},
+    "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
+    "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
 }
 SUMMARY_COLUMNS = {
     "measure": {"Description": "A column of the table of visits, which describes it"},

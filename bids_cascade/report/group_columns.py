@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
+from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, SIZE_CLASSES_MM3, size_text
 
 STATUSES = {
@@ -92,10 +93,10 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
     "index": {"Description": "Number of the lesion in the visit's space-T1w_seg-lesions_dseg image"},
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
-    "centre_x_mm": {"Description": "Centre, left to right, in the world of the visit's own T1w image", "Units": "mm"},
-    "centre_y_mm": {"Description": "Centre, posterior to anterior", "Units": "mm"},
-    "centre_z_mm": {"Description": "Centre, inferior to superior", "Units": "mm"},
-    "mean_probability": {"Description": "Mean lesion probability over the lesion's voxels"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the visit's T1w image", "Units": "mm"},
+    "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
+    "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
+    "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},
     "processing": {"Description": "As in group_lesions.tsv; only lesions of one number are comparable"},
 }
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {

@@ -94,7 +94,9 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         f"above {float(sidecar['GateProbability']):g}. Its probability map was interpolated linearly to the grid of "
         f"the image and thresholded at {float(sidecar['Threshold']):g}; 26-connected components below "
         f"{float(sidecar['MinLesionVolume']):g} mm³, or without a probability of at least "
-        f"{float(sidecar['PeakProbability']):g}, were removed. The random seed was {int(sidecar['RandomSeed'])}."
+        f"{float(sidecar['PeakProbability']):g}, were removed"
+        + (", and cavities that a component encloses were filled. " if "LargestFilledCavity" in sidecar else ". ")
+        + f"The random seed was {int(sidecar['RandomSeed'])}."
         + (" The networks computed in half precision." if sidecar.get("Precision") == "half" else "")
     )
 

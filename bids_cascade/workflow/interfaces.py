@@ -387,9 +387,7 @@ class DrawFindingsInputSpec(StepInputSpec):
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
-    threshold = traits.Float(mandatory=True, desc="probability from which a voxel is lesion")
-    min_lesion_volume_mm3 = traits.Float(mandatory=True, desc="smaller lesions are dropped")
-    peak_probability = traits.Float(mandatory=True, desc="so are those whose highest probability is lower")
+    rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
 
 
 class DrawFindingsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -414,10 +412,9 @@ class DrawFindings(Step):
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         mask, corrected, probability = image(spec.mask), image(spec.image), image(spec.probability)
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
-        choices = spec.threshold, spec.min_lesion_volume_mm3, spec.peak_probability
         scan = make_scan(corrected, mask, to_own)
-        in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), *choices)
-        in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, *choices)
+        in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), spec.rule)
+        in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, spec.rule)
         first = resample(image(spec.first_probability), grid_of(scan.image), 1, scan.own_to_t1w)
         found = Findings(
             name=spec.sequence,

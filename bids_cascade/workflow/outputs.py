@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bids_cascade import __version__
+from bids_cascade.config import LesionRule
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -22,16 +23,22 @@ from bids_cascade.errors import BidsCascadeError, OutputError
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
-from bids_cascade.lesions.components import label_lesions, lesion_mask, lesion_table
+from bids_cascade.lesions.components import CENTRE, label_lesions, lesion_table
+from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
 from bids_cascade.whole_file import write_whole_file
 
+_MASK = (
+    "Lesion mask: 26-connected components of the voxels with a probability of at least Threshold, without those "
+    "smaller than MinLesionVolume or with no probability of at least PeakProbability; cavities that a component "
+    "encloses, up to LargestFilledCavity, are a part of it, whatever their probability"
+)
 _LESION_COLUMNS = {
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
-    "centre_x_mm": {"Description": "Centre of mass, left to right, in the world of the T1w image", "Units": "mm"},
-    "centre_y_mm": {"Description": "Centre of mass, posterior to anterior", "Units": "mm"},
-    "centre_z_mm": {"Description": "Centre of mass, inferior to superior", "Units": "mm"},
-    "mean_probability": {"Description": "Mean lesion probability over the lesion's voxels"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the T1w image", "Units": "mm"},
+    "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
+    "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
+    "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},
 }
 _STATS_COLUMNS = {
     "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
@@ -53,12 +60,7 @@ class OutputPlan:
     bids_dir, out_dir : Path
         Roots of the raw and of the derivative dataset.
     model_name, model_sha256 : str
-    threshold : float
-        Probability from which a voxel is lesion.
-    min_lesion_volume_mm3 : float
-        Lesions smaller than this are dropped.
-    peak_probability : float
-        So are those whose highest probability is lower.
+    rule : LesionRule
     gate_probability : float
         Stage 1's probability above which stage 2 looks.
     precision : str
@@ -72,17 +74,10 @@ class OutputPlan:
     out_dir: Path
     model_name: str
     model_sha256: str
-    threshold: float
-    min_lesion_volume_mm3: float
-    peak_probability: float
+    rule: LesionRule
     gate_probability: float
     precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def choices(self) -> tuple[float, float, float]:
-        """Threshold, smallest volume (mm^3) and lowest peak probability of a lesion."""
-        return self.threshold, self.min_lesion_volume_mm3, self.peak_probability
 
     @property
     def shown(self) -> str:
@@ -167,14 +162,14 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         "SpatialReference": writer.spatial_reference("T1w"),
     }
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
-    probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), *writer.plan.choices)
+    probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), writer.plan.rule)
     _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
     volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
     if "FLAIR" in sequences:
         index = sequences.index("FLAIR")
         grid = grid_of(images.corrected[index])
-        probability, lesion = find_lesions(images.probability, grid, images.transforms[index], *writer.plan.choices)
+        probability, lesion = find_lesions(images.probability, grid, images.transforms[index], writer.plan.rule)
         _write_lesions(writer, "FLAIR", probability, lesion, grid)
         volumes["FLAIR"] = lesion.sum() * grid.voxel_volume_mm3 / 1000
     row = {
@@ -264,9 +259,7 @@ def find_lesions(
     probability: nib.Nifti1Image,
     grid: Grid,
     t1w_to_own: NDArray[np.float64],
-    threshold: float,
-    min_lesion_volume_mm3: float,
-    peak_probability: float,
+    rule: LesionRule,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Bring the probability onto an image's own grid, and find the lesions there.
 
@@ -278,7 +271,7 @@ def find_lesions(
         The image's.
     t1w_to_own : (4, 4) ndarray
         Maps points of the T1w image's world to the image's, in mm.
-    threshold, min_lesion_volume_mm3, peak_probability : float
+    rule : LesionRule
 
     Returns
     -------
@@ -286,7 +279,7 @@ def find_lesions(
     mask : (X, Y, Z) bool ndarray
     """
     found = data_of(resample(probability, grid, 1, np.asarray(np.linalg.inv(t1w_to_own), np.float64)))
-    return found, lesion_mask(found, threshold, grid.voxel_volume_mm3, min_lesion_volume_mm3, peak_probability)
+    return found, lesion_mask(found, rule, grid.voxel_volume_mm3)
 
 
 def _write_lesions(
@@ -298,7 +291,7 @@ def _write_lesions(
     common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
     sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
     path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
-    sidecar = {"Description": "Lesion mask", "Type": "Lesion", "Sources": [writer.uri(path)], **common}
+    sidecar = {"Description": _MASK, "Type": "Lesion", "Sources": [writer.uri(path)], **common}
     writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
 
 
@@ -327,10 +320,12 @@ def _model_fields(plan: OutputPlan) -> dict[str, Any]:
     return {
         "ModelName": plan.model_name,
         "ModelSHA256": plan.model_sha256,
-        "Threshold": plan.threshold,
-        "MinLesionVolume": plan.min_lesion_volume_mm3,
+        "Threshold": plan.rule.threshold,
+        "MinLesionVolume": plan.rule.min_lesion_volume_mm3,
         "MinLesionVolumeUnits": "mm^3",
-        "PeakProbability": plan.peak_probability,
+        "PeakProbability": plan.rule.peak_probability,
+        "LargestFilledCavity": plan.rule.largest_cavity_mm3,
+        "LargestFilledCavityUnits": "mm^3",
         "Precision": plan.precision,
     }
 

@@ -4,7 +4,6 @@ import pytest
 from bids_cascade.lesions.components import (
     Lesion,
     label_lesions,
-    lesion_mask,
     lesion_table,
     remove_small_lesions,
     remove_weak_lesions,
@@ -49,33 +48,38 @@ def test_small_ones_go_by_volume(voxel_mm3: float, smallest_mm3: float, kept: in
     assert remove_small_lesions(two_lesions(), voxel_mm3, smallest_mm3).sum() == kept
 
 
-def test_threshold_is_included() -> None:
-    probability = np.array([[[0.49, 0.5, 0.51]]])
-    assert lesion_mask(probability, 0.5, 1, 0).tolist() == [[[False, True, True]]]
-    for bad in (0, 1.1):
-        with pytest.raises(ValueError, match="expected 0 < threshold <= 1"):
-            lesion_mask(probability, bad, 1, 0)
-
-
-def test_a_lesion_has_a_peak_and_keeps_what_is_around_it() -> None:
-    probability = np.array([[[0.5, 0.8, 0.6, 0.4, 0.7, 0.7, 0.1, 0.79]]])
-    assert lesion_mask(probability, 0.5, 1, 0, 0.8).tolist() == [[[True, True, True, *[False] * 5]]]
-    assert lesion_mask(probability, 0.5, 1, 2, 0.7).tolist() == [[[True, True, True, False, True, True, False, False]]]
-    assert lesion_mask(probability, 0.75, 1, 0, 0.7).tolist() == lesion_mask(probability, 0.75, 1, 0).tolist()
-    assert not lesion_mask(probability, 0.5, 1, 0, 0.9).any()
-    assert not lesion_mask(np.zeros((2, 2, 2)), 0.5, 1, 0, 0.9).any()
-
-
 def test_table_worked_by_hand() -> None:
     labels, _ = label_lesions(two_lesions())
     probability = np.zeros((6, 6, 6))
     probability[3, 3, 3], probability[4, 4, 4], probability[4, 4, 5], probability[0, 0, 0] = 0.6, 0.9, 0.9, 0.7
     affine = np.array([[0, 2.0, 0, 10], [-1.0, 0, 0, 20], [0, 0, 3.0, 30], [0, 0, 0, 1]])
     first, second = lesion_table(labels, probability, affine)
-    assert first == Lesion(
-        1, 18.0, pytest.approx(10 + 2 * 11 / 3), pytest.approx(20 - 11 / 3), pytest.approx(42), pytest.approx(0.8)
-    )
+    # Its centre of mass is at (11 / 3, 11 / 3, 4) voxels, a third or two of one from (4, 4, 4).
+    assert first == Lesion(1, 18.0, 18.0, 16.0, 42.0, pytest.approx(0.8))
     assert second == Lesion(2, 6.0, 10.0, 20.0, 30.0, pytest.approx(0.7))
+
+
+def test_the_centre_of_a_ring_and_of_a_crescent_lies_in_them() -> None:
+    ring = np.ones((5, 5, 1), bool)
+    ring[1:4, 1:4] = False
+    crescent = ring.copy()
+    crescent[4] = crescent[:, 4] = False
+    crescent[0, 4] = True
+    for mask, voxel in ((ring, (0, 2, 0)), (crescent, (0, 1, 0))):
+        affine = np.array([[-2.0, 0, 0, 50], [0, 2.0, 0, -10], [0, 0, 3.0, 7], [0, 0, 0, 1]])
+        (lesion,) = lesion_table(label_lesions(mask)[0], mask.astype(float), affine)
+        place = np.linalg.inv(affine) @ [lesion.centre_x_mm, lesion.centre_y_mm, lesion.centre_z_mm, 1]
+        assert np.allclose(place[:3], voxel)
+        assert mask[tuple(np.round(place[:3]).astype(int))]
+
+
+def test_the_nearest_voxel_is_nearest_in_mm() -> None:
+    """Of an L, whose centre of mass is (1, 1) voxels from both ends, the voxel along the short edge is nearer."""
+    mask = np.zeros((4, 4, 1), bool)
+    mask[0, :] = mask[:, 0] = True
+    for sizes, expected in (((1, 5, 1), (0, 5, 0)), ((5, 1, 1), (5, 0, 0))):
+        (lesion,) = lesion_table(label_lesions(mask)[0], mask.astype(float), np.diag([*sizes, 1.0]))
+        assert (lesion.centre_x_mm, lesion.centre_y_mm, lesion.centre_z_mm) == expected
 
 
 @pytest.mark.parametrize("peak", [0.65, 0.7, 0.8, 0.95])

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.errors import OutputError
 from bids_cascade.workflow.outputs import OutputPlan, _model_fields, _remove_report, has_outputs, publish_report
+
+RULE = LesionRule(0.5, 10, 0.7)
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 def plan(tmp_path: Path, session: str | None) -> OutputPlan:
     images = {"T1w": ImageChoice(tmp_path / "x.nii", "the only one")}
-    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10, 0.7, 0.8)
+    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, RULE, 0.8)
 
 
 def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.workflow.outputs import OutputPlan
 from bids_cascade.workflow.visit import Networks, Preprocessing, labelled_graph, needed_sequences, segmentation_graph
@@ -25,7 +26,7 @@ def visit(tmp_path: Path) -> Visit:
 
 @pytest.fixture
 def plan(visit: Visit, tmp_path: Path) -> OutputPlan:
-    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, 0.5, 10, 0.7, 0.8)
+    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, LesionRule(0.5, 10, 0.7), 0.8)
 
 
 @pytest.fixture

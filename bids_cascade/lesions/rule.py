@@ -1,0 +1,73 @@
+"""The one rule that makes a lesion mask of a probability map."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.config import LesionRule
+from bids_cascade.lesions.components import box_of, remove_small_lesions, remove_weak_lesions
+
+
+def lesion_mask(probability: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float) -> NDArray[np.bool_]:
+    """Return the voxels that form lesions, as (X, Y, Z).
+
+    A lesion is a 26-connected component of voxels of at least the rule's threshold, large enough, and with a voxel of
+    at least its peak probability: where it ends takes a lower one than that it is there at all (a threshold with
+    hysteresis, as in Canny 1986). Cavities that it encloses are part of it, see :func:`fill_cavities`.
+
+    Parameters
+    ----------
+    probability : (X, Y, Z) array
+        Of lesion; it stays as it is.
+    rule : LesionRule
+    voxel_volume_mm3 : float
+    """
+    return keep_lesions(probability >= rule.threshold, probability, rule, voxel_volume_mm3)
+
+
+def keep_lesions(
+    candidates: NDArray[np.bool_], values: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float
+) -> NDArray[np.bool_]:
+    """Apply the rest of the rule to a mask of voxels that reach the threshold.
+
+    Parameters
+    ----------
+    candidates : (X, Y, Z) bool array
+    values : (X, Y, Z) array
+        Probability, or whatever else the threshold and the rule's peak are of.
+    rule : LesionRule
+    voxel_volume_mm3 : float
+    """
+    large = remove_small_lesions(candidates, voxel_volume_mm3, rule.min_lesion_volume_mm3)
+    lesions = remove_weak_lesions(large, values, rule.peak_probability)
+    return fill_cavities(lesions, voxel_volume_mm3, rule.largest_cavity_mm3)
+
+
+def fill_cavities(
+    mask: NDArray[np.bool_], voxel_volume_mm3: float, largest_mm3: float = LesionRule.largest_cavity_mm3
+) -> NDArray[np.bool_]:
+    """Return the mask with its enclosed cavities filled, but for those above `largest_mm3`.
+
+    A cavity is a set of voxels outside the mask from which no path through faces (6-connected, as lesions are
+    26-connected) leads out: filling joins no lesions but such as lie within each other. Whether FLAIR is bright or dark
+    in a cavity does not matter: a core that has lost its tissue, a black hole, is a part of the T2 lesion (Sahraian et
+    al. 2010, Acta Neurol Scand 122:1-8), and raters mark it (``docs/lesion_rule.md``). What is larger than a core is
+    rather a part of a ventricle, or healthy brain within a false shell.
+
+    Parameters
+    ----------
+    mask : (X, Y, Z) bool array
+    voxel_volume_mm3, largest_mm3 : float
+    """
+    filled = mask.copy()
+    box = box_of(mask)
+    # What lies outside the box around all lesions is one with this border.
+    outside = np.pad(~mask[box], 1, constant_values=True)
+    regions, _ = ndimage.label(outside)
+    volumes_mm3 = np.bincount(regions.ravel()) * voxel_volume_mm3
+    is_cavity = volumes_mm3 <= largest_mm3 * (1 + 1e-6)  # but for rounding
+    is_cavity[[0, regions[0, 0, 0]]] = False
+    filled[box] |= is_cavity[regions[1:-1, 1:-1, 1:-1]]
+    return filled
