@@ -15,6 +15,8 @@ import pytest
 from bids_cascade.cascade.packing import unpack
 from bids_cascade.cli import main
 from bids_cascade.dataset.validation import find_validator
+from bids_cascade.imaging.fingerprint import hash_voxels
+from bids_cascade.levels.learnt import sources_of
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
 
 EXPECTED = [
@@ -291,6 +293,11 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
     assert main([str(dataset), str(tmp_path / "out"), *again]) == 0
     sidecar = json.loads((anat(tmp_path / "out") / "sub-01_space-T1w_label-L_mask.json").read_text())
     assert sidecar["ModelName"] == "tiny"
+    assert sidecar["ModelLearntFrom"] == stored.header.provenance["learnt_from"]
+    (source,) = sidecar["ModelLearntFrom"]
+    assert source["Participants"] == ["01"]
+    scan = dataset / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz"
+    assert hash_voxels(scan) in source["ImageSHA256"]
 
 
 def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, capsys) -> None:
@@ -301,6 +308,9 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     start, adapted = load_model(), load_model(tmp_path / "out" / "models" / "cascade.safetensors")
     said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence, "kept_share": 0.0}
     assert adapted.header.provenance["start"] == said
+    own, *earlier = adapted.header.provenance["learnt_from"]
+    assert own["Participants"] == ["01"]
+    assert earlier == sources_of(start.header.provenance)
     assert adapted.header.licence.endswith(f"; began with {start.header.name}: {start.header.licence}")
     weights = [unpack(stored.path.read_bytes())[0] for stored in (start, adapted)]
     name = "stage2.dense.0.weight"

@@ -14,7 +14,14 @@ from scipy import ndimage
 
 from bids_cascade.lesions.components import centre_of, label_lesions
 from bids_cascade.lesions.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
-from bids_cascade.lesions.sizes import CLINICAL_TEXT, COUNTED_CLASSES_MM3, count_clinical, size_class_of, size_text
+from bids_cascade.lesions.sizes import (
+    CLINICAL_TEXT,
+    COUNTED_CLASSES_MM3,
+    count_clinical,
+    is_of_size,
+    size_class_of,
+    size_text,
+)
 
 Outcome = Literal["found", "missed", "right", "false"]
 
@@ -98,13 +105,12 @@ def match_lesions(
     return lesions
 
 
-def count_lesions(lesions: Iterable[MatchedLesion], size_class: str | None = None) -> LesionWise:
-    """Count the lesions of a size class, or all that are large enough to count.
+def count_lesions(lesions: Iterable[MatchedLesion], size: str = "all") -> LesionWise:
+    """Count the lesions of one of :data:`bids_cascade.lesions.sizes.REPORTED_SIZES_MM3`.
 
     Sensitivity goes by the size of the reference lesion, precision by the size of the predicted one.
     """
-    wanted = (size_class,) if size_class else tuple(COUNTED_CLASSES_MM3)
-    outcomes = [lesion.outcome for lesion in lesions if lesion.size_class in wanted]
+    outcomes = [lesion.outcome for lesion in lesions if is_of_size(lesion.volume_mm3, size)]
     n = {outcome: outcomes.count(outcome) for outcome in ("found", "missed", "right", "false")}
     return LesionWise(n["found"] + n["missed"], n["found"], n["right"] + n["false"], n["right"])
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from bids_cascade.lesions.agreement import MatchedLesion, count_lesions
+from bids_cascade.lesions.metrics import LesionWise
+from bids_cascade.lesions.sizes import REPORTED_SIZES_MM3
+
 N_RESAMPLES = 2000
+MIN_SUBJECTS = 5
+"""With fewer there is no interval, correlation or limit of agreement: of four, only 35 different samples can be drawn,
+and almost any four points lie near some line."""
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], Values]
@@ -85,12 +92,12 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
     Returns
     -------
     Estimate
-        Without an interval for a single subject.
+        Without an interval for fewer subjects than :data:`MIN_SUBJECTS`.
     """
     names = list(dict.fromkeys(subjects))
     of_subject = [rows[[subject == name for subject in subjects]] for name in names]
     value = float(statistic(rows[None])[0])
-    if len(names) < 2:
+    if len(names) < MIN_SUBJECTS:
         return Estimate(value)
     padded = np.full((len(names), max(map(len, of_subject)), rows.shape[1]), np.nan)
     for index, own in enumerate(of_subject):
@@ -109,6 +116,8 @@ def agreement_over_cohort(
     measures: Sequence[Mapping[str, float]], subjects: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
     """Return how well predicted volumes and counts follow the reference's, and Bland-Altman's limits of agreement.
+
+    With fewer subjects than :data:`MIN_SUBJECTS` only the bias is defined.
 
     Parameters
     ----------
@@ -132,7 +141,51 @@ def agreement_over_cohort(
         "volume_limit_low_ml": (volumes, lambda rows: _limit(rows, -1)),
         "volume_limit_high_ml": (volumes, lambda rows: _limit(rows, 1)),
     }
-    return {name: bootstrap(rows, subjects, statistic, seed) for name, (rows, statistic) in statistics.items()}
+    few = len(set(subjects)) < MIN_SUBJECTS
+    return {
+        name: Estimate(math.nan) if few and name != "volume_bias_ml" else bootstrap(rows, subjects, statistic, seed)
+        for name, (rows, statistic) in statistics.items()
+    }
+
+
+@dataclass(frozen=True)
+class SizeSummary:
+    """Lesions of one size over all visits together.
+
+    Attributes
+    ----------
+    counts : LesionWise
+    sensitivity, precision, f1 : Estimate
+    """
+
+    counts: LesionWise
+    sensitivity: Estimate
+    precision: Estimate
+    f1: Estimate
+
+
+def summarise_sizes(
+    lesions: Sequence[Sequence[MatchedLesion]], subjects: Sequence[str], seed: int = 0
+) -> dict[str, SizeSummary]:
+    """Return how many lesions of each reported size are found and right, over all visits together.
+
+    Parameters
+    ----------
+    lesions : sequence of sequence of MatchedLesion
+        Of each visit.
+    subjects : sequence of str
+        Whose visit.
+    seed : int
+        Of the bootstrap.
+    """
+    summaries = {}
+    for size in REPORTED_SIZES_MM3:
+        counts = [count_lesions(own, size) for own in lesions]
+        rows = np.array([astuple(one) for one in counts], np.float64).reshape(-1, 4)
+        whole = LesionWise(*(int(n) for n in rows.sum(axis=0)))
+        ratios = (bootstrap(rows, subjects, statistic, seed) for statistic in (_sensitivity, _precision, _f1))
+        summaries[size] = SizeSummary(whole, *ratios)
+    return summaries
 
 
 COHORT_MEASURES = {
@@ -151,6 +204,27 @@ COHORT_MEASURES = {
     },
 }
 """What each estimate of :func:`agreement_over_cohort` means."""
+
+
+def _sensitivity(rows: Values) -> Values:
+    n_reference, n_found, _, _ = np.moveaxis(np.nansum(rows, axis=1), -1, 0)
+    return _ratio(n_found, n_reference)
+
+
+def _precision(rows: Values) -> Values:
+    _, _, n_predicted, n_right = np.moveaxis(np.nansum(rows, axis=1), -1, 0)
+    return _ratio(n_right, n_predicted)
+
+
+def _f1(rows: Values) -> Values:
+    """Return the harmonic mean of the two: 0 where one is, or is not defined, NaN without any lesion."""
+    both = np.nan_to_num([_sensitivity(rows), _precision(rows)])
+    there = np.nansum(rows[..., [0, 2]], axis=(1, 2)) > 0
+    return np.where(there, np.nan_to_num(_ratio(2 * both.prod(axis=0), both.sum(axis=0))), np.nan)
+
+
+def _ratio(part: Values, whole: Values) -> Values:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
 def _mean(rows: Values) -> Values:

@@ -27,16 +27,24 @@ CLINICAL_TEXT = (
     "count (Filippi et al. 2019, doi:10.1093/brain/awz144)"
 )
 
+REPORTED_SIZES_MM3: Mapping[str, tuple[float, float]] = {
+    "all": (MIN_COUNTED_MM3, math.inf),
+    "at_least_14": (CLINICAL_MM3, math.inf),
+    **COUNTED_CLASSES_MM3,
+}
+"""Where masks are compared: all that count, those that count clinically, and the classes, which share no lesion."""
+
+_ALL_SIZES_MM3 = {**SIZE_CLASSES_MM3, **REPORTED_SIZES_MM3}
 _ROUNDING = 1e-6
 
 
 def size_text(name: str) -> str:
-    """Return which volumes are in a size class, to stand after "lesions".
+    """Return which volumes are of a size, to stand after "lesions".
 
     >>> size_text("under_3"), size_text("10_to_30"), size_text("over_100")
     ('below 3 mm^3', 'of at least 10 and less than 30 mm^3', 'of at least 100 mm^3')
     """
-    low, high = SIZE_CLASSES_MM3[name]
+    low, high = _ALL_SIZES_MM3[name]
     if low == 0:
         return f"below {high:g} mm^3"
     return f"of at least {low:g}" + (f" and less than {high:g} mm^3" if math.isfinite(high) else " mm^3")
@@ -45,6 +53,16 @@ def size_text(name: str) -> str:
 def reaches(volume_mm3: float, least_mm3: float) -> bool:
     """Return whether a volume is at least another, but for rounding: a voxel of 0.1 mm^3 is not exactly that."""
     return volume_mm3 * (1 + _ROUNDING) >= least_mm3
+
+
+def is_of_size(volume_mm3: float, name: str) -> bool:
+    """Return whether a volume is of one of :data:`REPORTED_SIZES_MM3`.
+
+    >>> is_of_size(14, "at_least_14"), is_of_size(30, "10_to_30")
+    (True, False)
+    """
+    low, high = _ALL_SIZES_MM3[name]
+    return reaches(volume_mm3, low) and not reaches(volume_mm3, high)
 
 
 def count_clinical(volumes_mm3: Iterable[float]) -> int:
@@ -58,7 +76,7 @@ def count_clinical(volumes_mm3: Iterable[float]) -> int:
 
 def size_class_of(volume_mm3: float) -> str:
     """Return the name of a volume's size class."""
-    return next((name for name, (_, end) in SIZE_CLASSES_MM3.items() if not reaches(volume_mm3, end)), "over_100")
+    return next(name for name in SIZE_CLASSES_MM3 if is_of_size(volume_mm3, name))
 
 
 def count_by_size(volumes_mm3: Iterable[float]) -> dict[str, int]:

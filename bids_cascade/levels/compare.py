@@ -9,13 +9,17 @@ from pathlib import Path
 
 import nibabel as nib
 
+from bids_cascade.dataset.derivatives import sidecar_path
 from bids_cascade.dataset.labels import space_of
+from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.images import check_readable, load_mask, mask_of, same_grid
 from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.levels.learnt import has_learnt_from
 from bids_cascade.levels.results import VisitResult
-from bids_cascade.report.evaluation import EvaluatedVisit
+from bids_cascade.report.evaluation import EvaluatedVisit, Origin
+from bids_cascade.workflow.outputs import LEARNT_FROM_KEY
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,7 +34,10 @@ class _Mask:
 
 
 def compare_visits(
-    visits: Sequence[Visit], references: Mapping[str, Sequence[Path]], predictions: Mapping[str, Sequence[Path]]
+    visits: Sequence[Visit],
+    references: Mapping[str, Sequence[Path]],
+    predictions: Mapping[str, Sequence[Path]],
+    dataset: str,
 ) -> tuple[list[EvaluatedVisit], list[VisitResult]]:
     """Compare each visit's predicted with its reference mask; a visit that can't be compared doesn't stop the others.
 
@@ -40,6 +47,8 @@ def compare_visits(
         Each with at least one reference mask.
     references, predictions : mapping of str to sequence of Path
         Masks by name of the visit, see :func:`bids_cascade.dataset.labels.find_lesion_masks`.
+    dataset : str
+        Name of the visits' data set, by which a model knows what it has learnt from.
 
     Returns
     -------
@@ -50,7 +59,7 @@ def compare_visits(
     evaluated, failed = [], []
     for visit in visits:
         try:
-            one = _compare(visit, references[visit.name], predictions.get(visit.name, ()))
+            one = _compare(visit, references[visit.name], predictions.get(visit.name, ()), dataset)
         except BidsCascadeError as error:
             failed.append(VisitResult(visit.name, error.exit_code, str(error)))
         else:
@@ -59,7 +68,7 @@ def compare_visits(
     return evaluated, failed
 
 
-def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Path]) -> EvaluatedVisit:
+def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Path], dataset: str) -> EvaluatedVisit:
     if not predictions:
         raise MissingInputError("there is no predicted lesion mask of this visit")
     reference, predicted = _pair([_load(path) for path in references], [_load(path) for path in predictions])
@@ -73,6 +82,23 @@ def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Pat
         predicted=predicted.path,
         background=_find_background(visit, predicted.path, reference.image),
         agreement=agreement,
+        origin=_find_origin(visit, predicted.path, dataset),
+    )
+
+
+def _find_origin(visit: Visit, predicted: Path, dataset: str) -> Origin:
+    """Return what a predicted mask's sidecar says of the model that made it."""
+    try:
+        sidecar = read_object(sidecar_path(predicted))
+    except BidsCascadeError as error:
+        _LOGGER.debug("%s: nothing is known of the model: %s", visit.name, error)
+        return Origin()
+    name, sha256, threshold = (sidecar.get(key) for key in ("ModelName", "ModelSHA256", "Threshold"))
+    return Origin(
+        model_name=name if isinstance(name, str) else None,
+        model_sha256=sha256 if isinstance(sha256, str) else None,
+        threshold=float(threshold) if isinstance(threshold, (int, float)) else None,
+        learnt_from=has_learnt_from(visit, dataset, sidecar.get(LEARNT_FROM_KEY)),
     )
 
 

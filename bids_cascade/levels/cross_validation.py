@@ -21,6 +21,7 @@ from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
 from bids_cascade.levels.claim import locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
+from bids_cascade.levels.learnt import dataset_name
 from bids_cascade.levels.participant import segment_visits
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import write_record
@@ -28,7 +29,7 @@ from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
 from bids_cascade.levels.train import check_start, fingerprint_of, recipe_of, train_model
 from bids_cascade.models.store import StoredModel
 from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
-from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, write_evaluation
+from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, summarise_evaluation, write_evaluation
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
     found: dict[str, list[EvaluatedVisit]] = {}
     for method in _TITLES:
         predictions = find_lesion_masks(str(job.folder / method), inputs.bids_dir, visits)
-        found[method], not_evaluated = compare_visits(visits, references, predictions)
+        found[method], not_evaluated = compare_visits(visits, references, predictions, dataset_name(inputs.bids_dir))
         failed |= {one.name: one.message for one in not_evaluated}
         results = [*results, *not_evaluated]
     if len(failed) == len(labelled):
@@ -206,7 +207,7 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
     for method, title in _TITLES.items():
         both = [one for one in found[method] if one.name not in failed]
         evaluations[method] = Evaluation(title, f"Left-out visits beside {job.config.labels}", both, failed, seed)
-        write_evaluation(evaluations[method], job.folder / method)
+        write_evaluation(evaluations[method], summarise_evaluation(evaluations[method]), job.folder / method)
     whole = CrossValidation(job.config.name, folds, evaluations[CASCADE], evaluations[FLAIR_THRESHOLD])
     page, text, card = write_cross_validation(whole, inputs.out_dir)
     write_json({"recipe": recipe_of(job.prepared, job.config), "card": card}, job.folder / "result.json")

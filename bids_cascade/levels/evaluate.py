@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from bids_cascade.config import EvaluateConfig, Inputs
 from bids_cascade.dataset.derivatives import prepare_output
@@ -13,9 +12,11 @@ from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import OK
 from bids_cascade.levels.compare import compare_visits
+from bids_cascade.levels.evaluate_text import format_means, format_origin, format_scores, format_sizes
+from bids_cascade.levels.learnt import dataset_name
 from bids_cascade.levels.record import write_record
 from bids_cascade.levels.results import VisitResult, exit_code_of
-from bids_cascade.report.evaluation import PAGE, EvaluatedVisit, Evaluation, write_evaluation
+from bids_cascade.report.evaluation import PAGE, Evaluation, summarise_evaluation, write_evaluation
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
     predictions = find_lesion_masks(str(root), inputs.bids_dir, labelled)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     write_record(inputs, {"evaluate": config}, labelled)
-    evaluated, failed = compare_visits(labelled, references, predictions)
+    evaluated, failed = compare_visits(labelled, references, predictions, dataset_name(inputs.bids_dir))
     unlabelled = [VisitResult(visit.name, OK, "no reference mask") for visit in visits if visit.name not in references]
     if evaluated:
         evaluation = Evaluation(
@@ -39,7 +40,10 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             not_evaluated={one.name: one.message for one in (*failed, *unlabelled)},
             seed=config.seed,
         )
-        print(f"report: {write_evaluation(evaluation, inputs.out_dir)}")
+        summaries = summarise_evaluation(evaluation)
+        print(f"report: {write_evaluation(evaluation, summaries, inputs.out_dir)}")
+        parts = format_sizes(evaluation, summaries), format_means(evaluation, summaries), format_origin(evaluation)
+        print("\n\n".join(parts), end="\n\n")
     elif (inputs.out_dir / PAGE).exists():
         _LOGGER.warning("%s and the tables beside it are of an earlier evaluation", inputs.out_dir / PAGE)
     print(format_scores(evaluated, [*failed, *unlabelled]))
@@ -53,25 +57,3 @@ def _find_visits(inputs: Inputs) -> list[Visit]:
         Validation(inputs.bids_dir).finish()
     return find_visits(layout, ("FLAIR", "T1w"), inputs.selection)
 
-
-def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitResult]) -> str:
-    """Return the closing table as text: a row a visit, then those that were not evaluated."""
-    columns = {
-        "Dice": "dice",
-        "lesion sensitivity": "lesion_sensitivity",
-        "lesion precision": "lesion_precision",
-        "lesion F1": "lesion_f1",
-        "true ml": "reference_volume_ml",
-        "found ml": "predicted_volume_ml",
-    }
-    width = max([len("visit"), *(len(one.name) for one in evaluated), *(len(one.name) for one in others)])
-    lines = ["  ".join([f"{'visit':<{width}}", *columns])]
-    for one in evaluated:
-        cells = [_cell(one.agreement.measures[measure], len(head)) for head, measure in columns.items()]
-        lines.append("  ".join([f"{one.name:<{width}}", *cells]))
-    lines += [f"{one.name:<{width}}  NOT EVALUATED: {one.message}" for one in others]
-    return "\n".join([*lines, f"{len(evaluated)} of {len(evaluated) + len(others)} visits evaluated"])
-
-
-def _cell(value: float, width: int) -> str:
-    return f"{value:>{width}.3f}" if value == value else f"{'n/a':>{width}}"

@@ -13,6 +13,7 @@ from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
+from bids_cascade.levels.learnt import sources_of
 from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
@@ -152,6 +153,7 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
         model_sha256=model.sha256,
         rule=cascade.rule,
         gate_probability=cascade.gate_probability,
+        learnt_from=sources_of(model.header.provenance),
         precision="half" if config.half_precision else "single",
         provenance={
             "Sequences": cascade.sequences,

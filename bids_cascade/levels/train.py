@@ -28,6 +28,7 @@ from bids_cascade.lesions.operating_point import best_threshold, dice_by_thresho
 from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.levels.heads import find_images, heads_fingerprint, make_heads
 from bids_cascade.levels.insertions import with_insertions
+from bids_cascade.levels.learnt import Source, dataset_name, describe_source, sources_of
 from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
@@ -146,6 +147,7 @@ def train_model(
         cascade = replace(cascade, config=cascade.config.with_choices(threshold, None))
     provenance = {
         **_origin(trained, inputs, config),
+        "learnt_from": _sources(prepared, inputs, config),
         "threads": run.omp_nthreads,
         "threshold": why,
         "validation": [_figures(cascade, *pair) for pair in zip(held_out, probabilities, strict=True)],
@@ -163,7 +165,7 @@ def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dic
     """Return what a model was trained on, and how."""
     description = read_description(inputs.bids_dir)
     return {
-        "dataset": description.get("Name", inputs.bids_dir.name),
+        "dataset": dataset_name(inputs.bids_dir),
         "dataset_licence": description.get("License", "not stated"),
         "labels": config.labels if "/" not in config.labels else Path(config.labels).name,
         "training_subjects": list(trained.training_subjects),
@@ -174,6 +176,13 @@ def _origin(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) -> dic
         "epochs": {f"stage {stage}": len(epochs) for stage, epochs in trained.history.items()},
         "versions": versions(),
     }
+
+
+def _sources(prepared: Sequence[Prepared], inputs: Inputs, config: TrainConfig) -> list[Source]:
+    """Return what a model has learnt from, and what the model that it began with has."""
+    own = describe_source(inputs.bids_dir, (one.visit for one in prepared), config.cascade.sequences)
+    earlier = sources_of(load_model(config.start_from).header.provenance) if config.start_from else None
+    return [own, *(earlier or ())]
 
 
 def _heads_origin(config: TrainConfig) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def model_card(stored: StoredModel) -> str:
         "",
         "## How it was made",
         "",
-        *_bullets(provenance, skip=("validation", "cross_validation", "history")),
+        *_bullets(provenance, skip=("validation", "cross_validation", "history", "learnt_from")),
         "",
         "## How good it is",
         "",

@@ -15,7 +15,6 @@ from bids_cascade.lesions.cohort import Estimate, Summary
 from bids_cascade.report.charts import draw_methods
 from bids_cascade.report.evaluation import (
     SCORES,
-    SUMMARY_COLUMNS,
     Evaluation,
     data_url,
     interval_text,
@@ -23,6 +22,7 @@ from bids_cascade.report.evaluation import (
     summary_row,
     table_of,
 )
+from bids_cascade.report.evaluation_columns import SUMMARY_COLUMNS
 from bids_cascade.report.page import render_page
 from bids_cascade.whole_file import write_whole_file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,18 +17,26 @@ from bids_cascade.dataset.derivatives import write_tsv
 from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.imaging.images import load_image, load_mask
-from bids_cascade.lesions.agreement import MEASURES, Agreement, count_lesions
+from bids_cascade.lesions.agreement import MEASURES, Agreement, MatchedLesion
 from bids_cascade.lesions.cohort import (
-    COHORT_MEASURES,
-    N_RESAMPLES,
+    MIN_SUBJECTS,
     Estimate,
+    SizeSummary,
     Summary,
     agreement_over_cohort,
     summarise,
+    summarise_sizes,
 )
-from bids_cascade.lesions.components import CENTRE
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, SIZE_CLASSES_MM3, size_text
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
+from bids_cascade.report.evaluation_columns import (
+    AGREEMENT_COLUMNS,
+    LEARNT_FROM,
+    LESION_COLUMNS,
+    SIZE_COLUMNS,
+    SUMMARY_COLUMNS,
+    VISIT_COLUMNS,
+)
 from bids_cascade.report.outlines import draw_outlines
 from bids_cascade.report.page import Column, Table, render_page
 from bids_cascade.whole_file import write_whole_file
@@ -40,60 +49,32 @@ PAGE = "evaluation.html"
 _LOGGER = logging.getLogger(__name__)
 
 _N_WORST = 3
-_INTERVAL = f"95 %% interval of %s: percentile bootstrap over subjects, {N_RESAMPLES} draws"
-_VISIT_COLUMNS = {
-    "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session; n/a in a dataset without sessions"},
-    **MEASURES,
-    "reference_mask": {"Description": "File name of the reference mask"},
-    "predicted_mask": {"Description": "File name of the predicted mask, on the same grid"},
-}
-_LESION_COLUMNS = {
-    "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session; n/a in a dataset without sessions"},
-    "mask": {"Description": "Whose lesion", "Levels": {"reference": "reference mask", "predicted": "predicted mask"}},
-    "index": {"Description": "Its number in that mask, from the largest"},
-    "outcome": {
-        "Description": "Whether it shares at least one voxel with the other mask",
-        "Levels": {
-            "found": "reference lesion that does",
-            "missed": "reference lesion that does not",
-            "right": "predicted lesion that does",
-            "false": "predicted lesion that does not",
-        },
-    },
-    "size_class": {
-        "Description": "Class by volume; a lesion below 3 mm^3 is listed but not counted",
-        "Levels": {name: size_text(name) for name in SIZE_CLASSES_MM3},
-    },
-    "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
-    "overlap_mm3": {"Description": "Volume of it in the other mask", "Units": "mm^3"},
-    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the masks", "Units": "mm"},
-    "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
-    "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
-}
-SUMMARY_COLUMNS = {
-    "measure": {"Description": "A column of the table of visits, which describes it"},
-    "n_visits": {"Description": "Visits where the measure is defined"},
-    "n_subjects": {"Description": "Their participants"},
-    "mean": {"Description": "Mean over visits"},
-    "mean_ci95_low": {"Description": _INTERVAL % "the mean" + ", lower end"},
-    "mean_ci95_high": {"Description": "Upper end"},
-    "median": {"Description": "Median over visits"},
-    "median_ci95_low": {"Description": _INTERVAL % "the median" + ", lower end"},
-    "median_ci95_high": {"Description": "Upper end"},
-    "min": {"Description": "Smallest value"},
-    "max": {"Description": "Largest value"},
-}
-_AGREEMENT_COLUMNS = {
-    "measure": {
-        "Description": "What is estimated",
-        "Levels": {k: v["Description"] for k, v in COHORT_MEASURES.items()},
-    },
-    "value": {"Description": "Estimate over the visits"},
-    "ci95_low": {"Description": _INTERVAL % "the estimate" + ", lower end"},
-    "ci95_high": {"Description": "Upper end"},
-}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a predicted mask; None is what its sidecar doesn't say.
+
+    Attributes
+    ----------
+    model_name, model_sha256 : str or None
+    threshold : float or None
+    learnt_from : str or None
+        One of :data:`bids_cascade.report.evaluation_columns.LEARNT_FROM`.
+    """
+
+    model_name: str | None = None
+    model_sha256: str | None = None
+    threshold: float | None = None
+    learnt_from: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Model and threshold in a line."""
+        model = "a model that the masks' sidecars don't name"
+        if self.model_name is not None:
+            model = f"model {self.model_name} (SHA-256 {self.model_sha256 or 'not stated'})"
+        return f"{model}, threshold {'not stated' if self.threshold is None else format(self.threshold, 'g')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +92,8 @@ class EvaluatedVisit:
     background : Path or None
         A scan on their grid.
     agreement : Agreement
+    origin : Origin
+        Of the predicted mask.
     """
 
     participant: str
@@ -119,6 +102,7 @@ class EvaluatedVisit:
     predicted: Path
     background: Path | None
     agreement: Agreement
+    origin: Origin = Origin()
 
     @property
     def name(self) -> str:
@@ -165,8 +149,46 @@ class Evaluation:
         """What was measured at each visit."""
         return [one.agreement.measures for one in self.visits]
 
+    @property
+    def lesions(self) -> list[list[MatchedLesion]]:
+        """What became of the lesions of each visit."""
+        return [one.agreement.lesions for one in self.visits]
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    @property
+    def origins(self) -> dict[str, int]:
+        """What made the predicted masks, and how many visits' masks it made."""
+        return dict(Counter(one.origin.text for one in self.visits))
+
+    @property
+    def learnt_from(self) -> dict[str, list[str]]:
+        """Names of the visits that the model has learnt from, and of those it may have, by what is known of that."""
+        found: dict[str, list[str]] = {}
+        for one in self.visits:
+            if one.origin.learnt_from in ("visit", "participant"):
+                found.setdefault(LEARNT_FROM[one.origin.learnt_from], []).append(one.name)
+        return found
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """What the visits of an evaluation come to together."""
+
+    measures: Mapping[str, Summary]
+    sizes: Mapping[str, SizeSummary]
+    agreement: Mapping[str, Estimate]
+
+
+def summarise_evaluation(evaluation: Evaluation) -> Summaries:
+    """Return what the visits come to together, with bootstrap intervals where there are participants enough."""
+    subjects, seed = evaluation.subjects, evaluation.seed
+    return Summaries(
+        summarise_measures(evaluation.measures, subjects, seed),
+        summarise_sizes(evaluation.lesions, subjects, seed),
+        agreement_over_cohort(evaluation.measures, subjects, seed),
+    )
+
+
+def write_evaluation(evaluation: Evaluation, summaries: Summaries, folder: Path) -> Path:
     """Write the tables ``group_evaluation*.tsv`` with their dictionaries, then ``evaluation.html``; return its path.
 
     Raises
@@ -174,23 +196,22 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     OutputError, ReadWriteError
         When a file can't be written.
     """
-    summaries = summarise_measures(evaluation.measures, evaluation.subjects, evaluation.seed)
-    agreement = agreement_over_cohort(evaluation.measures, evaluation.subjects, evaluation.seed)
     tables: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
-        "group_evaluation_summary.tsv": ([summary_row(*item) for item in summaries.items()], SUMMARY_COLUMNS),
+        "group_evaluation_summary.tsv": ([summary_row(*item) for item in summaries.measures.items()], SUMMARY_COLUMNS),
+        "group_evaluation_sizes.tsv": ([_size_row(*item) for item in summaries.sizes.items()], SIZE_COLUMNS),
         "group_evaluation_agreement.tsv": (
-            [{"measure": name, **estimate._asdict()} for name, estimate in agreement.items()],
-            _AGREEMENT_COLUMNS,
+            [{"measure": name, **estimate._asdict()} for name, estimate in summaries.agreement.items()],
+            AGREEMENT_COLUMNS,
         ),
-        "group_evaluation.tsv": ([_visit_row(one) for one in evaluation.visits], _VISIT_COLUMNS),
+        "group_evaluation.tsv": ([_visit_row(one) for one in evaluation.visits], VISIT_COLUMNS),
         "group_evaluation_lesions.tsv": (
             [one.keys | asdict(lesion) for one in evaluation.visits for lesion in one.agreement.lesions],
-            _LESION_COLUMNS,
+            LESION_COLUMNS,
         ),
     }
     for name, (rows, columns) in tables.items():
         write_tsv(rows, list(columns), folder / name, columns)
-    page = _page(evaluation, summaries, agreement, [table_of(folder / name, tables[name][1]) for name in tables])
+    page = _page(evaluation, summaries, {name: table_of(folder / name, tables[name][1]) for name in tables})
     write_whole_file(page.encode(), folder / PAGE)
     return folder / PAGE
 
@@ -208,6 +229,14 @@ def summary_row(measure: str, summary: Summary) -> dict[str, Any]:
     for name, estimate in (("mean", summary.mean), ("median", summary.median)):
         row |= {name: estimate.value, f"{name}_ci95_low": estimate.ci95_low, f"{name}_ci95_high": estimate.ci95_high}
     return row | {"min": summary.low, "max": summary.high}
+
+
+def _size_row(size: str, summary: SizeSummary) -> dict[str, Any]:
+    row: dict[str, Any] = {"size": size, **asdict(summary.counts)}
+    for name in ("sensitivity", "precision", "f1"):
+        estimate: Estimate = getattr(summary, name)
+        row |= {name: estimate.value, f"{name}_ci95_low": estimate.ci95_low, f"{name}_ci95_high": estimate.ci95_high}
+    return row
 
 
 def table_of(path: Path, columns: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -231,23 +260,16 @@ def interval_text(estimate: Estimate, digits: int = 3) -> str:
 
 
 def _visit_row(one: EvaluatedVisit) -> dict[str, Any]:
-    return (
-        one.keys | one.agreement.measures | {"reference_mask": one.reference.name, "predicted_mask": one.predicted.name}
-    )
+    masks = {"reference_mask": one.reference.name, "predicted_mask": one.predicted.name}
+    return one.keys | one.agreement.measures | masks | asdict(one.origin)
 
 
-def _page(
-    evaluation: Evaluation,
-    summaries: Mapping[str, Summary],
-    agreement: Mapping[str, Estimate],
-    tables: Sequence[Table],
-) -> str:
+def _page(evaluation: Evaluation, summaries: Summaries, tables: Mapping[str, Table]) -> str:
     measures, names = evaluation.measures, [one.name for one in evaluation.visits]
-    every_lesion = [lesion for one in evaluation.visits for lesion in one.agreement.lesions]
-    by_size = {name: count_lesions(every_lesion, name) for name in COUNTED_CLASSES_MM3}
+    by_size = {name: summaries.sizes[name].counts for name in COUNTED_CLASSES_MM3}
     errors_ml = {name: sum(one[kind] for one in measures) for kind, name in ERROR_KINDS.items()}
     charts = {
-        "volumes": draw_volumes(measures, agreement),
+        "volumes": draw_volumes(measures, summaries.agreement),
         "scores": draw_scores({name: [one[name] for one in measures] for name in SCORES}),
         "sizes": draw_sizes(by_size),
         "errors": draw_errors(names, measures),
@@ -263,7 +285,8 @@ def _page(
             ("lesions", "Lesions"),
         ],
         evaluation=evaluation,
-        figures=_key_figures(evaluation, summaries),
+        figures=_key_figures(evaluation, summaries.measures),
+        min_subjects=MIN_SUBJECTS,
         errors_ml={name: f"{volume:.2f} ml" for name, volume in errors_ml.items()},
         dominating=max(errors_ml, key=lambda name: errors_ml[name]) if any(errors_ml.values()) else "",
         charts={name: data_url(content, "svg+xml") for name, content in charts.items()},
@@ -274,10 +297,12 @@ def _page(
 
 def _key_figures(evaluation: Evaluation, summaries: Mapping[str, Summary]) -> list[tuple[str, str]]:
     names = {"dice": "Dice", "lesion_f1": "lesion F1", "hd95_mm": "HD95 (mm)"}
-    figures = [(str(len(evaluation.visits)), f"visits of {len(set(evaluation.subjects))} subjects")]
+    n_visits, n_subjects = len(evaluation.visits), len(set(evaluation.subjects))
+    figures = [(f"{n_visits}", f"visit{'s' * (n_visits != 1)} of {n_subjects} participant{'s' * (n_subjects != 1)}")]
+    interval = " [95 % interval]" if n_subjects >= MIN_SUBJECTS else ""
     for measure, name in names.items():
         digits = 1 if measure.endswith("_mm") else 3
-        figures.append((interval_text(summaries[measure].mean, digits), f"mean {name} [95 % interval]"))
+        figures.append((interval_text(summaries[measure].mean, digits), f"{name}, mean over visits{interval}"))
     return figures
 
 

@@ -28,6 +28,9 @@ from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
 from bids_cascade.whole_file import write_whole_file
 
+LEARNT_FROM_KEY = "ModelLearntFrom"
+"""In the sidecar of a mask: the data sets that the model has learnt from."""
+
 _MASK = (
     "Lesion mask: 26-connected components of the voxels with a probability of at least Threshold, without those "
     "smaller than MinLesionVolume or with no probability of at least PeakProbability; cavities that a component "
@@ -67,6 +70,8 @@ class OutputPlan:
         ``single`` or ``half``: of the networks' arithmetic.
     provenance : mapping
         What else has made the results what they are, for the sidecar of the table of volumes.
+    learnt_from : sequence of mapping, or None
+        What the model has learnt from, for the sidecars of the masks; None if it doesn't say.
     """
 
     visit: Visit
@@ -78,6 +83,7 @@ class OutputPlan:
     gate_probability: float
     precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    learnt_from: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def shown(self) -> str:
@@ -292,6 +298,8 @@ def _write_lesions(
     sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
     path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
     sidecar = {"Description": _MASK, "Type": "Lesion", "Sources": [writer.uri(path)], **common}
+    if plan.learnt_from is not None:
+        sidecar[LEARNT_FROM_KEY] = plan.learnt_from
     writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
 
 

@@ -65,6 +65,7 @@ def test_every_visit_is_left_out_once_with_its_whole_participant(done) -> None:
         origin = stored.header.provenance
         seen = {*origin["training_subjects"], *origin["validation_subjects"]}
         assert seen == {"01", "02", "03"} - set(fold["subjects"])
+        assert {label for source in origin["learnt_from"] for label in source["Participants"]} == seen
         assert origin["threshold"] == "chosen on the validation subjects"
         assert stored.header.cascade.threshold == fold["threshold"]
         assert stored.sha256 == fold["model_sha256"]

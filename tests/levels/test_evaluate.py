@@ -15,6 +15,7 @@ import pytest
 
 from bids_cascade.cli import main
 from bids_cascade.dataset.validation import find_validator
+from bids_cascade.imaging.fingerprint import hash_voxels
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 4, 10], [0, 0, 0, 1]])
 SHAPE = (24, 20, 8)
@@ -25,6 +26,8 @@ FILES = {
     "group_evaluation_agreement.tsv",
     "group_evaluation_lesions.json",
     "group_evaluation_lesions.tsv",
+    "group_evaluation_sizes.json",
+    "group_evaluation_sizes.tsv",
     "group_evaluation_summary.json",
     "group_evaluation_summary.tsv",
 }
@@ -331,6 +334,82 @@ def test_the_apps_own_output_is_the_default(dataset: Path) -> None:
     (out / "dataset_description.json").write_text(json.dumps(describe_ours))
     assert evaluate(dataset, predictions=None) == 0
     assert len(read_tsv(out / "group_evaluation.tsv")) == 3
+
+
+def say_of_model(dataset: Path, name: str, **fields: object) -> None:
+    path = other(dataset, name)
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(
+        json.dumps({"ModelName": "tiny", "ModelSHA256": "ab" * 32, "Threshold": 0.35, **fields})
+    )
+
+
+def test_visits_that_the_model_has_learnt_from_are_named(dataset: Path, capsys) -> None:
+    names = ("sub-01/ses-1/anat/sub-01_ses-1", "sub-01/ses-2/anat/sub-01_ses-2", "sub-02/anat/sub-02")
+    image = hash_voxels(dataset / f"{names[0]}_FLAIR.nii.gz")
+    elsewhere = {"Dataset": "another", "Participants": ["02"], "ImageSHA256": ["0" * 64]}
+    own = {"Dataset": "renamed", "Participants": ["77"], "ImageSHA256": [image]}
+    say_of_model(dataset, names[0], ModelLearntFrom=[elsewhere, own])
+    say_of_model(dataset, names[1], ModelLearntFrom=[elsewhere, {"Dataset": "dataset", "Participants": ["01"]}])
+    say_of_model(dataset, names[2], ModelLearntFrom=[elsewhere])
+    assert evaluate(dataset) == 0
+    out = dataset.parent / "out"
+    rows = read_tsv(out / "group_evaluation.tsv")
+    assert [row["learnt_from"] for row in rows] == ["visit", "participant", "no"]
+    assert {(row["model_name"], row["model_sha256"], row["threshold"]) for row in rows} == {("tiny", "ab" * 32, "0.35")}
+    said = capsys.readouterr().out
+    assert "WARNING: The model has learnt from this visit: its file lists this image: sub-01_ses-1\n" in said
+    assert re.search("WARNING: The model may have learnt from this visit: .*: sub-01_ses-2\n", said)
+    assert f"predictions by model tiny (SHA-256 {'ab' * 32}), threshold 0.35: 3 visits" in said
+    page = (out / "evaluation.html").read_text()
+    assert "Not all of these visits are new to the model" in page
+    assert re.search("The model has learnt from this visit: its file lists this image: sub-01_ses-1", page)
+    assert re.search("may have learnt from this visit: .*: sub-01_ses-2", page)
+    assert f"model tiny (SHA-256 {'ab' * 32}), threshold 0.35." in page
+
+
+def test_nothing_is_said_of_what_is_not_known(dataset: Path, capsys) -> None:
+    say_of_model(dataset, "sub-02/anat/sub-02", ModelName=None, ModelLearntFrom="all of them", Threshold="half")
+    assert evaluate(dataset) == 0
+    out = dataset.parent / "out"
+    for row in read_tsv(out / "group_evaluation.tsv"):
+        assert (row["learnt_from"], row["model_name"], row["threshold"]) == ("n/a", "n/a", "n/a")
+    assert "WARNING" not in capsys.readouterr().out
+    assert "new to the model" not in (out / "evaluation.html").read_text()
+
+
+def test_lesions_by_size_add_up(dataset: Path, capsys) -> None:
+    assert evaluate(dataset) == 0
+    sizes = {row["size"]: row for row in read_tsv(dataset.parent / "out" / "group_evaluation_sizes.tsv")}
+    lesions = read_tsv(dataset.parent / "out" / "group_evaluation_lesions.tsv")
+    bounds = {"all": (3, 1e9), "at_least_14": (14, 1e9), "3_to_10": (3, 10), "10_to_30": (10, 30)}
+    bounds |= {"30_to_100": (30, 100), "over_100": (100, 1e9)}
+    assert list(sizes) == list(bounds)
+    for name, (low, high) in bounds.items():
+        outcomes = [one["outcome"] for one in lesions if low <= float(one["volume_mm3"]) < high]
+        n = {outcome: outcomes.count(outcome) for outcome in ("found", "missed", "right", "false")}
+        row = sizes[name]
+        assert [int(row[column]) for column in ("n_reference", "n_found", "n_predicted", "n_right")] == [
+            n["found"] + n["missed"],
+            n["found"],
+            n["right"] + n["false"],
+            n["right"],
+        ]
+        if n["found"] + n["missed"]:
+            assert float(row["sensitivity"]) == pytest.approx(n["found"] / (n["found"] + n["missed"]), rel=1e-5)
+        assert row["sensitivity_ci95_low"] == "n/a", "two participants have no interval"
+    said = capsys.readouterr().out
+    assert f"({sizes['all']['n_found']} of {sizes['all']['n_reference']})" in said
+    assert "over 3 visits of 2 participants: mean (no interval: fewer than 5), median" in said
+    assert re.search(r"lesions of all visits together: sensitivity, precision, F1\n", said)
+
+
+def test_few_participants_have_no_correlation(dataset: Path) -> None:
+    assert evaluate(dataset) == 0
+    out = dataset.parent / "out"
+    found = {row["measure"]: row["value"] for row in read_tsv(out / "group_evaluation_agreement.tsv")}
+    assert found.pop("volume_bias_ml") != "n/a"
+    assert set(found.values()) == {"n/a"}
+    assert {row["mean_ci95_low"] for row in read_tsv(out / "group_evaluation_summary.tsv")} == {"n/a"}
 
 
 @pytest.mark.data
