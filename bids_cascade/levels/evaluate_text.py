@@ -75,6 +75,9 @@ def format_origin(evaluation: Evaluation) -> str:
     """Return what made the predictions, and which visits are not new to the model."""
     lines = [f"predictions by {text}: {_plural(n, 'visit')}" for text, n in evaluation.origins.items()]
     lines += [f"WARNING: {reason}: {', '.join(names)}" for reason, names in evaluation.learnt_from.items()]
+    if evaluation.n_unknown:
+        part = f"{evaluation.n_unknown} of {_plural(len(evaluation.visits), 'visit')}"
+        lines.append(f"not known whether it has learnt from {part}: the sidecars of the masks don't say")
     return "\n".join(lines)
 
 

@@ -168,6 +168,11 @@ class Evaluation:
                 found.setdefault(LEARNT_FROM[one.origin.learnt_from], []).append(one.name)
         return found
 
+    @property
+    def n_unknown(self) -> int:
+        """Number of visits of which it is not known whether the model has learnt from them."""
+        return sum(one.origin.learnt_from is None for one in self.visits)
+
 
 @dataclass(frozen=True)
 class Summaries:

@@ -362,6 +362,7 @@ def test_visits_that_the_model_has_learnt_from_are_named(dataset: Path, capsys) 
     assert f"predictions by model tiny (SHA-256 {'ab' * 32}), threshold 0.35: 3 visits" in said
     page = (out / "evaluation.html").read_text()
     assert "Not all of these visits are new to the model" in page
+    assert "not known" not in said
     assert re.search("The model has learnt from this visit: its file lists this image: sub-01_ses-1", page)
     assert re.search("may have learnt from this visit: .*: sub-01_ses-2", page)
     assert f"model tiny (SHA-256 {'ab' * 32}), threshold 0.35." in page
@@ -373,8 +374,11 @@ def test_nothing_is_said_of_what_is_not_known(dataset: Path, capsys) -> None:
     out = dataset.parent / "out"
     for row in read_tsv(out / "group_evaluation.tsv"):
         assert (row["learnt_from"], row["model_name"], row["threshold"]) == ("n/a", "n/a", "n/a")
-    assert "WARNING" not in capsys.readouterr().out
-    assert "new to the model" not in (out / "evaluation.html").read_text()
+    said, page = capsys.readouterr().out, (out / "evaluation.html").read_text()
+    assert "WARNING" not in said
+    assert "not known whether it has learnt from 3 of 3 visits" in said
+    assert "new to the model" not in page
+    assert "has learnt from 3 of the 3 visits is not known" in page
 
 
 def test_lesions_by_size_add_up(dataset: Path, capsys) -> None:
