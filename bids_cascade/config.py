@@ -79,8 +79,8 @@ class LesionRule:
     peak_probability : float
         So are those whose highest probability is lower.
     largest_cavity_mm3 : float
-        Cavities that a lesion encloses are filled up to this volume: ten times the largest that raters' masks and the
-        packaged model's have.
+        Cavities that a lesion encloses are filled up to this volume; the largest that raters have left measures 149,
+        see ``docs/lesion_rule.md``.
     """
 
     threshold: float
