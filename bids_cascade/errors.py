@@ -4,7 +4,14 @@ Each is raised with one line that says what is wrong, in which file, what was ex
 found, and what to do. Only :mod:`bids_cascade.cli` turns them into an exit.
 """
 
+from __future__ import annotations
+
+import errno
+import os
+
 OK = 0
+FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What the system says of a disk that is full, or fails."""
 
 
 class BidsCascadeError(Exception):
@@ -65,3 +72,9 @@ class TemporaryError(BidsCascadeError):
     """Something stands in the way that may be gone later; the same command may then succeed."""
 
     exit_code = 75
+
+
+def cannot_create(path: str | os.PathLike[str], error: OSError) -> BidsCascadeError:
+    """Return what to raise where the system refuses to create a file or folder: by its reason, 74 or 73."""
+    kind = ReadWriteError if error.errno in FULL_OR_BROKEN else OutputError
+    return kind(f"can't create {os.fspath(path)}: {error.strerror or error}")

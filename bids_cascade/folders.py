@@ -6,13 +6,16 @@ import getpass
 import hashlib
 import multiprocessing.util
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from bids_cascade.errors import OutputError, UsageError
+from bids_cascade.whole_file import clear_leftovers, hold_folder
 
 CACHE = "bids_cascade_cache"
 """Folder in the work folder that holds the caches of libraries."""
@@ -20,6 +23,12 @@ CACHE = "bids_cascade_cache"
 _CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA", "TEMPLATEFLOW_HOME")
 _LONGEST_SOCKET_FOLDER = 75
 """Characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
+
+_OWN_TEMPORARY = re.compile(r"tmp_\w{8}")
+"""Temporary folders of runs, in the work folder that they share."""
+
+_OWN_SOCKETS = re.compile(r"bids_cascade_\w{8}")
+"""Folders of runs for sockets, in the system's temporary folder."""
 
 _ROOM_BYTES = 2 << 30
 """A temporary folder with less left is none to work in: Apptainer's own has 64 MB."""
@@ -51,7 +60,9 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
     for folder in (candidate.absolute() for candidate in candidates):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(1 << 16))  # a full disk takes empty files
+                file.flush()
                 return folder
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror or error}")
@@ -90,7 +101,8 @@ def system_temporary() -> Path | None:
 def contained(work_dir: Path) -> Iterator[None]:
     """Let libraries write temporary files, caches and settings into the work folder only; enter before they load.
 
-    It also keeps them from talking to the network and from waiting busily.
+    It also keeps them from talking to the network and from waiting busily, and makes the work folder the current one,
+    as some read settings from there, and a user may have deleted the one this was started in.
 
     A home folder, and caches that the user has named, are left alone where they can be written to.
 
@@ -105,12 +117,14 @@ def contained(work_dir: Path) -> Iterator[None]:
         The folder's name is too long, and the system has no temporary folder.
     """
     before = dict(os.environ)
+    clear_leftovers(work_dir, _OWN_TEMPORARY)
     temporary = tempfile.mkdtemp(prefix="tmp_", dir=work_dir)
+    held = hold_folder(Path(temporary))
     sockets_inside = system_temporary() is None
     if not sockets_inside:
-        multiprocessing.util.get_temp_dir()  # chosen here and now: sockets need a short path
+        _choose_socket_folder()
     elif len(temporary) > _LONGEST_SOCKET_FOLDER:
-        _remove(work_dir, temporary)
+        _remove(work_dir, temporary, held)
         raise OutputError(
             f"the work folder's name is too long by {len(temporary) - _LONGEST_SOCKET_FOLDER} characters where the "
             f"system's temporary folder can't be written to: {work_dir}; choose a shorter one with -w"
@@ -118,23 +132,59 @@ def contained(work_dir: Path) -> Iterator[None]:
     try:
         os.environ |= _environment(work_dir, temporary)
         tempfile.tempdir = None  # forget the folder found before
-        yield
+        with _current_folder(work_dir):
+            yield
     finally:
         if sockets_inside:
             # multiprocessing lets go of its sockets when the process ends, with priority -100.
-            multiprocessing.util.Finalize(None, _remove, (work_dir, temporary), exitpriority=-200)
+            multiprocessing.util.Finalize(None, _remove, (work_dir, temporary, held), exitpriority=-200)
         else:
-            _remove(work_dir, temporary)
+            _remove(work_dir, temporary, held)
         os.environ.clear()
         os.environ.update(before)
         tempfile.tempdir = None
 
 
-def _remove(work_dir: Path, temporary: str) -> None:
+def _choose_socket_folder() -> None:
+    """Let multiprocessing put its sockets, which need a short path, into the system's temporary folder.
+
+    In a folder of our own there, so that a later run knows what a killed one has left.
+    """
+    clear_leftovers(Path(tempfile.gettempdir()), _OWN_SOCKETS)
+    folder = tempfile.mkdtemp(prefix="bids_cascade_")
+    held = hold_folder(Path(folder))
+    tempfile.tempdir = folder
+    if Path(multiprocessing.util.get_temp_dir()).is_relative_to(folder):  # once chosen, it stays
+        multiprocessing.util.Finalize(None, _remove_held, (folder, held), exitpriority=-200)
+    else:
+        _remove_held(folder, held)
+
+
+@contextmanager
+def _current_folder(folder: Path) -> Iterator[None]:
+    """Change the current folder, and go back if that is still there."""
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:
+        before = os.fspath(folder)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.chdir(before)
+
+
+def _remove(work_dir: Path, temporary: str, held: BinaryIO) -> None:
     """Remove the temporary folder, and the work folder if nothing is left in it."""
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove_held(temporary, held)
     with suppress(OSError):
         work_dir.rmdir()
+
+
+def _remove_held(folder: str, held: BinaryIO) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    held.close()
 
 
 def _environment(work_dir: Path, temporary: str) -> dict[str, str]:

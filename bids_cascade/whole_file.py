@@ -1,13 +1,24 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what is left of those that were not to be."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import shutil
+import stat
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from bids_cascade.errors import OutputError, ReadWriteError
+from bids_cascade.errors import cannot_create
+
+_TEMPORARY = re.compile(r"\.(?:[0-9a-f]{32}\..+|.+\.[0-9a-f]{32})")
+"""Names of what is being written, by :func:`write_whole_file` and in folders that :func:`hold_folder` holds."""
+
+HELD = ".held"
+"""File in a folder that its writer keeps locked."""
 
 
 def write_whole_file(content: bytes, path: str | Path) -> None:
@@ -23,22 +34,84 @@ def write_whole_file(content: bytes, path: str | Path) -> None:
     Raises
     ------
     OutputError
-        If the folder can't be made.
+        If the file, or its folder, can't be made.
     ReadWriteError
-        If the file can't be written; nothing is left behind.
+        If the disk is full or fails; nothing is left behind.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"can't create the folder {path.parent}: {error.strerror or error}") from error
+        raise cannot_create(f"the folder {path.parent}", error) from error
     # Hidden, so that a validator overlooks what a killed process leaves.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with _open_held(temporary) as file:
+            file.write(content)
+            file.flush()
+            os.replace(temporary, path)
     except OSError as error:
-        raise ReadWriteError(f"can't write {path}: {error.strerror or error}") from error
+        raise cannot_create(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def hold_folder(folder: Path) -> BinaryIO:
+    """Make a folder, and keep :func:`clear_leftovers` away from it until the file returned is closed.
+
+    Raises
+    ------
+    OSError
+        It can't be made or written to.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # just cleared away: made again
+            return _open_held(folder / HELD)
+
+
+def clear_leftovers(folder: Path, names: re.Pattern[str] = _TEMPORARY) -> None:
+    """Remove the files and folders in a folder that a killed process was writing; those that a living one writes stay.
+
+    Which is which their locks tell, which the system takes off however a process ends. Where the file system knows no
+    locks, all stay.
+
+    Parameters
+    ----------
+    folder : Path
+        It may be missing.
+    names : re.Pattern
+        What they are called.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if names.fullmatch(entry.name):
+                with suppress(OSError):
+                    _remove_unless_held(Path(entry))
+
+
+def _open_held(path: Path) -> BinaryIO:
+    """Return a new file that is locked as long as it is open."""
+    while True:
+        file = open(path, "ab")  # noqa: SIM115
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Between opening and locking somebody may have taken it for a leftover.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
+
+
+def _remove_unless_held(path: Path) -> None:
+    """Remove a file or a folder of this user's; raise OSError where a process holds it."""
+    status = path.lstat()
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if status.st_uid != os.geteuid() or not (is_folder or stat.S_ISREG(status.st_mode)):
+        return
+    with open(path / HELD if is_folder else path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_folder:
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -15,8 +15,8 @@ from bids.layout.writing import build_path
 from bids_cascade import __version__
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import InvalidDatasetError, OutputError, ReadWriteError
-from bids_cascade.whole_file import write_whole_file
+from bids_cascade.errors import InvalidDatasetError, OutputError, cannot_create
+from bids_cascade.whole_file import clear_leftovers, write_whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def write_tsv(
 def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     """Make the root of the derivative dataset: its description, ``.bidsignore`` and ``logs/``.
 
-    Several jobs may do this at once.
+    Several jobs may do this at once. What killed ones have left half-written goes.
 
     Parameters
     ----------
@@ -175,6 +175,8 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     OutputError
         `out_dir` can't be written to, holds another tool's derivatives, or is the raw dataset or a folder in it
         other than ``derivatives/<name>``, or holds the raw dataset.
+    ReadWriteError
+        The disk is full.
     """
     out, raw = out_dir.resolve(), bids_dir.resolve()
     inside = out.is_relative_to(raw) and raw / "derivatives" not in out.parents
@@ -190,10 +192,24 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
         _write_if_changed(out / "dataset_description.json", _description_text(out, raw))
         _write_if_changed(out / ".bidsignore", _bidsignore_text(out / ".bidsignore"))
         (out / "logs").mkdir(exist_ok=True)
-    except (OSError, ReadWriteError) as error:
-        raise OutputError(f"can't write to the output folder {out_dir}: {error}") from error
+        _clear_all_leftovers(out)
+    except OSError as error:
+        raise cannot_create(f"what the output folder {out_dir} needs", error) from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise OutputError(f"can't write to the output folder {out_dir}: no permission; choose another")
+
+
+def visit_folders(out_dir: Path, visit: Visit) -> list[Path]:
+    """Return the folders that a visit's outputs are in, from the participant's on."""
+    anat = derivative_path(out_dir, visit, "T1w", ".nii.gz", desc="preproc").parent
+    figures = derivative_path(out_dir, visit, "dseg", ".svg", desc="sizes").parent
+    return [figures.parent, *([anat.parent] if visit.session else []), anat, figures]
+
+
+def _clear_all_leftovers(out: Path) -> None:
+    """Remove what killed runs were writing, but for what is in the folders of visits."""
+    for folder in (out, out / "logs", out / "logs" / "visits", out / "models"):
+        clear_leftovers(folder)
 
 
 def _refuse_foreign_dataset(out: Path) -> None:

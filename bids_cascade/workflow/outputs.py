@@ -17,16 +17,17 @@ from numpy.typing import DTypeLike, NDArray
 from bids_cascade import __version__
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.dataset.results import read_results
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import BidsCascadeError, OutputError
+from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import CENTRE, label_lesions, lesion_table
 from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
-from bids_cascade.whole_file import write_whole_file
+from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
 
 LEARNT_FROM_KEY = "ModelLearntFrom"
 """In the sidecar of a mask: the data sets that the model has learnt from."""
@@ -124,9 +125,10 @@ class VisitImages:
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
-    """Write all of a visit's derivatives, or none; return the path of the table of volumes, which appears last.
+    """Write all of a visit's derivatives, or none; return the path of the table of volumes.
 
-    Figures and quality measures of earlier results go.
+    That table says that the results are whole: where there are earlier ones it goes first, and it appears last. Figures
+    and quality measures of earlier results go.
 
     Raises
     ------
@@ -135,24 +137,32 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     """
     staging = plan.out_dir / f".{plan.visit.name}.{uuid.uuid4().hex}"
     try:
+        held = hold_folder(staging)
+    except OSError as error:
+        raise cannot_create(staging, error) from error
+    try:
         _write_all(_Writer(plan, staging), images)
-        _remove_report(plan)
+        _remove_earlier(plan)
         _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        held.close()
     return _stats_path(plan)
 
 
 def _move_all(staging: Path, out_dir: Path, last: str) -> None:
     """Move all files to the same places in another folder of the same file system, the one named `last` last."""
-    files = sorted((path for path in staging.rglob("*") if path.is_file()), key=lambda path: (path.name == last, path))
+    files = sorted(
+        (path for path in staging.rglob("*") if path.is_file() and path.name != HELD),
+        key=lambda path: (path.name == last, path),
+    )
     for path in files:
         target = out_dir / path.relative_to(staging)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
         except OSError as error:
-            raise OutputError(f"can't create {target}: {error.strerror}") from error
+            raise cannot_create(target, error) from error
 
 
 def _write_all(writer: _Writer, images: VisitImages) -> None:
@@ -348,13 +358,16 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
 
 
 def has_outputs(plan: OutputPlan) -> bool:
-    """Return whether a visit's derivatives are there and were made with the plan's model and thresholds."""
-    path = _stats_path(plan)
+    """Return whether a visit's derivatives are there, whole, and were made with the plan's model and thresholds.
+
+    Whole is what :func:`bids_cascade.dataset.results.read_results` takes for whole, as the group level does.
+    """
     try:
-        sidecar = read_object(sidecar_path(path))
+        read_results(plan.out_dir, (plan.visit.participant, plan.visit.session))
+        sidecar = read_object(sidecar_path(_stats_path(plan)))
     except BidsCascadeError:
         return False
-    return path.is_file() and sidecar.items() >= _model_fields(plan).items()
+    return sidecar.items() >= _model_fields(plan).items()
 
 
 def _stats_path(plan: OutputPlan) -> Path:
@@ -375,9 +388,17 @@ def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
         write_whole_file(path.read_bytes(), target)
 
 
-def _remove_report(plan: OutputPlan) -> None:
-    """Remove what shows or judges earlier results."""
+def _remove_earlier(plan: OutputPlan) -> None:
+    """Remove what says that earlier results are whole, then what shows or judges them."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
     quality = derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
-    for path in [*figures.glob(f"{plan.visit.name}_desc-*"), quality, sidecar_path(quality)]:
-        path.unlink(missing_ok=True)
+    try:
+        for path in [
+            _stats_path(plan),
+            *figures.glob(f"{plan.visit.name}_desc-*"),
+            quality,
+            sidecar_path(quality),
+        ]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't replace {error.filename}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +7,14 @@ import pytest
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.errors import OutputError
-from bids_cascade.workflow.outputs import OutputPlan, _model_fields, _remove_report, has_outputs, publish_report
+from bids_cascade.workflow.outputs import (
+    OutputPlan,
+    _model_fields,
+    _move_all,
+    _remove_earlier,
+    has_outputs,
+    publish_report,
+)
 
 RULE = LesionRule(0.5, 10, 0.7)
 
@@ -41,7 +48,7 @@ def test_an_earlier_report_goes_and_those_of_other_visits_stay(files: list[Path]
     for session in (None, "1", "10"):
         publish_report(plan(tmp_path, session), files)
     for session, left in (("1", 6), (None, 3), (None, 3)):
-        _remove_report(plan(tmp_path, session))
+        _remove_earlier(plan(tmp_path, session))
         assert sum(path.is_file() for path in (tmp_path / "out").rglob("*")) == left
     assert all("ses-10" in path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
 
@@ -57,14 +64,38 @@ def test_lesions_are_shown_on_the_flair_if_there_is_one(tmp_path: Path) -> None:
     assert plan(tmp_path, None).shown == "T1w"
 
 
-def test_outputs_count_as_there_only_if_made_in_the_same_way(tmp_path: Path) -> None:
+def test_outputs_count_as_there_only_if_whole_and_made_in_the_same_way(tmp_path: Path, leave_results) -> None:
     mine = plan(tmp_path, None)
     assert not has_outputs(mine)
-    stats = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-lesions_stats.tsv"
-    stats.parent.mkdir(parents=True)
-    stats.touch()
-    for content, there in ((_model_fields(mine) | {"More": 1}, True), ([], False), ({"Threshold": 0.5}, False)):
-        stats.with_suffix(".json").write_text(json.dumps(content))
-        assert has_outputs(mine) is there
-    stats.with_suffix(".json").write_text(json.dumps(_model_fields(mine)))
+    fields = {**_model_fields(mine), "GeneratedByVersion": "1"}
+    anat = leave_results(mine.out_dir, "sub-01", **fields)
+    assert has_outputs(mine)
     assert not has_outputs(replace(mine, precision="half"))
+    assert not has_outputs(replace(mine, rule=replace(mine.rule, peak_probability=0.9)))
+    # Killed between the new results' JSON and their table, in the order of before: the old table stands beside.
+    stats = anat / "sub-01_desc-lesions_stats.tsv"
+    stats.write_text(stats.read_text().replace("\n3\t", "\n2\t"))
+    assert not has_outputs(mine)
+    leave_results(mine.out_dir, "sub-01", **fields)
+    (anat / "sub-01_space-T1w_seg-lesions_dseg.tsv").unlink()
+    assert not has_outputs(mine)
+
+
+def test_what_says_that_results_are_whole_goes_first_and_comes_last(tmp_path: Path, leave_results, monkeypatch) -> None:
+    mine = plan(tmp_path, None)
+    anat = leave_results(mine.out_dir, "sub-01")
+    stats = anat / "sub-01_desc-lesions_stats.tsv"
+    staging = tmp_path / "staging"
+    leave_results(staging, "sub-01")
+    moved = []
+
+    def replace_noted(source: Path, target: Path) -> None:
+        moved.append(Path(target).name)
+        assert not stats.exists(), "no reader takes the mixture for whole results"
+        Path(source).rename(target)
+
+    _remove_earlier(mine)
+    monkeypatch.setattr(os, "replace", replace_noted)
+    _move_all(staging, mine.out_dir, last=stats.name)
+    assert moved[-1] == stats.name
+    assert len(moved) == 4
