@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,13 @@ from bids_cascade.config import CascadeConfig, NetworkConfig
 
 FORMAT = "bids_cascade model 2"
 KEY = "bids_cascade"
-DIGEST = "weights_sha256"
+DIGEST = "content_sha256"
+EARLIER_DIGEST = "weights_sha256"
+"""In files of before: of the values of the arrays alone."""
+
+MOST_LAYERS, WIDEST, LARGEST_PATCH = 16, 4096, 99
+VOXEL_SIZE_LIMITS_MM = (0.2, 10.0)
+"""Beyond these, what a header describes is no model of this kind, but would be worth hours or all of the memory."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,6 +44,8 @@ class ModelHeader:
         SPDX identifier or a sentence.
     provenance : mapping
         How it was trained: data, subjects, split, seeds, versions, figures. JSON values only.
+    sealed : bool
+        Whether the file's digest covers all of this, too, not the weights alone as in files of before.
     """
 
     cascade: CascadeConfig
@@ -43,13 +53,15 @@ class ModelHeader:
     name: str
     licence: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    sealed: bool = True
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
     """Return arrays and a JSON header as the bytes of one safetensors file; equal input gives equal bytes."""
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    header = json.loads(json.dumps(header))  # as it will be read: numbers as keys become text, and sort as such
     # All under one key, because safetensors writes several in no fixed order.
-    return save(ordered, metadata={KEY: json.dumps({**header, DIGEST: _digest(ordered)}, sort_keys=True)})
+    return save(ordered, metadata={KEY: json.dumps({**header, DIGEST: _digest(ordered, header)}, sort_keys=True)})
 
 
 def unpack(content: bytes) -> tuple[Arrays, dict[str, Any]]:
@@ -58,23 +70,38 @@ def unpack(content: bytes) -> tuple[Arrays, dict[str, Any]]:
     Raises
     ------
     ValueError
-        When the bytes are no safetensors file, are cut off or damaged, or have no header of this app.
+        When the bytes are no safetensors file, are cut off, damaged or edited, or have no header of this app.
     """
+    arrays, header, _ = _unpack(content)
+    return arrays, header
+
+
+def _unpack(content: bytes) -> tuple[Arrays, dict[str, Any], bool]:
+    """Return arrays, header, and whether the digest covers the header, too."""
     try:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
         header = cast(dict[str, Any], json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY]))
-        digest = header.pop(DIGEST)
+        sealed = DIGEST in header
+        digest = header.pop(DIGEST if sealed else EARLIER_DIGEST)
     except SafetensorError as error:
         raise ValueError(f"not a whole safetensors file ({error})") from error
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"a safetensors file without the header `{KEY}`, so not made by this app") from error
-    if digest != _digest(arrays):
-        raise ValueError("the weights are not those that were written: the file is damaged")
-    return arrays, header
+    if digest != (_digest(arrays, header) if sealed else _digest_of_values(arrays)):
+        raise ValueError("header and weights are not those that were written: the file is damaged or edited")
+    return arrays, header, sealed
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _digest(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all there is: the header, and name, type, shape and values of each array."""
+    kinds = {name: (arrays[name].dtype.str, arrays[name].shape) for name in sorted(arrays)}
+    digest = hashlib.sha256(json.dumps([header, kinds], sort_keys=True).encode())
+    digest.update(_digest_of_values(arrays).encode())
+    return digest.hexdigest()
+
+
+def _digest_of_values(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256 of the values of all arrays in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -88,18 +115,121 @@ def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
     Raises
     ------
     ValueError
-        When the bytes are no model file, are cut off or damaged.
+        When the bytes are no model file, are cut off, damaged or edited; when the header describes no model, or the
+        weights are not those of its networks, or not finite.
     """
-    arrays, header = unpack(content)
+    arrays, header, sealed = _unpack(content)
     if header.get("format") != FORMAT:
-        raise ValueError(f"expected the format `{FORMAT}`, found `{header.get('format')}`")
+        raise ValueError(f"expected the format `{FORMAT}`, found `{str(header.get('format'))[:100]}`")
     try:
-        first, second = (NetworkConfig(**_tuples(network)) for network in header["networks"])
-        cascade = CascadeConfig(**_tuples(header["cascade"]))
-        return arrays, ModelHeader(cascade, (first, second), header["name"], header["licence"], header["provenance"])
+        first, second = (_checked(NetworkConfig, network) for network in header["networks"])
+        cascade = _checked(CascadeConfig, header["cascade"])
+        name, licence = (_of_type(str, header[key], key) for key in ("name", "licence"))
+        provenance = _of_type(dict, header["provenance"], "provenance")
+        _check_sizes(cascade, (first, second))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"the header does not describe a model: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"the header does not describe a model: {_one_line(error)}") from error
+    _check_weights(arrays, (first, second))
+    return arrays, ModelHeader(cascade, (first, second), name, licence, provenance, sealed)
 
 
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return a dataclass of plain values, each of the type that it declares; what the file lacks is by default."""
+    types = get_type_hints(kind)
+    unknown = sorted(set(values) - set(types))
+    if unknown:
+        raise ValueError(f"{unknown[0]} is nothing that this version knows")
+    return kind(**{name: _of_type(types[name], value, name) for name, value in values.items()})
+
+
+def _of_type(kind: Any, value: Any, name: str) -> Any:
+    """Return a JSON value as what a field declares: a string, an object, a finite number, or a tuple of these."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or len(value) > MOST_LAYERS:
+            raise ValueError(f"{name} is {_shown(value)}; expected a list of at most {MOST_LAYERS}")
+        return tuple(_of_type(get_args(kind)[0], one, name) for one in value)
+    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if not fits or (kind in (int, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} is {_shown(value)}; expected {'a finite number' if kind is float else kind.__name__}")
+    return float(value) if kind is float else value
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _one_line(error: Exception) -> str:
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return reason.splitlines()[0] if reason else type(error).__name__
+
+
+def _check_sizes(cascade: CascadeConfig, networks: Sequence[NetworkConfig]) -> None:
+    """Raise ValueError for sizes that no network of this kind has."""
+    low, high = VOXEL_SIZE_LIMITS_MM
+    if not low <= cascade.voxel_size_mm <= high:
+        raise ValueError(f"the voxel size is {cascade.voxel_size_mm:g} mm; expected {low:g} to {high:g} mm")
+    for network in networks:
+        if network.n_channels != len(cascade.sequences):
+            raise ValueError(f"a network takes {network.n_channels} channels of {len(cascade.sequences)} sequences")
+        widths = (*network.features, *network.dense, *network.scales, network.kernel_size, network.pool_size)
+        if not network.features or not network.scales or not all(1 <= width <= WIDEST for width in widths):
+            raise ValueError(f"a network has the widths {_shown(widths)}; expected some, from 1 to {WIDEST}")
+        if len(set(network.scales)) < len(network.scales):
+            raise ValueError(f"the scales are {network.scales}; expected different ones")
+        if not (1 <= network.patch_size <= LARGEST_PATCH and network.patch_size % 2 and 0 <= network.dropout < 1):
+            raise ValueError(
+                f"the patch size is {network.patch_size}, the dropout {network.dropout}; expected an odd size up to "
+                f"{LARGEST_PATCH} and 0 <= dropout < 1"
+            )
+
+
+def weight_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a network's weights and statistics by their names, without building it.
+
+    Raises
+    ------
+    ValueError
+        When nothing of a patch is left behind the blocks.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    widths, size = (network.n_channels, *network.features), network.patch_size
+    for block, (before, after) in enumerate(pairwise(widths)):
+        size = (size - network.kernel_size + 1) // network.pool_size
+        for branch in range(len(network.scales)):
+            prefix = f"branches.{branch}.{block}."
+            shapes[f"{prefix}convolution.weight"] = (after, before, *(network.kernel_size,) * 3)
+            for name in ("convolution.bias", *(f"norm.{n}" for n in ("weight", "bias", "running_mean", "running_var"))):
+                shapes[prefix + name] = (after,)
+            shapes[f"{prefix}norm.num_batches_tracked"] = ()
+    if size < 1:
+        raise ValueError(f"a patch of {network.patch_size} voxels is too small for {len(network.features)} blocks")
+    dense = (len(network.scales) * widths[-1] * size**3, *network.dense, 2)
+    for layer, (before, after) in enumerate(pairwise(dense)):
+        shapes |= {f"dense.{layer}.weight": (after, before), f"dense.{layer}.bias": (after,)}
+    return shapes
+
+
+def _check_weights(arrays: Arrays, networks: Sequence[NetworkConfig]) -> None:
+    """Raise ValueError unless the arrays are the networks' weights, all of them finite."""
+    expected = {
+        f"stage{stage}.{name}": shape
+        for stage, network in enumerate(networks, start=1)
+        for name, shape in weight_shapes(network).items()
+    }
+    wrong = sorted(expected.keys() ^ arrays.keys())
+    wrong += [name for name, shape in expected.items() if name in arrays and arrays[name].shape != shape]
+    if wrong:
+        found = arrays[wrong[0]].shape if wrong[0] in arrays else "none"
+        raise ValueError(
+            f"the header and the weights do not make a model: {wrong[0][:100]} has the shape {found}, expected "
+            f"{expected.get(wrong[0], 'none')}"
+        )
+    for name, array in arrays.items():
+        kind = np.int64 if name.endswith("num_batches_tracked") else np.float32
+        if array.dtype != kind:
+            raise ValueError(f"{name} is of the type {array.dtype}; expected {np.dtype(kind)}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has weights that are NaN or infinite")
+        if name.endswith("running_var") and (array < 0).any():
+            raise ValueError(f"{name} has variances below 0")

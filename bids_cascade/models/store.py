@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from bids_cascade.cascade.cascade import Cascade
     from bids_cascade.cascade.model import Model
     from bids_cascade.cascade.training import StageProgress
+
+_LOGGER = logging.getLogger(__name__)
+
+LARGEST_BYTES = 2 << 30
+"""A larger file is no model of this app."""
 
 PACKAGED_MODEL = Path(__file__).parent / "default.safetensors"
 """The model that is used when none is named."""
@@ -43,9 +49,21 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
     ReadWriteError
         When it can't be read.
     BadDataError
-        When it is no model, is cut off, or is damaged.
+        When it is no model, is cut off, damaged or edited, or has weights that are not finite.
     """
-    return _read(path, lambda content: _describe(content, path))
+    stored = _read(path, lambda content: _describe(content, path))
+    if stored.header.sealed:
+        return stored
+    if path == PACKAGED_MODEL:
+        if stored.sha256 not in path.with_suffix(".md").read_text(encoding="utf-8"):
+            raise BadDataError(f"{path}: not the model that its card beside it describes; install the app again")
+    else:
+        _LOGGER.warning(
+            "%s: a model of an earlier version, whose digest does not cover its header: nobody notices whether its "
+            "thresholds have been edited",
+            path,
+        )
+    return stored
 
 
 def load_cascade(path: Path = PACKAGED_MODEL) -> Cascade:
@@ -68,10 +86,13 @@ def _read(path: Path, understand: Callable[[bytes], _Result]) -> _Result:
     if not path.is_file():
         raise MissingInputError(f"{path}: there is no such model file; name one that `train` has written")
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LARGEST_BYTES else b""
     except OSError as error:
         raise ReadWriteError(f"{path}: the model file can't be read: {error.strerror}") from error
     try:
+        if size > LARGEST_BYTES:
+            raise ValueError(f"it has {size / 1e9:.1f} GB")
         return understand(content)
     except ValueError as error:
         raise BadDataError(f"{path}: not a usable model: {error}; train or fetch it again") from error

@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -71,7 +72,88 @@ def test_what_is_no_model_is_refused(model) -> None:
 def test_weights_that_do_not_fit_are_refused(model) -> None:
     arrays, header = unpack(to_bytes(model))
     short = {name: array for name, array in arrays.items() if "stage2.dense" not in name}
+    more = {**arrays, "stage3.dense.0.bias": np.zeros(2, np.float32)}
     wide = {**header, "networks": [{**header["networks"][0], "features": [7]}] * 2}
-    for content in (pack(short, header), pack(arrays, wide)):
-        with pytest.raises(ValueError, match="the header and the weights do not make a model"):
-            from_bytes(content)
+    for content in (pack(short, header), pack(more, header), pack(arrays, wide)):
+        for read in (unpack_model, from_bytes):
+            with pytest.raises(ValueError, match="the header and the weights do not make a model"):
+                read(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("stage1.dense.0.weight", lambda a: np.where(a == a.flat[0], np.nan, a), "NaN or infinite"),
+        ("stage2.dense.0.bias", lambda a: a + np.inf, "NaN or infinite"),
+        ("stage1.dense.0.weight", lambda a: a.astype(np.float64), "is of the type float64; expected float32"),
+        ("stage1.branches.0.0.norm.running_var", lambda a: a - 100, "variances below 0"),
+    ],
+)
+def test_weights_that_compute_nothing_are_refused(model, name: str, change, message: str) -> None:
+    arrays, header = unpack(to_bytes(model))
+    changed = change(arrays[name])
+    content = pack(
+        {
+            **arrays,
+            name: changed if changed.dtype == np.float64 and "type" in message else np.asarray(changed, np.float32),
+        },
+        header,
+    )
+    for read in (unpack_model, from_bytes):
+        with pytest.raises(ValueError, match=message):
+            read(content)
+
+
+HOSTILE = {
+    "features": [
+        ("ab", "expected a list"),
+        ([1] * 10_000, "at most 16"),
+        ([3.5], "expected int"),
+        ([], "expected some"),
+    ],
+    "dense": [([10**9], "from 1 to 4096"), ([True], "expected int")],
+    "scales": [([1, 1], "expected different ones"), ([0], "from 1 to 4096")],
+    "n_channels": [(3, "takes 3 channels of 2"), ("2", "expected int")],
+    "patch_size": [(10**6 + 1, "patch size"), (8, "patch size"), (None, "expected int")],
+    "kernel_size": [(99, "too small"), (-3, "from 1 to 4096")],
+    "dropout": [(float("nan"), "finite"), (1.0, "dropout")],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"), [(field, *case) for field, cases in HOSTILE.items() for case in cases]
+)
+def test_hostile_networks_are_refused_at_once(model, field: str, value, message: str) -> None:
+    arrays, header = unpack(to_bytes(model))
+    content = pack(arrays, {**header, "networks": [{**header["networks"][0], field: value}] * 2})
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=message) as refused:
+        unpack_model(content)
+    assert time.monotonic() - began < 1
+    assert len(str(refused.value)) < 300
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("voxel_size_mm", 1e-6, "the voxel size is 1e-06 mm"),
+        ("voxel_size_mm", float("inf"), "finite"),
+        ("candidate_level", float("nan"), "finite"),
+        ("threshold", "0.5", "expected a finite number"),
+        ("sequences", "T1w", "expected a list"),
+        ("sequences", ["T1w", ["FLAIR"]], "expected str"),
+        ("peak_probability", 2, "expected 0 to 1"),
+    ],
+)
+def test_hostile_cascades_are_refused(model, field: str, value, message: str) -> None:
+    arrays, header = unpack(to_bytes(model))
+    with pytest.raises(ValueError, match=f"does not describe a model: .*{message}"):
+        unpack_model(pack(arrays, {**header, "cascade": {**header["cascade"], field: value}}))
+
+
+def test_deep_nesting_is_one_line_too(model) -> None:
+    arrays, _ = unpack(to_bytes(model))
+    for depth in (2_000, 100_000):
+        with pytest.raises(ValueError, match="not made by this app"):
+            unpack_model(save(arrays, {KEY: "[" * depth + "]" * depth}))

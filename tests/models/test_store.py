@@ -59,6 +59,27 @@ def test_bad_model_files(model: Model, tmp_path: Path) -> None:
             load_model(path)
 
 
+def test_an_edited_header_is_noticed_and_one_of_before_is_warned_of(model: Model, tmp_path: Path, caplog) -> None:
+    saved = save_model(model, tmp_path / "tiny.safetensors")
+    content = saved.path.read_bytes()
+    saved.path.write_bytes(content.replace(b'peak_probability\\": 0.8', b'peak_probability\\": 0.1'))
+    with pytest.raises(BadDataError, match=r"tiny\.safetensors: not a usable model: .* damaged or edited"):
+        load_model(saved.path)
+    assert not caplog.records
+    earlier = tmp_path / "earlier.safetensors"
+    earlier.write_bytes(PACKAGED_MODEL.read_bytes())
+    if not load_model(earlier).header.sealed:
+        assert "does not cover its header" in caplog.text
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    large = tmp_path / "large.safetensors"
+    with large.open("wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(BadDataError, match=r"large\.safetensors: not a usable model: it has 3\.2 GB"):
+        load_model(large)
+
+
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "stage1.safetensors"
     weights = {"a": torch.arange(3.0)}
