@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.tissue import normalise
+from bids_cascade.children import end_with_parent, end_workers, start_fork_server
 from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
@@ -129,8 +130,8 @@ def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs:
         yield from map(make, tasks)
         return
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([make.__module__])  # imported once for all processes
-    with ProcessPoolExecutor(n_procs, context) as pool:
+    start_fork_server(["bids_cascade.bound", make.__module__])  # imported once for all processes
+    with ProcessPoolExecutor(n_procs, context, end_with_parent) as pool:
         try:
             yield from pool.map(make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
         except BrokenProcessPool as error:
@@ -138,6 +139,9 @@ def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs:
                 "a process that made heads was killed, perhaps for want of memory (some 1 GB each); "
                 "run the same command again with fewer --nprocs"
             ) from error
+        except BaseException:  # nobody waits for the others
+            end_workers(pool)
+            raise
 
 
 @lru_cache(maxsize=1)

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import signal
+import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from logging import getLogger
 from multiprocessing import get_context
-from threading import Event, Lock
+from multiprocessing.process import BaseProcess
+from threading import Event
+from traceback import format_exception
 from typing import Any
 
 from nipype import config
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
 
 from bids_cascade import errors
+from bids_cascade.children import end_with_parent, end_workers, start_fork_server
 
 KILLED = (
     "its process was killed, most likely for want of memory; give the app fewer processes (--nprocs) or more memory"
 )
 _OWN_ERROR = re.compile(r"^\s*bids_cascade\.errors\.(\w+): (.*)$", re.MULTILINE)
+_SYSTEM_ERROR = re.compile(r"^\s*\w*Error: \[Errno (\d+)\] (.*)$", re.MULTILINE)
+_LITTLE_BYTES = 1 << 20
+"""A disk with less left is full: what does not fit is often larger, and leaves some room."""
+
+_LOGGER = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,8 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         super().__init__(plugin_args=plugin_args)
         self.pool: ProcessPoolExecutor
         self.failures: dict[str, Failure] = {}
-        self._lock = Lock()
+        self._broken: list[tuple[Any, int]] = []
+        self._alone: set[ProcessPoolExecutor] = set()
         self._news = Event()
         self.pool.shutdown()
         self.pool = self._new_pool(self.processors)
@@ -57,8 +71,14 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         eager = {**config, "execution": {**config["execution"], "poll_sleep_duration": "0"}}
         super().run(graph, eager, updatehash=updatehash)
 
+    def stop(self) -> None:
+        """Kill what is under way, for a run that breaks off."""
+        for pool in (self.pool, *self._alone):
+            end_workers(pool)
+
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
         """Send off what is ready; if nothing is, wait until a node that is under way has come to its end."""
+        self._retry_alone()
         before = self.proc_done.sum()
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
         if self.pending_tasks and self.proc_done.sum() == before:
@@ -68,21 +88,34 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
         taskid: int = self._taskid
-        run = partial(run_node, node, updatehash, taskid)
-        with self._lock:
-            try:
-                future = self.pool.submit(run)
-            except BrokenProcessPool:
-                self.pool = self._new_pool(self.processors)
-                future = self.pool.submit(run)
+        run = partial(run_step, node, updatehash, taskid)
+        self.pool, future = self._submit(run, self.processors, self.pool)
         self._task_obj[taskid] = future
-        future.add_done_callback(partial(self._retry_if_killed, node, run, taskid))
+        future.add_done_callback(partial(self._keep_result, run, taskid))
         return taskid
 
+    def _submit(
+        self, run: Any, n_workers: int, pool: ProcessPoolExecutor | None = None
+    ) -> tuple[ProcessPoolExecutor, Future[Any]]:
+        """Submit to a pool, or to a new one where that is broken, or where the fork server is about to be gone."""
+        for pause_s in (0.1, 0.5, 2.0):
+            pool = pool or self._new_pool(n_workers)
+            try:
+                return pool, pool.submit(run)
+            except (BrokenProcessPool, OSError, EOFError):
+                pool.shutdown(wait=False, cancel_futures=True)
+                pool = None
+                time.sleep(pause_s)
+        pool = self._new_pool(n_workers)
+        return pool, pool.submit(run)
+
     def _new_pool(self, n_workers: int) -> ProcessPoolExecutor:
+        method = self.plugin_args.get("mp_context")
+        if method == "forkserver":
+            start_fork_server()
         return ProcessPoolExecutor(
             n_workers,
-            get_context(self.plugin_args.get("mp_context")),
+            get_context(method),
             _start_worker,
             (
                 self.plugin_args.get("worker_folder", self._cwd),
@@ -91,41 +124,103 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             ),
         )
 
-    def _retry_if_killed(self, node: Any, run: Any, taskid: int, future: Future[Any]) -> None:
-        if not isinstance(future.exception(), BrokenProcessPool):
-            self._keep_result(taskid, future)
-            return
-        alone = self._new_pool(1)
-        retried = alone.submit(run)
-        retried.add_done_callback(partial(self._keep_result, taskid))
-        retried.add_done_callback(lambda _: alone.shutdown(wait=False))
+    def _keep_result(self, run: Any, taskid: int, future: Future[Any]) -> None:
+        """Keep what a worker has sent, or note that it has not; called in a thread of the pool's."""
+        if future.cancelled() or isinstance(future.exception(), BrokenProcessPool):
+            self._broken.append((run, taskid))
+        else:
+            self._keep_last_result(taskid, None, {}, future)
+        self._news.set()
 
-    def _keep_result(self, taskid: int, future: Future[Any]) -> None:
+    def _retry_alone(self) -> None:
+        """Give each node whose pool broke a process of its own; in the main thread, as the fork server may be gone."""
+        while self._broken:
+            run, taskid = self._broken.pop()
+            pool, future = self._submit(run, 1)
+            self._alone.add(pool)
+            processes = pool._processes  # the pool forgets them before it says that it is broken
+            future.add_done_callback(partial(self._keep_last_result, taskid, pool, processes))
+
+    def _keep_last_result(
+        self, taskid: int, pool: ProcessPoolExecutor | None, processes: Mapping[int, BaseProcess], future: Future[Any]
+    ) -> None:
+        if future.cancelled():
+            return
         error = future.exception()
         if error is None:
             self._taskresult[taskid] = future.result()
         else:
-            reason = KILLED if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
+            broken = isinstance(error, BrokenProcessPool)
+            reason = _why_ended(processes) if broken else f"{type(error).__name__}: {error}"
             self._taskresult[taskid] = {"result": None, "traceback": [reason], "taskid": taskid}
+        if pool is not None:
+            self._alone.discard(pool)
+            pool.shutdown(wait=False)
         self._news.set()
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
         traceback = (result or {}).get("traceback") or ["unknown"]
         text = traceback if isinstance(traceback, str) else "".join(traceback)
         self.failures[node.fullname] = failure_of(text)
-        return super()._report_crash(node, result)
+        try:
+            return super()._report_crash(node, result)
+        except OSError as error:  # what went wrong is known without it
+            _LOGGER.warning("no crash report of %s can be written: %s", node.fullname, error)
+            return ""
+
+
+_start_failure: list[str] = []
+"""In a worker that could not be set up: the lines of the traceback."""
 
 
 def _start_worker(folder: str, log_level: int, resource_monitor: bool) -> None:
     """Set up a worker process, as nipype does, and let it say and measure what its parent does."""
-    import torch  # is there already: workers are forked from a process that has it
+    end_with_parent()
+    try:
+        import torch  # is there already: workers are forked from a process that has it
 
-    process_initializer(folder)
-    torch.set_num_threads(1)  # a step that may use more says so
-    if resource_monitor:
-        config.enable_resource_monitor()
-    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-        getLogger(name).setLevel(log_level)
+        process_initializer(folder)
+        torch.set_num_threads(1)  # a step that may use more says so
+        if resource_monitor:
+            config.enable_resource_monitor()
+        for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+            getLogger(name).setLevel(log_level)
+    except Exception as error:  # else the pool would say no more than that a process is gone
+        _start_failure.extend(format_exception(error))
+
+
+def run_step(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
+    """Run a node in a worker, as nipype does; return its result, or the traceback of whatever it raised."""
+    if _start_failure:
+        return {"result": None, "traceback": [*_start_failure], "taskid": taskid}
+    try:
+        return {"result": node.run(updatehash=updatehash), "traceback": None, "taskid": taskid}
+    except Exception as error:
+        lines = format_exception(error)
+        folder = node.base_dir or os.curdir
+        if _is_full(folder):  # of which libraries say other things, such as that what they could not write isn't there
+            why = f"{os.strerror(errno.ENOSPC)} in the work folder {folder}; make room, or choose another with -w"
+            lines.append(f"bids_cascade.errors.ReadWriteError: {why}\n")
+        return {"result": None, "traceback": lines, "taskid": taskid}
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
+
+
+def _why_ended(processes: Mapping[int, BaseProcess]) -> str:
+    """Say why a process that should have sent a result is gone."""
+    codes = {process.exitcode for process in processes.values()} - {None, 0}
+    code = codes.pop() if len(codes) == 1 else -signal.SIGKILL
+    if code in (-signal.SIGKILL, None):
+        return KILLED
+    if code < 0:
+        return f"its process was ended by the signal {signal.Signals(-code).name}; run it again, and report it with -vv"
+    return f"its process could not be started, or broke off with the exit code {code}; see what it said above"
 
 
 def failure_of(traceback: str) -> Failure:
@@ -138,4 +233,7 @@ def failure_of(traceback: str) -> Failure:
         return Failure(KILLED, errors.BidsCascadeError.exit_code)
     lines = [line.strip() for line in traceback.strip().splitlines() if line.strip()]
     reason = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)), None)
+    for number, words in _SYSTEM_ERROR.findall(traceback):
+        if int(number) in errors.FULL_OR_BROKEN or (reason and reason.endswith(words)):
+            return Failure(f"reading or writing broke off: {words.strip()}", errors.ReadWriteError.exit_code)
     return Failure(reason or lines[-1], errors.BidsCascadeError.exit_code)

@@ -174,14 +174,18 @@ def run_graphs(
         for name, failure in failures.items():
             slug, _ = _visit_and_step(name)
             progress.visits[slug].failure = progress.visits[slug].failure or failure
-        if not failures:
+        if not (failures and run.stop_on_first_crash):  # which leaves the others unfinished without a fault of theirs
             for slug in progress.steps_left:
-                progress.visits[slug].failure = failure_of(f"{type(error).__name__}: {error}")
+                failure = failure_of(f"{type(error).__name__}: {error}")
+                progress.visits[slug].failure = progress.visits[slug].failure or failure
     else:
         # nipype's plugins for whole graphs, such as SLURMGraph, come back as soon as all jobs are in the queue.
         handed_over = isinstance(plugin, GraphPluginBase)
         for slug in steps:
             progress.visits[slug].handed_over, progress.visits[slug].finished = handed_over, not handed_over
+    finally:
+        if isinstance(plugin, ResilientMultiProcPlugin):
+            plugin.stop()
     for name, path in _crash_reports(log_dir):
         progress.visits[_visit_and_step(name)[0]].crash_reports.append(path)
     return {slug: progress.visits[slug] for slug in steps}

@@ -6,7 +6,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from multiprocessing import forkserver, set_forkserver_preload
+
+from bids_cascade.children import start_fork_server
 
 _NEEDED = (
     "bids_cascade.workflow.interfaces",
@@ -26,8 +27,7 @@ _NEEDED = (
 
 def prepare_workers() -> None:
     """Let what the steps need be imported once, in a process of its own, while the app looks at the dataset."""
-    set_forkserver_preload(["bids_cascade.workflow.preloaded"])
-    forkserver.ensure_running()
+    start_fork_server(["bids_cascade.bound", "bids_cascade.workflow.preloaded"])
 
 
 def load_needed() -> None:

@@ -1,5 +1,6 @@
 """The plugin must survive what kills a worker, and remember why nodes failed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ from nipype import config
 from nipype.interfaces.utility import Function
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_cascade.workflow.plugin import KILLED, Failure, ResilientMultiProcPlugin, failure_of
+from bids_cascade.children import start_fork_server
+from bids_cascade.workflow.plugin import KILLED, Failure, ResilientMultiProcPlugin, failure_of, run_step
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server() -> None:
+    """Start workers from a process that has imported what takes long."""
+    start_fork_server(["bids_cascade.bound", "torch", "bids_cascade.workflow.plugin"])
 
 
 def die(folder):
@@ -16,6 +24,34 @@ def die(folder):
 
     os.kill(os.getpid(), signal.SIGKILL)
     return folder
+
+
+def stumble(folder):
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return folder
+
+
+def kill_fork_server(folder):
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    if Path(folder, "killed").exists():
+        return folder
+    Path(folder, "killed").touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def lose_disk(folder):
+    try:
+        raise OSError(28, "No space left on device", "/work/step/result.pklz")
+    except OSError:
+        raise FileNotFoundError(2, "No such file or directory")  # noqa: B904  as a library may say it
 
 
 def work(folder, file):
@@ -39,11 +75,11 @@ def function_node(function, name: str, **inputs: str) -> Node:
     return node
 
 
-def run(tmp_path: Path, nodes: list[Node], **plugin_args: object) -> ResilientMultiProcPlugin:
+def run(tmp_path: Path, nodes: list[Node], logs: Path | None = None, **plugin_args: object) -> ResilientMultiProcPlugin:
     config.update_config(
         {
             "execution": {
-                "crashdump_dir": str(tmp_path),
+                "crashdump_dir": str(logs or tmp_path),
                 "crashfile_format": "txt",
                 "poll_sleep_duration": "0.05",
                 "stop_on_first_crash": "false",
@@ -69,6 +105,58 @@ def test_a_killed_worker_fails_its_own_node_and_no_other(tmp_path: Path) -> None
     assert all((tmp_path / name).exists() for name in names)
 
 
+def test_other_ends_of_a_process_are_not_called_a_lack_of_memory(tmp_path: Path) -> None:
+    plugin = run(tmp_path, [function_node(stumble, "stumbled", folder=str(tmp_path))])
+    failure = plugin.failures["graph.stumbled"]
+    assert "ended by the signal SIGSEGV" in failure.message
+    assert "memory" not in failure.message
+
+
+def test_a_worker_that_can_not_be_set_up_says_why(tmp_path: Path) -> None:
+    node = function_node(work, "node", folder=str(tmp_path), file="done")
+    plugin = run(tmp_path, [node], worker_folder=str(tmp_path / "none"))
+    (failure,) = plugin.failures.values()
+    assert failure == Failure(f"reading or writing broke off: No such file or directory: '{tmp_path / 'none'}'", 74)
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_killed_fork_server_costs_nothing(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    nodes = [function_node(kill_fork_server, "killing", folder=str(tmp_path))]
+    nodes += [function_node(work, name, folder=str(tmp_path), file=name) for name in names]
+    plugin = run(tmp_path, nodes)
+    assert plugin.failures == {}
+    assert all((tmp_path / name).exists() for name in ["killed", *names])
+
+
+def test_what_the_system_refused_is_found_behind_what_a_library_says(tmp_path: Path) -> None:
+    plugin = run(tmp_path, [function_node(lose_disk, "lost", folder=str(tmp_path))])
+    said = "reading or writing broke off: No space left on device: '/work/step/result.pklz'"
+    assert plugin.failures == {"graph.lost": Failure(said, 74)}
+
+
+@pytest.mark.parametrize("free", [(1, 9), (9999, 0)], ids=["bytes", "inodes"])
+def test_a_full_work_folder_is_named(tmp_path: Path, monkeypatch, free: tuple[int, int]) -> None:
+    node = function_node(refuse, "refused", folder="x")
+    node.base_dir = str(tmp_path)
+    monkeypatch.setattr(node, "run", lambda updatehash: Path(tmp_path, "result_brain.pklz").read_bytes())
+    assert "No such file" in failure_of("".join(run_step(node, False, 1)["traceback"])).message
+    blocks, inodes = free
+    disk = os.statvfs_result((4096, 4096, 9999, blocks, blocks, 9, inodes, inodes, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda folder: disk)
+    said = f"No space left on device in the work folder {tmp_path}; make room, or choose another with -w"
+    assert failure_of("".join(run_step(node, False, 1)["traceback"])) == Failure(said, 74)
+
+
+def test_a_crash_report_that_can_not_be_written_hides_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    nodes = [function_node(refuse, "refused", folder="scan.nii.gz")]
+    nodes += [function_node(work, "good", folder=str(tmp_path), file="good")]
+    plugin = run(tmp_path, nodes, logs=tmp_path / "logs")
+    assert plugin.failures == {"graph.refused": Failure("scan.nii.gz: not what it should be", 65)}
+    assert (tmp_path / "good").exists()
+
+
 def test_an_own_error_keeps_its_line_and_its_exit_code(tmp_path: Path) -> None:
     plugin = run(tmp_path, [function_node(refuse, "refused", folder="scan.nii.gz")])
     assert plugin.failures == {"graph.refused": Failure("scan.nii.gz: not what it should be", 65)}
@@ -86,6 +174,10 @@ def test_an_own_error_keeps_its_line_and_its_exit_code(tmp_path: Path) -> None:
         (
             "numpy.linalg.LinAlgError: Singular matrix\n\nfurther words",
             Failure("numpy.linalg.LinAlgError: Singular matrix", 1),
+        ),
+        (
+            "Traceback\nOSError: [Errno 28] No space left on device\n",
+            Failure("reading or writing broke off: No space left on device", 74),
         ),
         ("something else", Failure("something else", 1)),
     ],
