@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +10,12 @@ from typing import Any
 
 SEQUENCES = ("T1w", "FLAIR", "T2w", "PDw")
 """BIDS suffixes a model may use, in the order in which its channels are stacked."""
+
+
+def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
+    """Return what a visit must have: the T1w image, in which the brain is found, then the model's others."""
+    return ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
+
 
 SKULL_STRIP_MODES = ("auto", "skip", "force")
 

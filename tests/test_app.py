@@ -432,14 +432,61 @@ def test_a_report_that_fails_costs_no_mask(done, dataset: Path, capsys) -> None:
     shutil.rmtree(figures)
     figures.touch()  # where a folder is needed
     arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
-    assert main([*arguments, "--participant-label", "01"]) == 0
-    assert "WARNING: no report: can't create the folder" in capsys.readouterr().out
+    assert main([*arguments, "--participant-label", "01"]) == 73
+    assert re.search(r"sub-01 .* FAILED: no report: can't create the folder", capsys.readouterr().out)
     assert mask.read_bytes() == before
     assert "no report: can&#39;t create the folder" in (out / "sub-01.html").read_text()
     figures.unlink()
     assert main([*arguments, "--participant-label", "01"]) == 0
-    assert "WARNING" not in capsys.readouterr().out
+    assert "FAILED" not in capsys.readouterr().out
     assert len(list(figures.iterdir())) == len(FIGURES)
+
+
+def test_results_go_through_no_link(done, dataset: Path, tmp_path: Path, capsys) -> None:
+    _, work, *_ = done
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    elsewhere.mkdir()
+    (out / "sub-01").symlink_to(elsewhere)
+    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    assert main([*arguments, "--participant-label", "01"]) == 73
+    assert f"FAILED: {out / 'sub-01'} is a link" in capsys.readouterr().out
+    assert not list(elsewhere.iterdir())
+
+
+def test_leftovers_of_killed_runs_go(done, dataset: Path, tmp_path: Path) -> None:
+    ran, work, *_ = done
+    out = tmp_path / "out"
+    shutil.copytree(ran, out)
+    left = [out / f".sub-01.{'a' * 32}" / "sub-01", work / "tmp_abcdefgh"]
+    left += [folder / f".{'b' * 32}.x.json" for folder in (out, out / "logs" / "visits", anat(out))]
+    for path in left[:2]:
+        path.mkdir(parents=True)
+    for path in left[2:]:
+        path.write_text("half")
+    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    assert main([*arguments, "--participant-label", "01"]) == 0
+    assert not [path for path in (*left, left[0].parent) if path.exists()]
+
+
+@pytest.mark.parametrize("level", ["logs", "pages"])
+def test_the_closing_table_comes_whatever_can_not_be_written(
+    done, dataset: Path, tmp_path: Path, capsys, level: str
+) -> None:
+    ran, work, *_ = done
+    out = tmp_path / "out"
+    shutil.copytree(ran, out)
+    if level == "logs":
+        shutil.rmtree(out / "logs" / "visits")
+        (out / "logs" / "visits").touch()
+    else:
+        (out / "sub-01.html").unlink()
+        (out / "sub-01.html").mkdir()
+    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    assert main([*arguments, "--participant-label", "01"]) == 73
+    said = capsys.readouterr().out
+    assert re.search(rf"sub-01 +\d+ .* FAILED: no {'record' if level == 'logs' else 'page'}: can't create", said)
+    assert "0 of 1 visits done, 1 not" in said
 
 
 @pytest.mark.slow

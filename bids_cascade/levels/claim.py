@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bids_cascade.config import Inputs
+from bids_cascade.config import Inputs, needed_sequences
 from bids_cascade.dataset.layout import list_participants, open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import BidsCascadeError, TemporaryError
 from bids_cascade.imaging.images import check_readable
 from bids_cascade.levels.results import VisitResult, missing_result
-from bids_cascade.workflow.visit import needed_sequences
 
 _LOGGER = logging.getLogger(__name__)
 

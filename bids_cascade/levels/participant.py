@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
-from bids_cascade.dataset.derivatives import prepare_output
+from bids_cascade.dataset.derivatives import prepare_output, visit_folders
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
+from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError, TemporaryError
 from bids_cascade.levels.claim import claimed, find_selected
-from bids_cascade.levels.learnt import sources_of
-from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
+from bids_cascade.levels.plan import plan_outputs
+from bids_cascade.levels.record import write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.report.participant import write_participant_page
-from bids_cascade.workflow.outputs import OutputPlan, has_outputs, read_stats
+from bids_cascade.surroundings import say
+from bids_cascade.whole_file import clear_leftovers
+from bids_cascade.workflow.outputs import OutputPlan, read_stats
 from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
-from bids_cascade.workflow.visit import Networks, Preprocessing, needed_sequences, segmentation_graph
+from bids_cascade.workflow.visit import Networks, Preprocessing, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def run_participant(
     model = load_model(config.model or PACKAGED_MODEL)
     visits = find_selected(inputs, model.header.cascade.sequences, validation)
     results = segment_visits(visits, inputs, config, run, model)
-    print(format_table(results))
+    say(format_table(results))
     return exit_code_of(results)
 
 
@@ -71,36 +72,25 @@ def segment_visits(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
-    with claimed(visits, run.work_dir, wait=wait) as (ready, refused):
-        done = _segment(ready, inputs, config, run, model, log_dir)
+    with claimed(visits, run.work_dir, wait=wait) as (claimed_visits, refused):
+        linked = {visit.name: result for visit in claimed_visits if (result := _refuse_link(visit, inputs.out_dir))}
+        ready = [visit for visit in claimed_visits if visit.name not in linked]
+        refused |= linked
+        try:
+            done = _segment(ready, inputs, config, run, model, log_dir)
+        finally:
+            _clear_leftovers(ready, inputs.out_dir)
         results = [refused.get(visit.name) or done[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
         # Of a visit that another run works on, that run says how it ended.
         in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
-        write_visit_records(ended, inputs, log_dir)
+        try:
+            write_visit_records(ended, inputs, log_dir)
+        except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
+            results = [result.with_warning(f"no record: {error}", error.exit_code) for result in results]
         return _write_pages(visits, results, inputs.out_dir)
-
-
-def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
-    """Return the labels of the participants with at least one complete visit; nothing is written.
-
-    Parameters
-    ----------
-    inputs : Inputs
-    config : ParticipantConfig
-    unfinished : bool
-        Leave out those whose results, from this model and these thresholds, are all there.
-    """
-    model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.header.cascade.sequences)
-    wanted = [
-        visit
-        for visit in visits
-        if not visit.missing and not (unfinished and has_outputs(_plan(visit, inputs, config, model)))
-    ]
-    return list(dict.fromkeys(visit.participant for visit in wanted))
 
 
 def _segment(
@@ -121,11 +111,31 @@ def _segment(
         omp_nthreads=run.omp_nthreads,
     )
     networks = Networks(model.path, run.device, config.half_precision)
-    plans = [_plan(visit, inputs, config, model) for visit in visits]
+    plans = [plan_outputs(visit, inputs, config, model) for visit in visits]
     graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
     runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
-    write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
+    try:
+        write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
+    except BidsCascadeError as error:
+        _LOGGER.warning("no table of the steps: %s", error)
     return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
+
+
+def _refuse_link(visit: Visit, out_dir: Path) -> VisitResult | None:
+    """Return the result of a visit whose folder is a link, through which its results would go elsewhere; else None."""
+    for folder in visit_folders(out_dir, visit):
+        if folder.is_symlink():
+            message = f"FAILED: {folder} is a link; results go into the output folder only: remove it"
+            return VisitResult(visit.name, OutputError.exit_code, message)
+    return None
+
+
+def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
+    """Remove what killed workers of this run, or of earlier ones, were writing."""
+    clear_leftovers(out_dir)
+    for visit in visits:
+        for folder in visit_folders(out_dir, visit):
+            clear_leftovers(folder)
 
 
 def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
@@ -135,37 +145,11 @@ def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_di
         try:
             write_participant_page(out_dir, participant)
         except BidsCascadeError as error:
-            failed[participant] = f"no page: {error}"
+            failed[participant] = f"no page: {error}", error.exit_code
     return [
-        result.with_warning(failed[visit.participant]) if visit.participant in failed else result
+        result.with_warning(*failed[visit.participant]) if visit.participant in failed else result
         for visit, result in zip(visits, results, strict=True)
     ]
-
-
-def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
-    cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
-    ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
-    return OutputPlan(
-        visit=replace(visit, images=ordered),
-        bids_dir=inputs.bids_dir,
-        out_dir=inputs.out_dir,
-        model_name=model.header.name,
-        model_sha256=model.sha256,
-        rule=cascade.rule,
-        gate_probability=cascade.gate_probability,
-        learnt_from=sources_of(model.header.provenance),
-        precision="half" if config.half_precision else "single",
-        provenance={
-            "Sequences": cascade.sequences,
-            "CandidateSequence": cascade.candidate_sequence,
-            "CandidateLevel": cascade.candidate_level,
-            "GateProbability": cascade.gate_probability,
-            "VoxelSize": cascade.voxel_size_mm,
-            "VoxelSizeUnits": "mm",
-            "RandomSeed": config.seed,
-            "SoftwareVersions": versions(),
-        },
-    )
 
 
 def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
@@ -174,12 +158,16 @@ def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
     if stats is None:
         return unfinished_result(name, done)
     row, warnings = stats
+    exit_code = OK
     if done.failure:
         warnings = [*warnings, f"no report: {done.failure.message}"]
+        if done.failure.exit_code in (OutputError.exit_code, ReadWriteError.exit_code):
+            exit_code = done.failure.exit_code
     for warning in warnings:
         _LOGGER.warning("%s: %s", name, warning)
     return VisitResult(
         name,
+        exit_code,
         message="; ".join(warnings),
         n_lesions=int(row["n_lesions"]),
         n_lesions_14mm3=int(row["n_lesions_14mm3"]),

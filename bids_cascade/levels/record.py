@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_cascade import __version__
 from bids_cascade.config import Inputs
@@ -18,7 +19,9 @@ from bids_cascade.dataset.derivatives import visit_record_path, write_json, writ
 from bids_cascade.dataset.layout import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.levels.results import VisitResult
-from bids_cascade.workflow.run import VisitRun
+
+if TYPE_CHECKING:  # nipype takes a good part of a second to import
+    from bids_cascade.workflow.run import VisitRun
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
 
@@ -74,6 +77,7 @@ def write_visit_records(ended: Sequence[tuple[Visit, VisitResult]], inputs: Inpu
         write_json(record, visit_record_path(inputs.out_dir, visit.name))
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of what the results depend on."""
     return {"bids_cascade": __version__, "python": platform.python_version()} | {

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
-from bids_cascade.workflow.run import VisitRun
+
+if TYPE_CHECKING:  # nipype takes a good part of a second to import
+    from bids_cascade.workflow.run import VisitRun
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class VisitResult:
     seconds: float | None = None
     crash_reports: tuple[Path, ...] = ()
 
-    def with_warning(self, text: str) -> VisitResult:
-        """Return this with something more to look at."""
-        return replace(self, message="; ".join(filter(None, (self.message, text))))
+    def with_warning(self, text: str, exit_code: int = OK) -> VisitResult:
+        """Return this with something more to look at, which may make it a failure."""
+        message = "; ".join(filter(None, (self.message, text)))
+        return replace(self, message=message, exit_code=self.exit_code or exit_code)
 
 
 def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
@@ -77,11 +81,12 @@ def format_table(results: Sequence[VisitResult]) -> str:
     width = max([len("visit"), *(len(result.name) for result in results)])
     lines = [f"{'visit':<{width}}  lesions  >= 14 mm3  volume (ml)  seconds"]
     for result in results:
-        if result.exit_code == OK:
+        if result.exit_code == OK or result.n_lesions is not None:
             clinical = "n/a" if result.n_lesions_14mm3 is None else result.n_lesions_14mm3
             numbers = f"{result.n_lesions or 0:>7}  {clinical:>10}  "
             numbers += f"{result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
-            numbers += f"  WARNING: {result.message}" if result.message else ""
+            word = "WARNING" if result.exit_code == OK else "FAILED"
+            numbers += f"  {word}: {result.message}" if result.message else ""
         else:
             numbers = result.message
         lines.append(f"{result.name:<{width}}  {numbers}")

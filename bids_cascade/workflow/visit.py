@@ -10,6 +10,7 @@ from typing import Any
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_cascade.config import needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
@@ -76,11 +77,6 @@ class Networks:
     model: Path
     device: str = "cpu"
     half_precision: bool = False
-
-
-def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
-    """Return what a visit must have: the T1w image, in which the brain is found, then the model's others."""
-    return ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
 
 
 def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:

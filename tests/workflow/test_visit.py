@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from bids_cascade.config import LesionRule
+from bids_cascade.config import LesionRule, needed_sequences
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.workflow.outputs import OutputPlan
-from bids_cascade.workflow.visit import Networks, Preprocessing, labelled_graph, needed_sequences, segmentation_graph
+from bids_cascade.workflow.visit import Networks, Preprocessing, labelled_graph, segmentation_graph
 
 
 @pytest.fixture

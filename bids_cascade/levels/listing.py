@@ -1,0 +1,29 @@
+"""Which participants there are to process, as a list for a job array."""
+
+from __future__ import annotations
+
+from bids_cascade.config import Inputs, ParticipantConfig
+from bids_cascade.levels.claim import find_selected
+from bids_cascade.models.store import PACKAGED_MODEL, load_model
+
+
+def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
+    """Return the labels of the participants with at least one complete visit; nothing is written.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    config : ParticipantConfig
+    unfinished : bool
+        Leave out those whose results, from this model and these thresholds, are all there.
+    """
+    model = load_model(config.model or PACKAGED_MODEL)
+    visits = find_selected(inputs, model.header.cascade.sequences)
+    wanted = [visit for visit in visits if not visit.missing]
+    if unfinished:
+        # Not for those who ask for all: they wait for what is imported here, too.
+        from bids_cascade.levels.plan import plan_outputs
+        from bids_cascade.workflow.outputs import has_outputs
+
+        wanted = [visit for visit in wanted if not has_outputs(plan_outputs(visit, inputs, config, model))]
+    return list(dict.fromkeys(visit.participant for visit in wanted))
