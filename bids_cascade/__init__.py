@@ -1,7 +1,5 @@
 """A BIDS App that finds multiple-sclerosis lesions with a cascade of two 3D CNNs."""
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _installed_version
 from pathlib import Path
 
 
@@ -10,8 +8,11 @@ def _read_version() -> str:
     version_file = Path(__file__).parent.parent / "version"
     if version_file.is_file():
         return version_file.read_text().strip()
+    # Imports half of the standard library, which may have a namesake in the current folder; see `surroundings`.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return _installed_version("bids_cascade")
+        return version("bids_cascade")
     except PackageNotFoundError:
         return "unknown"
 

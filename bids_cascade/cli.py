@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +41,7 @@ from bids_cascade.errors import (
 )
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
+from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
 from bids_cascade.workflow.workers import importing, prepare_workers
 
 LEVELS = ("participant", "group", "train", "evaluate", "synthesize")
@@ -58,44 +58,44 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the app; return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    leave_out_current_folder()
+    open_streams()
     try:
-        options = build_parser().parse_args(arguments)
-        _set_up_logging(options.verbose)
-        signal.signal(signal.SIGTERM, _stop)
-        if options.analysis_level not in LEVELS:
-            raise UnknownLevelError(
-                f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
-            )
-        code = _run_level(options)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # nobody reads on; all results are written
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ReadWriteError.exit_code
+        return _run(list(sys.argv[1:] if argv is None else argv))
     except BidsCascadeError as error:
-        print(f"bids_cascade: error: {error}", file=sys.stderr)
+        complain(f"bids_cascade: error: {error}")
         _LOGGER.debug("where it came from", exc_info=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("bids_cascade: interrupted; run the same command again to go on", file=sys.stderr)
+        complain("bids_cascade: interrupted; run the same command again to go on")
         return 130
     except OSError as error:
-        print(f"bids_cascade: error: reading or writing broke off: {error}", file=sys.stderr)
+        complain(f"bids_cascade: error: reading or writing broke off: {error}")
         _LOGGER.debug("where it came from", exc_info=True)
         return ReadWriteError.exit_code
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
-        print(
-            f"bids_cascade: unexpected {type(error).__name__}: {error}; please report it, with what -vv says",
-            file=sys.stderr,
-        )
+        complain(f"bids_cascade: unexpected {type(error).__name__}: {error}; please report it, with what -vv says")
         _LOGGER.debug("where it came from", exc_info=True)
         return BidsCascadeError.exit_code
+    finally:
+        release_streams()
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = build_parser().parse_args(arguments)
+    _set_up_logging(options.verbose)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
+    if options.analysis_level not in LEVELS:
+        raise UnknownLevelError(
+            f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
+        )
+    return _run_level(options)
 
 
 def _stop(*_: object) -> NoReturn:
-    """End as Ctrl-C does when the system or a batch scheduler asks to."""
+    """End as Ctrl-C does when the system, a batch scheduler or a terminal that closes asks to."""
     raise KeyboardInterrupt
 
 
@@ -106,8 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find multiple-sclerosis lesions in brain MRI with a cascade of two 3D CNNs (a BIDS App).",
         epilog="Not a medical device. Exit codes follow the BIDS Apps execution specification.",
     )
-    parser.add_argument("bids_dir", type=Path, help="root folder of the BIDS dataset; for synthesize, of label maps")
-    parser.add_argument("output_dir", type=Path, help="root folder of the derivatives; made if needed")
+    parser.add_argument("bids_dir", type=_path, help="root folder of the BIDS dataset; for synthesize, of label maps")
+    parser.add_argument("output_dir", type=_path, help="root folder of the derivatives; made if needed")
     parser.add_argument("analysis_level", metavar="{" + ",".join(LEVELS) + "}", help="what to do")
     parser.add_argument("--version", action="version", version=f"bids_cascade {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv for debugging")
@@ -125,27 +125,35 @@ def _add_selection(group: Any) -> None:
         "--participant-label",
         "--participant_label",
         nargs="+",
+        type=_label,
         default=[],
         metavar="LABEL",
         help="with or without sub-",
     )
     group.add_argument(
-        "--session-label", "--session_label", nargs="+", default=[], metavar="LABEL", help="with or without ses-"
+        *("--session-label", "--session_label"),
+        nargs="+",
+        type=_label,
+        default=[],
+        metavar="LABEL",
+        help="with or without ses-",
     )
     group.add_argument(
         "--list-participants",
         choices=("all", "unfinished"),
         help="only print the labels of the participants that can be processed, or of those not yet processed so",
     )
-    group.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON: by sequence, the entities to match")
+    group.add_argument(
+        "--bids-filter-file", type=_path, metavar="FILE", help="JSON: by sequence, the entities to match"
+    )
     group.add_argument("--skip-bids-validation", action="store_true", help="don't run bids-validator on the input")
     group.add_argument(
-        "--bids-database-dir", type=Path, metavar="DIR", help="where to keep pybids's index of the input"
+        "--bids-database-dir", type=_path, metavar="DIR", help="where to keep pybids's index of the input"
     )
 
 
 def _add_segmentation(group: Any) -> None:
-    group.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the packaged one)")
+    group.add_argument("--model", type=_path, metavar="FILE", help="model file (default: the packaged one)")
     group.add_argument(
         "--threshold",
         type=_fraction,
@@ -174,11 +182,13 @@ def _add_segmentation(group: Any) -> None:
 def _add_evaluation(group: Any) -> None:
     group.add_argument(
         "--labels",
+        type=_derivative,
         metavar="DERIVATIVE",
         help="dataset of manual lesion masks: a path, or a name under bids_dir/derivatives",
     )
     group.add_argument(
         "--predictions",
+        type=_derivative,
         metavar="DERIVATIVE",
         help="evaluate: dataset of predicted lesion masks, named in the same way (default: output_dir)",
     )
@@ -189,7 +199,9 @@ def _add_training(group: Any) -> None:
     group.add_argument(
         "--sequences", nargs="+", choices=SEQUENCES, default=["T1w", "FLAIR"], help="channels (default: T1w FLAIR)"
     )
-    group.add_argument("--model-name", default="cascade", metavar="NAME", help="name of the model (default: cascade)")
+    group.add_argument(
+        "--model-name", type=_name, default="cascade", metavar="NAME", help="name of the model (default: cascade)"
+    )
     group.add_argument(
         "--max-epochs", type=_count, default=default.max_epochs, metavar="N", help="(default: %(default)s)"
     )
@@ -216,7 +228,7 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument(
         "--start-from",
-        type=Path,
+        type=_model,
         metavar="MODEL",
         help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
     )
@@ -231,7 +243,7 @@ def _add_training(group: Any) -> None:
     group.add_argument(
         "--label-maps",
         nargs="+",
-        type=Path,
+        type=_path,
         default=[],
         metavar="PATH",
         help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
@@ -275,7 +287,7 @@ def _add_synthesis(group: Any) -> None:
     group.add_argument(
         "--lesion-masks",
         nargs="+",
-        type=Path,
+        type=_path,
         default=[],
         metavar="PATH",
         help="lesion masks in MNI space, or folders of them, for synthetic heads; when synthesizing, bids_dir is a "
@@ -303,7 +315,7 @@ def _add_synthesis(group: Any) -> None:
 
 
 def _add_running(group: Any) -> None:
-    group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="intermediate results, to resume from")
+    group.add_argument("-w", "--work-dir", type=_path, metavar="DIR", help="intermediate results, to resume from")
     group.add_argument(
         "--clean-workdir",
         action="store_true",
@@ -317,7 +329,7 @@ def _add_running(group: Any) -> None:
     group.add_argument("--device", default="auto", metavar="{auto,cpu,cuda,cuda:N}", help="where the networks run")
     group.add_argument("--stop-on-first-crash", action="store_true", help="don't go on with the other participants")
     group.add_argument("--write-graph", action="store_true", help="draw the workflow into the log folder")
-    group.add_argument("--use-plugin", type=Path, metavar="FILE", help="nipype plugin and its arguments, as YAML")
+    group.add_argument("--use-plugin", type=_path, metavar="FILE", help="nipype plugin and its arguments, as YAML")
     group.add_argument("--resource-monitor", action="store_true", help="record each step's memory and processor use")
 
 
@@ -334,10 +346,10 @@ def _run_level(options: argparse.Namespace) -> int:
         return run_group(inputs)
     if options.analysis_level in ("train", "evaluate") and not options.labels:
         raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
-    if options.predictions is not None and not options.predictions.strip():
-        raise UsageError("--predictions is empty; name a derivative dataset, or leave it out for the output folder")
     if options.fold is not None and options.cross_validate is None:
         raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
+    options.labels = _located(options.labels, inputs.bids_dir)
+    options.predictions = _located(options.predictions, inputs.bids_dir)
     run = _make_run(options, inputs)
     with contained(run.work_dir):
         if options.analysis_level == "evaluate":
@@ -380,10 +392,11 @@ def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
     """Print the labels of those there is to process, one a line, for a job array; nothing is written."""
     if options.analysis_level != "participant":
         raise UsageError("--list-participants goes with the participant level")
-    from bids_cascade.levels.participant import list_participants
+    from bids_cascade.levels.listing import list_participants
 
-    for label in list_participants(inputs, _make_participant(options), options.list_participants == "unfinished"):
-        print(label)
+    labels = list_participants(inputs, _make_participant(options), options.list_participants == "unfinished")
+    if labels:
+        say("\n".join(labels))
     return OK
 
 
@@ -403,7 +416,7 @@ def _run_synthesize(options: argparse.Namespace) -> int:
     if not options.lesion_masks:
         raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
     config = SynthesizeConfig(
-        lesion_masks=tuple(path.absolute() for path in options.lesion_masks),
+        lesion_masks=tuple(options.lesion_masks),
         n_heads=options.n_heads or SynthesizeConfig.n_heads,
         protocol=options.protocol,
         lesion_free_share=(
@@ -414,7 +427,7 @@ def _run_synthesize(options: argparse.Namespace) -> int:
     from bids_cascade.levels.synthesize import run_synthesize
 
     n_procs = options.nprocs or allowed_processors()
-    return run_synthesize(options.bids_dir.absolute(), options.output_dir.absolute(), config, n_procs)
+    return run_synthesize(options.bids_dir, options.output_dir, config, n_procs)
 
 
 def _make_inputs(options: argparse.Namespace) -> Inputs:
@@ -424,8 +437,8 @@ def _make_inputs(options: argparse.Namespace) -> Inputs:
         filters=_read_filters(options.bids_filter_file),
     )
     return Inputs(
-        bids_dir=options.bids_dir.absolute(),
-        out_dir=options.output_dir.absolute(),
+        bids_dir=options.bids_dir,
+        out_dir=options.output_dir,
         selection=selection,
         database_dir=options.bids_database_dir,
         validate=not options.skip_bids_validation,
@@ -470,20 +483,12 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
             seed=options.random_seed,
         ),
         heads=heads,
-        start_from=_make_start(options.start_from),
+        start_from=options.start_from,
         kept_share=options.kept_share,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
     )
-
-
-def _make_start(path: Path | None) -> Path | None:
-    if path is None or path != Path("default"):
-        return path
-    from bids_cascade.models.store import PACKAGED_MODEL
-
-    return PACKAGED_MODEL
 
 
 def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:
@@ -499,8 +504,8 @@ def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsC
     if options.insertions and sequences != SYNTHETIC_SEQUENCES:
         raise UsageError(f"--sequences {' '.join(sequences)}: --insertions needs {' and '.join(SYNTHETIC_SEQUENCES)}")
     return HeadsConfig(
-        tuple(path.absolute() for path in options.label_maps),
-        tuple(path.absolute() for path in options.lesion_masks),
+        tuple(options.label_maps),
+        tuple(options.lesion_masks),
         options.n_heads or HeadsConfig.n_heads,
         options.random_seed,
         options.insertions,
@@ -521,6 +526,56 @@ def _make_run(options: argparse.Namespace, inputs: Inputs) -> RunConfig:
         resource_monitor=options.resource_monitor,
         clean_work_dir=options.clean_workdir,
     )
+
+
+def _path(text: str) -> Path:
+    """Return an absolute path: the app leaves the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, found nothing")
+    try:
+        return Path(text).absolute()
+    except FileNotFoundError as error:
+        raise argparse.ArgumentTypeError(f"`{text}` has no meaning: the current folder is gone") from error
+
+
+def _model(text: str) -> Path:
+    """Return the path of a model file; the packaged one is called default."""
+    if text != "default":
+        return _path(text)
+    from bids_cascade.models.store import PACKAGED_MODEL
+
+    return PACKAGED_MODEL
+
+
+def _derivative(text: str) -> str:
+    """Return the name of a derivative dataset, or its path, absolute."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected the name or path of a derivative dataset, found nothing")
+    is_name = Path(text).parts == (text,) and text != ".."
+    return text if is_name else str(_path(text))
+
+
+def _located(derivative: str | None, bids_dir: Path) -> str | None:
+    """Return the path of a derivative dataset that is named as if in the dataset, but lies in the current folder."""
+    if derivative is None or (bids_dir / "derivatives" / derivative).is_dir() or not Path(derivative).is_dir():
+        return derivative
+    return str(Path(derivative).absolute())
+
+
+def _label(text: str) -> str:
+    """Return what may follow ``sub-`` or ``ses-``."""
+    if not re.fullmatch(r"[0-9a-zA-Z+]+", text.removeprefix("sub-").removeprefix("ses-")):
+        raise argparse.ArgumentTypeError(f"expected a label of letters, digits and +, found `{text}`")
+    return text
+
+
+def _name(text: str) -> str:
+    """Return what can be the name of a file."""
+    if not re.fullmatch(r"[0-9a-zA-Z][\w.+-]{0,99}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"expected a name of at most 100 letters, digits and _.+-, the first a letter or digit, found `{text}`"
+        )
+    return text
 
 
 def _fraction(text: str) -> float:
@@ -576,3 +631,21 @@ def _set_up_logging(verbosity: int) -> None:
         force=True,
     )
     _LOGGER.setLevel(level)
+    logging.getLogger().handlers[0].addFilter(_Once())
+
+
+class _Once(logging.Filter):
+    """Lets a warning through once, however many parts of the app come across its reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        message = record.getMessage()
+        if message in self._said:
+            return False
+        self._said.add(message)
+        return True

@@ -1,6 +1,9 @@
 """The command line: what is asked for, what is refused, and with which exit code."""
 
 import json
+import logging
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +51,7 @@ def test_a_model_to_start_from() -> None:
     adapted = cli._make_train(
         parse("train", "--labels", "m", "--start-from", "a.safetensors", "--learning-rate", "5e-4")
     )
-    assert adapted.start_from == Path("a.safetensors")
+    assert adapted.start_from == Path("a.safetensors").absolute()
     assert adapted.training == TrainingConfig(learning_rate=5e-4)
     assert adapted.kept_share == 0
     half = cli._make_train(parse("train", "--labels", "m", "--start-from", "default", "--kept-share", "0.5"))
@@ -112,6 +115,16 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--min-lesion-volume-mm3", "x"], 64, "not negative, found `x`"),
         (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--model-name", "../x"], 64, "expected a name"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ""], 64, "expected a name"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ".x"], 64, "expected a name"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--model-name", "a\n"], 64, "expected a name"),
+        (["{bids}", "{out}", "train", "--labels", " "], 64, "of a derivative dataset, found nothing"),
+        (["{bids}", "{out}", "participant", "--participant-label", "../01"], 64, "expected a label of letters"),
+        (["{bids}", "{out}", "participant", "--participant-label", "sub-"], 64, "expected a label of letters"),
+        (["{bids}", "{out}", "group", "--session-label", "a/b"], 64, "expected a label of letters"),
+        (["{bids}", "{out}", "participant", "--model", ""], 64, "expected a path, found nothing"),
+        (["{bids}", "{out}", "participant", "--bids-database-dir", ""], 64, "expected a path, found nothing"),
         (["{bids}", "{out}", "evaluate"], 64, "evaluate needs --labels"),
         (["{bids}", "{out}", "train", "--labels", "m", "--fold", "1"], 64, "--fold needs --cross-validate"),
         (["{bids}", "{out}", "train", "--patience", "3"], 64, "unrecognized arguments: --patience 3"),
@@ -208,15 +221,49 @@ def test_help_imports_nothing_heavy() -> None:
     assert "{participant,group,train,evaluate,synthesize}" in done.stdout
 
 
-@pytest.mark.parametrize(("error", "said"), [(BrokenPipeError(), ""), (OSError(28, "No space left"), "No space left")])
-def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, capfd, error, said: str) -> None:
+def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, capfd) -> None:
     def fail(*_: object) -> int:
-        raise error
+        raise OSError(28, "No space left")
 
     monkeypatch.setattr(cli, "_run_level", fail)
     monkeypatch.setattr(sys, "stdout", (tmp_path / "said").open("w"))
     assert cli.main([str(tmp_path), str(tmp_path / "out"), "group"]) == 74
     words = capfd.readouterr().err
     assert "please report" not in words
-    assert bool(words) == bool(said)
-    assert said in words
+    assert "No space left" in words
+
+
+def test_a_warning_comes_once(capsys) -> None:
+    cli._set_up_logging(0)
+    for text in ("sub-0_1 is ignored", "sub-0_1 is ignored", "sub-0_2 is ignored"):
+        logging.getLogger("bids_cascade.dataset").warning(text)
+    for _ in range(2):
+        logging.getLogger("bids_cascade.dataset").info("going on")
+    said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["WARNING sub-0_1 is ignored", "WARNING sub-0_2 is ignored", "INFO going on", "INFO going on"]
+
+
+def test_a_terminal_that_closes_ends_the_app_and_nohup_does_not(monkeypatch, tmp_path: Path) -> None:
+    def hang_up(*_: object) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 3
+
+    monkeypatch.setattr(cli, "_run_level", hang_up)
+    before = {one: signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        for handler, code in ((signal.SIG_DFL, 130), (signal.SIG_IGN, 3)):
+            signal.signal(signal.SIGHUP, handler)
+            assert cli.main([str(tmp_path), str(tmp_path / "out"), "group"]) == code
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def test_a_derivative_is_found_from_where_the_app_was_started(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "bids" / "derivatives" / "there").mkdir(parents=True)
+    cases = {"here": str(tmp_path / "here"), "there": "there", "nowhere": "nowhere", None: None}
+    for given, expected in cases.items():
+        assert cli._located(given, tmp_path / "bids") == expected
+    assert parse("train", "--labels", "folder/here").labels == str(tmp_path / "folder" / "here")

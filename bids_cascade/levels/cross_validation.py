@@ -30,6 +30,7 @@ from bids_cascade.levels.train import check_start, fingerprint_of, recipe_of, tr
 from bids_cascade.models.store import StoredModel
 from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
 from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, summarise_evaluation, write_evaluation
+from bids_cascade.surroundings import say
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
     log_dir = write_record(inputs, {"train": config, "cross_validation": how, "folds": folds, "run": run}, labelled)
     # Jobs may share a work folder: the first to come prepares the visits, the others wait and find them done.
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
-    print(format_table(results))
+    say(format_table(results))
     job = _Job(inputs, config, run, prepared)
     usable = {one.data.subject for one in prepared}
     wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
@@ -81,8 +82,8 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
     if how.fold is None and not unfinished:
         return _gather(job, done, labelled, results)
     for one in unfinished:
-        print(f"{one.name}  {one.message}")
-    print(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
+        say(f"{one.name}  {one.message}")
+    say(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
     return exit_code_of([*results, *unfinished])
 
 
@@ -211,6 +212,6 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
     whole = CrossValidation(job.config.name, folds, evaluations[CASCADE], evaluations[FLAIR_THRESHOLD])
     page, text, card = write_cross_validation(whole, inputs.out_dir)
     write_json({"recipe": recipe_of(job.prepared, job.config), "card": card}, job.folder / "result.json")
-    print(text)
-    print(f"report: {page}")
+    say(text)
+    say(f"report: {page}")
     return exit_code_of(results)

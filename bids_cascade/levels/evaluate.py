@@ -17,6 +17,7 @@ from bids_cascade.levels.learnt import dataset_name
 from bids_cascade.levels.record import write_record
 from bids_cascade.levels.results import VisitResult, exit_code_of
 from bids_cascade.report.evaluation import PAGE, Evaluation, summarise_evaluation, write_evaluation
+from bids_cascade.surroundings import say
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,12 +42,12 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             seed=config.seed,
         )
         summaries = summarise_evaluation(evaluation)
-        print(f"report: {write_evaluation(evaluation, summaries, inputs.out_dir)}")
+        say(f"report: {write_evaluation(evaluation, summaries, inputs.out_dir)}")
         parts = format_sizes(evaluation, summaries), format_means(evaluation, summaries), format_origin(evaluation)
-        print("\n\n".join(parts), end="\n\n")
+        say("\n\n".join(parts) + "\n")
     elif (inputs.out_dir / PAGE).exists():
         _LOGGER.warning("%s and the tables beside it are of an earlier evaluation", inputs.out_dir / PAGE)
-    print(format_scores(evaluated, [*failed, *unlabelled]))
+    say(format_scores(evaluated, [*failed, *unlabelled]))
     return exit_code_of(failed)
 
 
@@ -56,4 +57,3 @@ def _find_visits(inputs: Inputs) -> list[Visit]:
     if inputs.validate:
         Validation(inputs.bids_dir).finish()
     return find_visits(layout, ("FLAIR", "T1w"), inputs.selection)
-

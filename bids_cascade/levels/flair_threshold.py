@@ -49,9 +49,7 @@ def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: 
 
 def flair_curve(one: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
     """Return the Dice that each of :data:`THRESHOLDS` gives a visit on the model's grid, as (T,)."""
-    return dice_by_threshold(
-        _flair(one, config), one.data.lesion, THRESHOLDS, _rule(config), config.voxel_volume_mm3
-    )
+    return dice_by_threshold(_flair(one, config), one.data.lesion, THRESHOLDS, _rule(config), config.voxel_volume_mm3)
 
 
 def write_flair_masks(

@@ -27,6 +27,7 @@ from bids_cascade.levels.results import VisitResult, exit_code_of
 from bids_cascade.report.group_columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
+from bids_cascade.surroundings import say
 
 _NEEDED = ("T1w", "FLAIR")
 _READERS = 8
@@ -51,7 +52,7 @@ def run_group(inputs: Inputs) -> int:
         problems=[str(problem) for problem in problems],
         selection=_say_selection(inputs.selection),
     )
-    print(closing_text(visits, rows, problems, page))
+    say(closing_text(visits, rows, problems, page))
     return _exit_code(visits, joined.problems)
 
 

@@ -28,6 +28,7 @@ from bids_cascade.lesions.components import label_lesions
 from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
 from bids_cascade.sources import hash_sources
+from bids_cascade.surroundings import say
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, SyntheticVisit, make_visit
 
@@ -77,7 +78,7 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
         rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
     rows += _earlier_rows(out_dir, {task.participant for task in tasks})
     write_participants(out_dir, sorted(rows, key=lambda row: (len(row["participant_id"]), row["participant_id"])))
-    print(format_table(results))
+    say(format_table(results))
     return exit_code_of(results)
 
 

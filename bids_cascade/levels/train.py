@@ -43,6 +43,7 @@ from bids_cascade.models.store import (
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.sources import hash_sources
+from bids_cascade.surroundings import say
 from bids_cascade.whole_file import write_whole_file
 
 _LOGGER = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def run_train(inputs: Inputs, config: TrainConfig, run: RunConfig) -> int:
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "run": run}, labelled)
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir)
-    print(format_table(results))
+    say(format_table(results))
     if prepared:
         earlier = read_cross_validation(inputs.out_dir, recipe_of(prepared, config))
         train_model(prepared, inputs, config, run, inputs.out_dir / "models", earlier)
@@ -211,7 +212,7 @@ def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredM
     rows = [{"stage": stage, **asdict(epoch)} for stage, epochs in trained.history.items() for epoch in epochs]
     write_tsv(rows, list(_CURVE_COLUMNS), folder / f"{model.name}_curves.tsv", _CURVE_COLUMNS)
     draw_curves(trained.history, folder / f"{model.name}_curves.png")
-    print(f"model: {stored.path} (SHA-256 {stored.sha256}); its card and curves are beside it")
+    say(f"model: {stored.path} (SHA-256 {stored.sha256}); its card and curves are beside it")
     return stored
 
 

@@ -1,0 +1,72 @@
+"""Where this process was started is no part of it: not the current folder's files, nor whether anyone listens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def leave_out_current_folder() -> None:
+    """Import nothing from the current folder, here and in every process that this one starts.
+
+    A user's own ``random.py`` there would take the place of Python's. Where the app itself lies there, in a source
+    tree, it stays.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"  # which leaves `-c` and `-m` without it, as the fork server is started with
+    try:
+        current = os.path.realpath(os.getcwd())
+    except FileNotFoundError:  # deleted
+        current = ""
+
+    def is_meant(folder: str) -> bool:
+        return folder != "" and (os.path.realpath(folder) != current or os.path.samefile(current, _PACKAGE_ROOT))
+
+    sys.path[:] = filter(is_meant, sys.path)
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(is_meant, os.environ["PYTHONPATH"].split(os.pathsep)))
+
+
+def open_streams() -> None:
+    """Open whichever of the three standard streams is closed: files would take their numbers, and be written into."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def say(text: str) -> None:
+    """Print what a level has to say; that nobody reads on, as behind ``| head -1``, is no failure of its work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Print an error, if anyone listens."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def release_streams() -> None:
+    """Hand over what has been said; what can't be is dropped, or Python would fail with it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
