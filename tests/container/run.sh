@@ -2,7 +2,7 @@
 # Build the image from the Dockerfile and run it as Docker, Apptainer and Slurm would; see README.md beside this.
 #
 # ENGINE         docker or podman (default: docker, if its engine runs)
-# BUILDER        what builds the image (default: "$ENGINE build")
+# BUILDER        what builds the image (default: "$ENGINE build"; with podman, buildah, which needs no engine)
 # BUILD_OPTIONS  more options for it
 # TORCH_BUILD    cpu (default) or cuda
 # TORCH_OPTIONS  where pip finds the CPU build, such as "--index-url ..."
@@ -16,7 +16,11 @@ shopt -s lastpipe
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(dirname "$(dirname "$here")")
 ENGINE=${ENGINE:-$(docker info >/dev/null 2>&1 && echo docker || echo podman)}
-BUILDER=${BUILDER:-$ENGINE build}
+if [ "$ENGINE" = podman ]; then
+    BUILDER=${BUILDER:-buildah bud --isolation chroot --pull-never --layers}
+else
+    BUILDER=${BUILDER:-$ENGINE build}
+fi
 TORCH_BUILD=${TORCH_BUILD:-cpu}
 REAL_DATA=${REAL_DATA:-$repository/../shared/data/longitudinal}
 SCRATCH=${SCRATCH:-$(mktemp -d)}
@@ -24,6 +28,8 @@ LARGEST_CPU_IMAGE_MB=2500
 image=bids_cascade
 mkdir -p "$SCRATCH"
 SCRATCH=$(realpath "$SCRATCH")
+# mktemp makes folders that only their owner may enter; others get no further than what they are told of.
+chmod go+rx "$SCRATCH"
 # An ordinary user: the caller, whom the image doesn't know either; for root somebody else.
 uid=$(id -u)
 [ "$uid" != 0 ] || uid=4321
@@ -101,6 +107,18 @@ own_folder() {
     [ "$(id -u)" != 0 ] || chown "$uid:$uid" "$1"
 }
 
+# Everything above a folder lets the ordinary user through, or says which folder doesn't.
+is_reachable() {
+    local folder=$1
+    [ "$(id -u)" = 0 ] || return 0
+    while [ "$folder" != / ]; do
+        setpriv --reuid "$uid" --regid "$uid" --clear-groups test -x "$folder" ||
+            { echo "user $uid may not enter $folder; name another SCRATCH" >&2; return 1; }
+        folder=$(dirname "$folder")
+    done
+}
+is_reachable "$SCRATCH" || exit 1
+
 # As Docker's --read-only: no network, nothing writable but what is mounted, not even /tmp, and a nameless user.
 container() {
     local strict=(--read-only)
@@ -166,6 +184,11 @@ used() {
 
 revision=$(git -C "$repository" rev-parse HEAD 2>/dev/null || echo unknown)
 
+if [ "$ENGINE" = podman ]; then
+    echo "== A stand-in for the base image, where there is none and no registry is reached"
+    podman image exists docker.io/library/python:3.11-slim-bookworm ||
+        podman pull --quiet docker.io/library/python:3.11-slim-bookworm 2>/dev/null || "$here/base_image.sh" || exit 1
+fi
 echo "== The image"
 check "the image is built from the Dockerfile" build
 [ "$n_failed" = 0 ] || exit 1
