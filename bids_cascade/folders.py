@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bids_cascade.errors import OutputError, UsageError
+from bids_cascade.errors import FULL_OR_BROKEN, OutputError, ReadWriteError, UsageError
 from bids_cascade.whole_file import clear_leftovers, hold_folder
 
 CACHE = "bids_cascade_cache"
@@ -50,13 +50,15 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
         The folder asked for lies inside the input dataset.
     OutputError
         It can't be written to.
+    ReadWriteError
+        Its disk is full or fails.
     """
     if asked_for is not None and bids_dir.is_dir() and asked_for.absolute().is_relative_to(bids_dir.absolute()):
         raise UsageError(
             f"the work folder {asked_for.absolute()} lies inside the input dataset; choose another with -w"
         )
     candidates = [asked_for] if asked_for is not None else _default_work_dirs(bids_dir.absolute(), out_dir.absolute())
-    reasons = []
+    reasons, full = [], []
     for folder in (candidate.absolute() for candidate in candidates):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
                 return folder
         except OSError as error:
             reasons.append(f"{folder}: {error.strerror or error}")
-    raise OutputError(f"can't write to the work folder {', nor to '.join(reasons)}; choose another with -w")
+            full.append(error.errno in FULL_OR_BROKEN)
+    kind = ReadWriteError if all(full) else OutputError
+    raise kind(f"can't write to the work folder {', nor to '.join(reasons)}; choose another with -w")
 
 
 def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:

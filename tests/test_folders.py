@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bids_cascade import folders
-from bids_cascade.errors import OutputError, UsageError
+from bids_cascade.errors import OutputError, ReadWriteError, UsageError
 from bids_cascade.folders import contained, make_work_dir
 
 
@@ -63,6 +63,39 @@ def test_all_that_was_tried_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/out_work: Not a directory, nor to .*file/out/work: Not a dir.*-w"):
         make_work_dir(None, tmp_path / "in", tmp_path / "file" / "out")
+
+
+def test_a_full_disk_is_none_to_work_on() -> None:
+    # The system's own full device stands for it: whatever is written there, there is no space left.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "wb"))  # noqa: SIM115
+        with pytest.raises(ReadWriteError, match=r"can't write to the work folder /tmp: No space left.*-w"):
+            make_work_dir(Path("/tmp"), Path("/nowhere"), Path("/nowhere/out"))
+
+
+def test_leftovers_of_killed_runs_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    (tmp_path / "tmp_abcdefgh").mkdir()
+    (tmp_path / "tmp_of_mine").mkdir()
+    with contained(tmp_path):
+        own = set(tmp_path.glob("tmp_*"))
+        assert tmp_path / "tmp_abcdefgh" not in own
+        assert len(own) == 2
+        with contained(tmp_path):
+            assert own < set(tmp_path.glob("tmp_*"))
+    assert [path.name for path in tmp_path.glob("tmp_*")] == ["tmp_of_mine"]
+
+
+def test_the_work_folder_is_the_current_one_meanwhile(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    before = Path.cwd()
+    with contained(tmp_path):
+        assert Path.cwd() == tmp_path
+    assert Path.cwd() == before
+    (tmp_path / "gone").rmdir()
+    with contained(tmp_path):
+        assert Path.cwd() == tmp_path
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_input_is_not_worked_in(tmp_path: Path) -> None:
