@@ -1,0 +1,1 @@
+"""The slower fault campaign; see README.md."""

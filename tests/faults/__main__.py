@@ -1,0 +1,56 @@
+"""Run the campaign: ``python -m tests.faults [--write] [part ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.faults.disks import run_disks
+from tests.faults.images import run_images
+from tests.faults.kills import run_kills
+from tests.faults.models import run_models
+from tests.faults.scene import Row, as_table
+from tests.faults.visits import run_visits
+
+PARTS = {"models": run_models, "images": run_images, "kills": run_kills, "disks": run_disks, "visits": run_visits}
+README = Path(__file__).with_name("README.md")
+
+
+def main() -> int:
+    """Run the parts asked for; return 1 where a promise was not kept."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"some of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--write", action="store_true", help="keep each part's table in README.md")
+    options = parser.parse_args()
+    # Shells start what is in the background with Ctrl-C ignored, and the app would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="faults_") as folder:
+        for part in options.parts or PARTS:
+            began, rows = time.monotonic(), []
+            for row in PARTS[part](Path(folder)):
+                rows.append(row)
+                print(f"{'kept' if row.kept else 'BROKEN'}: {row.part}: {row.tried}: {row.happened}", flush=True)
+            failed += sum(not row.kept for row in rows)
+            if options.write:
+                write_table(part, rows, time.monotonic() - began)
+    return int(bool(failed))
+
+
+def write_table(part: str, rows: list[Row], seconds: float) -> None:
+    """Put a part's rows into the README, in place of its last ones."""
+    kept = sum(row.kept for row in rows)
+    said = f"{datetime.now(UTC):%Y-%m-%d}, {seconds:.0f} s: {kept} of {len(rows)} as promised.\n\n{as_table(rows)}"
+    text = README.read_text()
+    pattern = rf"(<!-- {part} -->\n).*?(\n<!-- end -->)"
+    README.write_text(re.sub(pattern, lambda match: match[1] + said + match[2], text, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Where a fault happens: a coarse phantom, the app as its own processes, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+_MARK = "BIDS_CASCADE_FAULTS"
+_LONGEST_S = 900
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was tried, what came of it, and whether that is what was promised."""
+
+    part: str
+    tried: str
+    happened: str
+    kept: bool
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run of the app ended."""
+
+    code: int
+    said: str
+    complained: str
+    seconds: float
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that say what went wrong."""
+        lines = [*self.said.splitlines(), *self.complained.splitlines()]
+        return [line for line in lines if "FAILED:" in line or line.startswith("bids_cascade: error")]
+
+    @property
+    def has_traceback(self) -> bool:
+        return "Traceback" in self.said + self.complained
+
+
+@dataclass
+class Scene:
+    """A folder with a dataset of phantoms in which the app is run."""
+
+    folder: Path
+    n_participants: int = 1
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        from bids_cascade.demo import write_phantom_dataset
+
+        self.dataset = self.folder / "dataset"
+        if not self.dataset.exists():
+            coarse = {"t1w_voxel_mm": (2.5, 2.5, 2.5), "flair_voxel_mm": (2.5, 2.5, 5.0)}
+            write_phantom_dataset(self.dataset, self.n_participants, **coarse)
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+
+    def start(self, out: Path, work: Path, *options: str, temporary: Path | None = None) -> subprocess.Popen[str]:
+        """Start the app in a process group of its own."""
+        command = [sys.executable, str(REPOSITORY / "run.py"), str(self.dataset), str(out), "participant"]
+        command += ["-w", str(work), "--skip-bids-validation", *options]
+        environment = {**os.environ, _MARK: self.mark, "TMPDIR": str(temporary or self.temporary)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+
+    def run(self, out: Path, work: Path, *options: str, temporary: Path | None = None) -> End:
+        """Run the app to its end."""
+        began = time.monotonic()
+        process = self.start(out, work, *options, temporary=temporary)
+        said, complained = process.communicate(timeout=_LONGEST_S)
+        return End(process.returncode, said, complained, time.monotonic() - began)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the living processes that runs here have started."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(_MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def orphans(self, patience_s: float = 10) -> list[str]:
+        """Return the names of those that are still there after a while."""
+        deadline = time.monotonic() + patience_s
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return [" ".join(process.cmdline()[:3]) for process in left]
+
+
+def leftovers(*folders: Path) -> list[str]:
+    """Return what writers leave that did not come to their end."""
+    found: list[str] = []
+    for folder in folders:
+        for path in folder.rglob("*"):
+            name = path.name
+            is_temporary = name.startswith(("tmp_", "pymp-", "bids_cascade_")) and name != "bids_cascade_cache"
+            is_hidden = name.startswith(".") and name != ".bidsignore"
+            if is_temporary or is_hidden:
+                found.append(str(path))
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of a participant's results by their names."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "sub-01" / "anat").iterdir())}
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """Return rows as Markdown."""
+    lines = ["| part | tried | happened | as promised |", "|---|---|---|---|"]
+    lines += [f"| {row.part} | {row.tried} | {row.happened} | {'yes' if row.kept else '**no**'} |" for row in rows]
+    return "\n".join(lines)
