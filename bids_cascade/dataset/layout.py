@@ -194,8 +194,13 @@ def _anat_suffixes(root: Path, participant: str, session: str | None) -> set[str
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return set()
-    images = (name.partition(".")[0].rpartition("_")[2] for name in names if name.endswith((".nii", ".nii.gz")))
+    images = (name.partition(".")[0].rpartition("_")[2] for name in names if _is_image(name))
     return {suffix for suffix in images if suffix in SEQUENCES}
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a file is an image by its name; hidden ones, such as macOS leaves, are nobody's."""
+    return name.endswith((".nii", ".nii.gz")) and not name.startswith(".")
 
 
 def _choose_participants(root: Path, selection: Selection) -> list[str]:
@@ -225,7 +230,7 @@ def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pa
     participant = "|".join(map(re.escape, participants)) or LABEL
     session = "|".join(map(re.escape, sessions))
     below = f"/ses-(?:{session})" if session else f"(?:/ses-{LABEL})?"
-    files = rf"{below}/anat(?:/[^/]+)?"
+    files = rf"{below}/anat(?:/(?!\.)[^/]+)?"
     return re.compile(rf"^/(?!sub-(?:{participant})(?:{below}|{files})?$)")
 
 

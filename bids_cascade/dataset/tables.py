@@ -269,7 +269,7 @@ def _times_of_session(bids_dir: Path, unit: Unit) -> list[str]:
 def _times_of_sidecars(folder: Path) -> list[str]:
     times = []
     for suffix in _DATED_SUFFIXES:
-        for path in sorted(folder.glob(f"*_{suffix}.json")):
+        for path in sorted(folder.glob(f"[!.]*_{suffix}.json")):
             sidecar = _read_json(path)
             times += [str(sidecar.get(key, "")) for key in ("AcquisitionDateTime", "AcquisitionDate")]
     return times

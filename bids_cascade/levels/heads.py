@@ -109,12 +109,17 @@ def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in paths:
-        own = sorted(filter(Path.is_file, path.glob("*.nii*"))) if path.is_dir() else [path] if path.is_file() else []
+        own = _list_images(path) if path.is_dir() else [path] if path.is_file() else []
         if not own:
             what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
             raise MissingInputError(f"{path} {what}; expected images, or a folder of them")
         found += own
     return tuple(found)
+
+
+def _list_images(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder by name; hidden ones, such as macOS leaves, are nobody's."""
+    return sorted(path for path in folder.glob("*.nii*") if path.is_file() and not path.name.startswith("."))
 
 
 def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int) -> Iterator[_Result]:
