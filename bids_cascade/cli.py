@@ -42,6 +42,7 @@ from bids_cascade.errors import (
 )
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 from bids_cascade.workflow.workers import importing, prepare_workers
 
 LEVELS = ("participant", "group", "train", "evaluate", "synthesize")
@@ -436,10 +437,12 @@ def _read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        filters = json.loads(read_text(path, MAX_JSON_BYTES))
+    except MissingInputError as error:
         raise MissingInputError(f"{path}: there is no such filter file") from error
-    except (OSError, ValueError) as error:
+    except BadDataError as error:
+        raise UsageError(f"the filter file {error}") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: the filter file can't be read as JSON: {error}") from error
     if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
         raise UsageError(f'{path}: expected a JSON object of objects, such as {{"t1w": {{"acquisition": "mprage"}}}}')

@@ -19,7 +19,14 @@ from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
 from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.dataset.validation import enumerated
-from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
+from bids_cascade.errors import (
+    BidsCascadeError,
+    InvalidDatasetError,
+    NothingSelectedError,
+    OutputError,
+    ReadWriteError,
+)
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +91,16 @@ def read_description(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise InvalidDatasetError(f"no such folder: {root}; give the root folder of a BIDS dataset")
     path = root / "dataset_description.json"
-    if not path.is_file():
+    if not path.exists():
         raise InvalidDatasetError(
             f"{root} is not a BIDS dataset: it has no dataset_description.json; give the root folder of the dataset, "
             'or write one there that says at least {"Name": "...", "BIDSVersion": "1.10.0"}'
         )
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        description = json.loads(read_text(path, MAX_JSON_BYTES))
+    except BidsCascadeError as error:
+        raise InvalidDatasetError(str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise InvalidDatasetError(f"{path} can't be read as JSON: {error}; correct the file") from error
     if not isinstance(description, dict):
         raise InvalidDatasetError(f"{path} holds a {type(description).__name__} instead of a JSON object")

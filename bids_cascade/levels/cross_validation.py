@@ -16,8 +16,9 @@ from bids_cascade.cascade.sampling import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_json
 from bids_cascade.dataset.labels import find_lesion_masks
+from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
+from bids_cascade.errors import OK, BadDataError, BidsCascadeError, TemporaryError, UsageError
 from bids_cascade.levels.claim import locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
@@ -167,12 +168,12 @@ def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence
 def _read_fold(path: Path, fingerprint: str) -> Fold | None:
     """Return a fold that is done; None where it isn't, or was done of other data or with other choices."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = read_object(path)
         if found.pop("fingerprint") != fingerprint:
             return None
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
         return Fold(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (BidsCascadeError, KeyError, TypeError):
         return None
 
 
