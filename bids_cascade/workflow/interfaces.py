@@ -232,11 +232,11 @@ class MoveLabel(Step):
         """See :func:`bids_cascade.imaging.channels.label_on_grid`."""
         from bids_cascade.imaging.channels import label_on_grid
         from bids_cascade.imaging.grid import grid_of
-        from bids_cascade.imaging.images import same_grid, save_image
+        from bids_cascade.imaging.images import load_image, load_labels, same_grid, save_image
 
-        label = nib.Nifti1Image.from_filename(self.inputs.label)
+        label = load_labels(self.inputs.label)
         for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
-            if same_grid(label, nib.Nifti1Image.from_filename(path)):
+            if same_grid(label, load_image(path)):
                 lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
                 save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii", np.uint8)
                 return {"lesion": str(folder / "lesion.nii")}
