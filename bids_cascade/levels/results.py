@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
 from bids_cascade.workflow.run import VisitRun
 
@@ -41,14 +42,15 @@ class VisitResult:
     seconds: float | None = None
     crash_reports: tuple[Path, ...] = ()
 
-    def with_warning(self, text: str) -> VisitResult:
+    def with_warnings(self, texts: Iterable[str]) -> VisitResult:
         """Return this with something more to look at."""
-        return replace(self, message="; ".join(filter(None, (self.message, text))))
+        return replace(self, message="; ".join(filter(None, (self.message, *texts))))
 
 
-def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
+def missing_result(visit: Visit) -> VisitResult:
     """Return the row of a visit that lacks sequences."""
-    return VisitResult(name, MissingInputError.exit_code, f"not processed: no {' and no '.join(missing)} image")
+    message = f"not processed: no {' and no '.join(visit.missing)} image"
+    return VisitResult(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
 
 
 def unfinished_result(name: str, run: VisitRun) -> VisitResult:
