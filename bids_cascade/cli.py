@@ -34,6 +34,7 @@ from bids_cascade.config import (
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.errors import (
     OK,
+    BadDataError,
     BidsCascadeError,
     MissingInputError,
     ReadWriteError,
@@ -138,7 +139,12 @@ def _add_selection(group: Any) -> None:
         choices=("all", "unfinished"),
         help="only print the labels of the participants that can be processed, or of those not yet processed so",
     )
-    group.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON: by sequence, the entities to match")
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help="JSON: by sequence, the entities to match; .bidsignore sets no image aside",
+    )
     group.add_argument("--skip-bids-validation", action="store_true", help="don't run bids-validator on the input")
     group.add_argument(
         "--bids-database-dir", type=Path, metavar="DIR", help="where to keep pybids's index of the input"
@@ -161,6 +167,11 @@ def _add_segmentation(group: Any) -> None:
         choices=SKULL_STRIP_MODES,
         default="auto",
         help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any case",
+    )
+    group.add_argument(
+        "--guess-orientation",
+        action="store_true",
+        help="take images with neither sform nor qform, whose left and right may be exchanged; they are flagged",
     )
     group.add_argument(
         "--half-precision",
@@ -396,6 +407,7 @@ def _make_participant(options: argparse.Namespace) -> ParticipantConfig:
         skull_strip=options.skull_strip,
         seed=options.random_seed,
         half_precision=options.half_precision,
+        guess_orientation=options.guess_orientation,
     )
 
 
@@ -478,6 +490,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
+        guess_orientation=options.guess_orientation,
     )
 
 

@@ -51,16 +51,16 @@ class RigidRegistration:
     fraction_inside: float
     method: Literal["identity", "rigid"]
 
-    def warnings(self, name: str) -> list[str]:
-        """Say what a human should look at, calling the moving image `name`; nothing when all seems well."""
-        found = []
+    def flags(self, name: str) -> dict[str, str]:
+        """Say what should be looked at, by quality flag, calling the moving image `name`; nothing when all is well."""
+        found = {}
         if looks_failed(self.quality):
-            found.append(
+            found["registration_looks_failed"] = (
                 f"the registration of {name} to the T1w image looks failed "
                 f"(similarity {self.quality:.2f}, expected at least {FAILED_BELOW:g})"
             )
         if self.fraction_inside < COVERED_FROM:
-            found.append(f"{name} shows only {self.fraction_inside:.0%} of the brain")
+            found["truncated_field_of_view"] = f"{name} shows only {self.fraction_inside:.0%} of the brain"
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -180,7 +179,12 @@ def _read_fold(path: Path, fingerprint: str) -> Fold | None:
 def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:
     """Segment the left-out visits as the participant level does."""
     inputs, run = replace(job.inputs, out_dir=job.folder / CASCADE), replace(job.run, clean_work_dir=False)
-    config = ParticipantConfig(model=stored.path, skull_strip=job.config.skull_strip, seed=job.config.training.seed)
+    config = ParticipantConfig(
+        model=stored.path,
+        skull_strip=job.config.skull_strip,
+        seed=job.config.training.seed,
+        guess_orientation=job.config.guess_orientation,
+    )
     results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
     failed = [result for result in results if result.exit_code != OK]
     if failed:

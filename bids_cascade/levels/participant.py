@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
+from bids_cascade.dataset.course import FAR_FROM_OTHER_VISIT, flag_far_volumes
 from bids_cascade.dataset.derivatives import prepare_output
+from bids_cascade.dataset.flags import Flags, reasons_of
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BidsCascadeError, TemporaryError
+from bids_cascade.errors import OK, BidsCascadeError
+from bids_cascade.levels.check import check_visits
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.learnt import sources_of
 from bids_cascade.levels.record import versions, write_record, write_steps, write_visit_records
@@ -71,13 +74,15 @@ def segment_visits(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
-    with claimed(visits, run.work_dir, wait=wait) as (ready, refused):
-        done = _segment(ready, inputs, config, run, model, log_dir)
-        results = [refused.get(visit.name) or done[visit.name] for visit in visits]
+    checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation)
+    with claimed(checked.ready, run.work_dir, wait=wait) as (ready, in_use):
+        plans = [_plan(visit, inputs, config, model, checked.flags[visit.name]) for visit in ready]
+        done = _segment(plans, config, run, model, log_dir)
+        by_name = checked.refused | in_use | done
+        results = [by_name[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
         # Of a visit that another run works on, that run says how it ended.
-        in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         write_visit_records(ended, inputs, log_dir)
         return _write_pages(visits, results, inputs.out_dir)
@@ -98,20 +103,15 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
     wanted = [
         visit
         for visit in visits
-        if not visit.missing and not (unfinished and has_outputs(_plan(visit, inputs, config, model)))
+        if not visit.missing and not (unfinished and has_outputs(_plan(visit, inputs, config, model, {})))
     ]
     return list(dict.fromkeys(visit.participant for visit in wanted))
 
 
 def _segment(
-    visits: Sequence[Visit],
-    inputs: Inputs,
-    config: ParticipantConfig,
-    run: RunConfig,
-    model: StoredModel,
-    log_dir: Path,
+    plans: Sequence[OutputPlan], config: ParticipantConfig, run: RunConfig, model: StoredModel, log_dir: Path
 ) -> dict[str, VisitResult]:
-    """Run the workflow on the visits; return how each ended."""
+    """Run the workflow on visits; return how each ended, by name."""
     cascade = model.header.cascade
     how = Preprocessing(
         sequences=cascade.sequences,
@@ -121,11 +121,24 @@ def _segment(
         omp_nthreads=run.omp_nthreads,
     )
     networks = Networks(model.path, run.device, config.half_precision)
-    plans = [_plan(visit, inputs, config, model) for visit in visits]
     graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
-    runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
-    write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
-    return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
+    runs = run_graphs(graphs, {plan.visit.slug: plan.visit.name for plan in plans}, run, log_dir)
+    write_steps({plan.visit.name: runs[plan.visit.slug] for plan in plans}, log_dir)
+    found = _flag_far_volumes(plans)
+    return {plan.visit.name: _result(plan, runs[plan.visit.slug], found) for plan in plans}
+
+
+def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
+    """Compare each visit with the participant's others; return what should be looked at by name of the visit."""
+    found: dict[str, Flags] = {}
+    for out_dir, participant in dict.fromkeys((plan.out_dir, plan.visit.participant) for plan in plans):
+        try:
+            far = flag_far_volumes(out_dir, participant)
+        except BidsCascadeError as error:
+            _LOGGER.warning("sub-%s: its visits' volumes can't be compared: %s", participant, error)
+        else:
+            found |= {name: {FAR_FROM_OTHER_VISIT: reason} for name, reason in far.items()}
+    return found
 
 
 def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
@@ -137,12 +150,14 @@ def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_di
         except BidsCascadeError as error:
             failed[participant] = f"no page: {error}"
     return [
-        result.with_warning(failed[visit.participant]) if visit.participant in failed else result
+        result.with_warnings([failed[visit.participant]]) if visit.participant in failed else result
         for visit, result in zip(visits, results, strict=True)
     ]
 
 
-def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
+def _plan(
+    visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel, flags: Mapping[str, str]
+) -> OutputPlan:
     cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
     return OutputPlan(
@@ -165,17 +180,19 @@ def _plan(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: Stored
             "RandomSeed": config.seed,
             "SoftwareVersions": versions(),
         },
+        flags=flags,
     )
 
 
-def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
+def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> VisitResult:
     name = plan.visit.name
     stats = read_stats(plan) if done.finished else None
     if stats is None:
         return unfinished_result(name, done)
-    row, warnings = stats
+    row, flags = stats
+    warnings = reasons_of(flags | found.get(name, {}))
     if done.failure:
-        warnings = [*warnings, f"no report: {done.failure.message}"]
+        warnings.append(f"no report: {done.failure.message}")
     for warning in warnings:
         _LOGGER.warning("%s: %s", name, warning)
     return VisitResult(

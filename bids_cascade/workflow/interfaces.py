@@ -79,7 +79,7 @@ class RegisterInputSpec(StepInputSpec):
 class RegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
     transform = File(exists=True, desc="ITK text file that maps points of the T1w image to the moving image")
     quality = traits.Float(desc="similarity within the brain")
-    warnings = traits.List(traits.Str, desc="what should be looked at")
+    flags = traits.Dict(desc="what should be looked at, by quality flag")
 
 
 class Register(Step):
@@ -98,7 +98,7 @@ class Register(Step):
         return {
             "transform": str(folder / "transform.txt"),
             "quality": found.quality,
-            "warnings": found.warnings(Path(self.inputs.moving).name),
+            "flags": found.flags(Path(self.inputs.moving).name),
         }
 
 
@@ -280,7 +280,7 @@ class WriteOutputsInputSpec(StepInputSpec):
     packed = InputMultiObject(File(exists=True), mandatory=True, desc="the same on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
-    warnings = InputMultiObject(traits.Str, desc="what should be looked at")
+    flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
@@ -304,7 +304,7 @@ class WriteOutputs(Step):
             packed=[Path(path) for path in self.inputs.packed],
             transforms=_read_transforms(self.inputs.transforms),
             qualities=[1.0, *_given(self.inputs.qualities)],
-            warnings=_given(self.inputs.warnings),
+            flags=_given(self.inputs.flags),
             mask=nib.Nifti1Image.from_filename(self.inputs.mask),
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
@@ -434,6 +434,7 @@ class PublishReportInputSpec(StepInputSpec):
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
     measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
     contrast = traits.Any(mandatory=True, desc="of the lesions; None if there is nothing to measure")
+    flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
 
 
@@ -449,7 +450,8 @@ class PublishReport(Step):
 
         plan = self.inputs.plan
         measured = dict(zip(plan.visit.images, self.inputs.measured, strict=True))
-        quality = write_quality(measured, self.inputs.contrast, folder)
+        flags = plan.joined_flags(_given(self.inputs.flags))
+        quality = write_quality(measured, self.inputs.contrast, flags, folder)
         publish_report(plan, [*map(Path, self.inputs.files), *quality])
         return {}
 

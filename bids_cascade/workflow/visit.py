@@ -93,7 +93,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (t1w, *others)}
     brain = _node(FindBrain(t1w=paths[t1w], mode=how.skull_strip), "brain", how.omp_nthreads)
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
-    qualities, warnings = _list_node("qualities", len(others)), _list_node("warnings", len(others))
+    qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
     channels.inputs.sequences, channels.inputs.channels = [t1w, *others], list(how.sequences)
     for index, sequence in enumerate((t1w, *others)):
@@ -107,7 +107,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
             graph.connect(register, "transform", bias, "transform")
             graph.connect(register, "transform", transforms, f"in{index}")
             graph.connect(register, "quality", qualities, f"in{index}")
-            graph.connect(register, "warnings", warnings, f"in{index}")
+            graph.connect(register, "flags", flags, f"in{index}")
     graph.connect(brain, "mask", channels, "mask")
     graph.connect(corrected, "out", channels, "images")
     if others:
@@ -138,7 +138,7 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     sequences = needed_sequences(how.sequences)
     _add_packing(graph, sequences)
     if len(sequences) > 1:
-        for name in ("transforms", "qualities", "warnings"):
+        for name in ("transforms", "qualities", "flags"):
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
     return graph
@@ -183,6 +183,8 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
     graph.connect(figures, "contrast", publish, "contrast")
     graph.connect(files, "out", publish, "files")
     graph.connect(measured, "out", publish, "measured")
+    if n > 1:
+        graph.connect(graph.get_node("flags"), "out", publish, "flags")
     graph.connect(graph.get_node("outputs"), "stats", publish, "stats")
 
 

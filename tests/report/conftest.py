@@ -233,7 +233,7 @@ def draw() -> Callable[..., list[Path]]:
             "T1w": measure_scan(t1w, t1w.brain, None),
             "FLAIR": measure_scan(flair, t1w.brain, similarity),
         }
-        return files + write_quality(measured, lesion_contrast(flair, found.lesion), folder)
+        return files + write_quality(measured, lesion_contrast(flair, found.lesion), {}, folder)
 
     return draw_all
 
