@@ -105,6 +105,12 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
     return {ORIENTATION_IS_A_GUESS: problem}
 
 
+def warn_of_guess(path: Path) -> None:
+    """Say so where the header of an image that is of no visit does not say where left and right are."""
+    if not has_orientation(read_header(path)):
+        _LOGGER.warning("%s has neither sform nor qform: its orientation is a guess.", path)
+
+
 def load_mask(path: str | Path) -> nib.Nifti1Image:
     """Read a mask, which may be empty, and refuse what is none.
 
@@ -185,8 +191,6 @@ def _check_affine(path: Path, image: nib.Nifti1Image) -> None:
     if extent_mm.min() < low or extent_mm.max() > high:
         found = " x ".join(f"{extent:.0f}" for extent in extent_mm)
         raise BadDataError(f"{path} covers {found} mm; expected {low:g} to {high:g} mm on each axis.")
-    if not has_orientation(image):
-        _LOGGER.warning("%s has neither sform nor qform: its orientation is a guess.", path)
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     if sform is None or qform is None:
         return

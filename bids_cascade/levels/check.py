@@ -70,7 +70,7 @@ def check_visits(
         if visit.missing:
             found.refused[visit.name] = missing_result(visit)
         elif errors:
-            message = "; ".join(map(str, errors))
+            message = "; ".join(str(error).rstrip(".") for error in errors)
             found.refused[visit.name] = VisitResult(visit.name, errors[0].exit_code, f"FAILED: {message}")
             _LOGGER.error("%s: %s; not processed", visit.name, message)
         else:

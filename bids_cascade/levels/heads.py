@@ -23,6 +23,7 @@ from bids_cascade.cascade.tissue import normalise
 from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.imaging.images import warn_of_guess
 from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
@@ -148,12 +149,15 @@ def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs:
 @lru_cache(maxsize=1)
 def anatomy_of(path: Path) -> Anatomy:
     """Return a label map's anatomy; the latest is kept."""
+    warn_of_guess(path)
     return load_anatomy(path)
 
 
 @lru_cache(maxsize=1)
 def patients_of(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
     """Return the lesions of masks; the latest are kept."""
+    for path in paths:
+        warn_of_guess(path)
     return tuple(load_patient(path) for path in paths)
 
 

@@ -9,7 +9,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
-from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants
+from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants, warn_of_guess
 
 SHAPE = (30, 25, 12)
 PLAIN = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -142,9 +142,11 @@ def test_load_image_compares_sform_and_qform(tmp_path, shift_mm, refused):
         load_image(tmp_path / "a.nii.gz")
 
 
-def test_load_image_warns_without_any_orientation(tmp_path, caplog):
-    load_image(break_header(write(tmp_path / "a.nii.gz"), sform_code=0, qform_code=0))
-    assert "neither sform nor qform" in caplog.text
+@pytest.mark.parametrize(("codes", "said"), [((0, 0), True), ((1, 0), False), ((0, 1), False)])
+def test_an_image_without_any_orientation_is_warned_of(tmp_path, caplog, codes, said):
+    path = break_header(write(tmp_path / "a.nii.gz"), sform_code=codes[0], qform_code=codes[1])
+    warn_of_guess(path)
+    assert (f"{path} has neither sform nor qform" in caplog.text) is said
 
 
 @pytest.mark.parametrize("affine", [PLAIN, oblique(), oblique((-1, 1, 1))])
