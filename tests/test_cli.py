@@ -1,6 +1,7 @@
 """The command line: what is asked for, what is refused, and with which exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,12 @@ def test_bad_filter_files(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(cli.UsageError, match=r"filter\.json"):
         cli._read_filters(path)
+
+
+def test_a_filter_file_that_is_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "filter.json")
+    with pytest.raises(cli.UsageError, match=r"the filter file .*filter\.json is a named pipe"):
+        cli._read_filters(tmp_path / "filter.json")
 
 
 def test_good_filter_file(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -169,3 +170,14 @@ def test_an_object_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> 
     path.unlink()
     with pytest.raises(MissingInputError, match="does not exist"):
         read_object(path)
+
+
+def test_hidden_sidecars_are_nobody_s_and_pipes_are_named(make_raw: Callable[..., Path], caplog: Any) -> None:
+    root = make_raw(
+        "sub-1/anat/._sub-1_FLAIR.json", files={"sub-1/anat/sub-1_T1w.json": {"AcquisitionDate": "2020-02-03"}}
+    )
+    assert acquisition_date(root, ("1", None)) == date(2020, 2, 3)
+    assert not caplog.text
+    os.mkfifo(root / "participants.tsv")
+    (problem,) = join_columns(root, [("1", None)], []).problems
+    assert "participants.tsv is a named pipe" in str(problem)

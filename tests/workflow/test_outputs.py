@@ -7,7 +7,14 @@ import pytest
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.errors import OutputError
-from bids_cascade.workflow.outputs import OutputPlan, _model_fields, _remove_report, has_outputs, publish_report
+from bids_cascade.workflow.outputs import (
+    OutputPlan,
+    _model_fields,
+    _remove_report,
+    has_outputs,
+    publish_report,
+    read_stats,
+)
 
 RULE = LesionRule(0.5, 10, 0.7)
 
@@ -68,3 +75,22 @@ def test_outputs_count_as_there_only_if_made_in_the_same_way(tmp_path: Path) -> 
         assert has_outputs(mine) is there
     stats.with_suffix(".json").write_text(json.dumps(_model_fields(mine)))
     assert not has_outputs(replace(mine, precision="half"))
+
+
+def test_flags_of_both_sidecars_are_read_and_the_measured_ones_win(tmp_path: Path) -> None:
+    mine = plan(tmp_path, None)
+    assert read_stats(mine) is None
+    stats = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-lesions_stats.tsv"
+    stats.parent.mkdir(parents=True)
+    stats.write_text("n_lesions\n3\n")
+    stats.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "some"}}))
+    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "some"})
+    quality = stats.with_name("sub-01_desc-quality_stats.tsv")
+    quality.write_text("quality_flags\nguess;cut;noise\n")
+    quality.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "10 %", "noise": ""}}))
+    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "10 %", "noise": ""})
+
+
+def test_flags_of_the_images_come_first(tmp_path: Path) -> None:
+    mine = replace(plan(tmp_path, None), flags={"guess": "T1w"})
+    assert mine.joined_flags([{"cut": "FLAIR"}, {"cut": "T2w"}]) == {"guess": "T1w", "cut": "FLAIR; T2w"}
