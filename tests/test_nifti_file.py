@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.errors import BadDataError, BidsCascadeError
-from bids_cascade.imaging.images import load_image, load_labels, load_mask
+from bids_cascade.imaging.images import check_labels, check_scan, load_image, load_labels, load_mask
 from bids_cascade.nifti_file import read_header
 
 SHAPE = (30, 25, 24)
@@ -114,10 +114,12 @@ def test_an_image_larger_than_memory_is_refused(tmp_path: Path) -> None:
     header.set_sform(np.diag([0.1, 0.1, 0.1, 1.0]), 1)
     path.write_bytes(header.binaryblock)
     os.truncate(path, 352 + 2 * 9000**3)  # sparse
-    with pytest.raises(
-        BadDataError, match=r"a\.nii has 9000 x 9000 x 9000 voxels, which take 7.29e\+03 GB of memory; there are"
-    ):
-        load_image(path)
+    message = r"a\.nii has 9000 x 9000 x 9000 voxels, which take 7.29e\+03 GB of memory; there are"
+    with pytest.raises(BadDataError, match=message):
+        check_scan(path, guess_orientation=False)
+    for check in (check_labels, load_mask):
+        with pytest.raises(BadDataError, match=message):
+            check(path)
 
 
 def test_a_small_file_that_claims_to_be_large_takes_no_memory(tmp_path: Path) -> None:

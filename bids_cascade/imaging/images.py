@@ -69,7 +69,6 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
         _check_shape(path, raw.shape)
         _check_voxel_sizes(path, stored_voxel_sizes(raw, stream))
         _check_affine(path, raw)
-        check_memory(path, raw)
         data = raw.get_fdata(dtype=np.float32, caching="unchanged").reshape(raw.shape[:3])
         read_to_end(stream)
     _check_values(path, data)
@@ -94,8 +93,9 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
         See :func:`load_image`.
     """
     path = Path(path)
+    header = _checked_header(path)
     load_image(path)
-    if has_orientation(read_header(path)):
+    if has_orientation(header):
         return {}
     problem = f"{path.name} has neither sform nor qform: its orientation is a guess, left and right may be exchanged"
     if not guess_orientation:
@@ -103,6 +103,23 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
             f"{path.parent}{os.sep}{problem}; convert it again, or take the guess with --guess-orientation."
         )
     return {ORIENTATION_IS_A_GUESS: problem}
+
+
+def check_labels(path: Path) -> None:
+    """Read an image of labels as :func:`load_labels` does; raises what that raises, and where memory is too small."""
+    _checked_header(path)
+    load_labels(path)
+
+
+def _checked_header(path: Path) -> nib.Nifti1Image:
+    """Read the header of an image, and refuse what has other than three axes, or would not fit into memory.
+
+    While steps run side by side, what is free for a moment says little: this is for the time before.
+    """
+    header = read_header(path)
+    _check_shape(path, header.shape)
+    check_memory(path, header)
+    return header
 
 
 def warn_of_guess(path: Path) -> None:
@@ -133,6 +150,7 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
         holds other values than 0 and one more.
     """
     path = Path(path)
+    check_memory(path, read_header(path))
     image = load_labels(path)
     values = np.unique(np.asarray(image.dataobj))
     if len(values) > 2 or not np.all(np.isfinite(values)) or (0 not in values and values[0] != 1):
@@ -155,7 +173,6 @@ def load_labels(path: str | Path) -> nib.Nifti1Image:
     with open_nifti(path) as (raw, stream):
         _check_shape(path, raw.shape)
         _check_invertible(path, raw.affine)
-        check_memory(path, raw)
         data = np.asarray(raw.dataobj).reshape(raw.shape[:3])
         read_to_end(stream)
     return nib.Nifti1Image(data, raw.affine, dtype=data.dtype)

@@ -11,7 +11,7 @@ from pathlib import Path
 from bids_cascade.dataset.flags import Flags, join_flags
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError
-from bids_cascade.imaging.images import check_scan, load_labels
+from bids_cascade.imaging.images import check_labels, check_scan
 from bids_cascade.levels.results import VisitResult, missing_result
 
 _LOGGER = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _check(visit: Visit, mask: Path | None, guess_orientation: bool) -> tuple[Fl
             errors.append(error)
     if mask is not None:
         try:
-            load_labels(mask)
+            check_labels(mask)
         except BidsCascadeError as error:
             errors.append(error)
     return join_flags(*flags), errors
