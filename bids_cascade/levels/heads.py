@@ -157,7 +157,8 @@ def anatomy_of(path: Path) -> Anatomy:
 def patients_of(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
     """Return the lesions of masks; the latest are kept."""
     for path in paths:
-        warn_of_guess(path)
+        if path.suffix != ".npz":
+            warn_of_guess(path)
     return tuple(load_patient(path) for path in paths)
 
 
