@@ -140,7 +140,7 @@ def _open_image(path: Path, stream: BufferedIOBase, file_bytes: int, *, compress
     needed = int(header["vox_offset"]) + math.prod(shape) * dtype.itemsize
     if needed > file_bytes * (_DEFLATE_RATIO if compressed else 1):
         raise ImageFileError(
-            f"its header says {_text(shape)} voxels, {needed / 1e6:.3g} MB, but the file has {file_bytes / 1e6:.3g} MB"
+            f"its header says {_text(shape)} voxels, {_size(needed)}, which a file of {_size(file_bytes)} can't hold"
         )
     stream.seek(0)
     return kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
@@ -148,3 +148,8 @@ def _open_image(path: Path, stream: BufferedIOBase, file_bytes: int, *, compress
 
 def _text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def _size(n_bytes: int) -> str:
+    power, unit = next((pair for pair in ((9, "GB"), (6, "MB")) if n_bytes >= 10 ** pair[0]), (3, "kB"))
+    return f"{n_bytes / 10**power:.3g} {unit}"
