@@ -26,6 +26,8 @@ _DEFLATE_RATIO = 1032
 """No byte of a deflated stream stands for more."""
 _WORKING_BYTES = 8
 """Of memory a voxel, beside the voxel itself: as float32, and once more while it is checked."""
+_USUAL_GB = 1.0
+"""An image that takes no more is read however little memory seems free at a moment."""
 _CHUNK_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/", b".git/annex/")
@@ -93,7 +95,7 @@ def check_memory(path: Path, image: nib.Nifti1Image) -> None:
     """Raise BadDataError where the voxels would not fit into the memory there is."""
     needed_gb = math.prod(image.shape) * (image.get_data_dtype().itemsize + _WORKING_BYTES) / 1e9
     free_gb = free_memory_gb()
-    if needed_gb > free_gb:
+    if needed_gb > max(free_gb, _USUAL_GB):
         shape = _text(image.shape)
         raise BadDataError(
             f"{path} has {shape} voxels, which take {needed_gb:.3g} GB of memory; there are {free_gb:.2g} GB."
