@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from bids_cascade.errors import BadDataError, MissingInputError
-from bids_cascade.imaging.grid import fraction_inside, grid_of, model_grid, resample
+from bids_cascade.imaging.grid import fraction_inside, grid_of, in_ras_order, model_grid, resample
 from bids_cascade.imaging.images import data_of, load_ants, mask_of, same_grid, to_ants
 from bids_cascade.whole_file import write_whole_file
 
@@ -79,7 +79,7 @@ def register_rigid(
 
     ANTs maximises Mattes mutual information [1]_ in the brain and 4 mm around it, on a grid of 2 mm, in
     three levels, with one thread. It starts from the headers or from matching centres of intensity, whichever agrees
-    better.
+    better. The order in which the images store their axes makes no difference.
 
     Parameters
     ----------
@@ -100,6 +100,7 @@ def register_rigid(
     .. [1] Mattes D. et al., PET-CT image registration in the chest using free-form deformations, IEEE Transactions
        on Medical Imaging 22 (2003) 120-128.
     """
+    moving, fixed, fixed_mask = (in_ras_order(image) for image in (moving, fixed, fixed_mask))
     if fraction_inside(moving, fixed_mask) == 0:
         raise BadDataError(
             f"{_name(moving)} does not overlap the brain in {_name(fixed)}; "

@@ -74,6 +74,16 @@ def test_images_that_agree_on_one_grid_stay_where_they_are():
     assert found.fraction_inside == 1
 
 
+def test_the_order_of_the_axes_makes_no_difference():
+    fixed, other, mask = scene()
+    axes = [[1, -1], [2, 1], [0, -1]]
+    assert register_rigid(other.as_reoriented(axes), fixed, mask).method == "identity"
+    moving = moved(other, TRUE)
+    turned = [one.as_reoriented(axes) for one in (moving, fixed, mask)]
+    found, expected = register_rigid(*turned), register_rigid(moving, fixed, mask)
+    np.testing.assert_allclose(found.fixed_to_moving, expected.fixed_to_moving, atol=1e-9)
+
+
 def test_images_that_disagree_on_one_grid_are_registered():
     fixed, other, mask = scene()
     displaced = resample(other, Grid(other.shape, other.affine), 1, np.linalg.inv(TRUE))
