@@ -62,9 +62,10 @@ class FindBrain(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.brain.brain_mask`."""
         from bids_cascade.imaging.brain import brain_mask
-        from bids_cascade.imaging.images import load_image, save_image
+        from bids_cascade.imaging.images import save_image
+        from bids_cascade.imaging.intensity import load_scan
 
-        found = brain_mask(load_image(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
+        found = brain_mask(load_scan(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
         save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii", np.uint8)
         return {"mask": str(folder / "mask.nii"), "method": found.method}
 
@@ -89,10 +90,10 @@ class Register(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.registration.register_rigid`."""
-        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import load_scan
         from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
-        moving, t1w = load_image(self.inputs.moving), load_image(self.inputs.t1w)
+        moving, t1w = load_scan(self.inputs.moving), load_scan(self.inputs.t1w)
         found = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
         write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
         return {
@@ -121,9 +122,10 @@ class CorrectBias(Step):
         """See :func:`bids_cascade.imaging.bias.correct_bias`."""
         from bids_cascade.imaging.bias import correct_bias
         from bids_cascade.imaging.grid import grid_of, resample
-        from bids_cascade.imaging.images import data_of, load_image, save_image
+        from bids_cascade.imaging.images import data_of, save_image
+        from bids_cascade.imaging.intensity import load_scan
 
-        image, mask = load_image(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
+        image, mask = load_scan(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
         to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
         corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
         save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
@@ -333,13 +335,13 @@ class DrawScan(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_scan`."""
-        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import load_scan
         from bids_cascade.imaging.quality import measure_scan
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_scan
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
-        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_image(spec.raw)
+        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_scan(spec.raw)
         t1w, moved, quality = make_scan(image(spec.t1w), mask, np.eye(4)), None, None
         scan = make_scan(raw, mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
         if isdefined(spec.transform):
@@ -368,14 +370,14 @@ class DrawField(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_field`."""
-        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import load_scan
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_field
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
         scan = make_scan(image(spec.image), image(spec.mask), to_own)
-        files = draw_field(spec.sequence, nib.as_closest_canonical(load_image(spec.raw)), scan, folder)
+        files = draw_field(spec.sequence, nib.as_closest_canonical(load_scan(spec.raw)), scan, folder)
         return {"files": [str(path) for path in files]}
 
 
