@@ -121,13 +121,16 @@ class CorrectBias(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.bias.correct_bias`."""
         from bids_cascade.imaging.bias import correct_bias
+        from bids_cascade.imaging.contrast import check_intensities
         from bids_cascade.imaging.grid import grid_of, resample
         from bids_cascade.imaging.images import data_of, save_image
         from bids_cascade.imaging.intensity import load_scan
 
         image, mask = load_scan(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
         to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
-        corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
+        mask = resample(mask, grid_of(image), 0, to_t1w)
+        check_intensities(image, mask)
+        corrected = correct_bias(image, mask)
         save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
         return {"corrected": str(folder / "corrected.nii")}
 
@@ -136,6 +139,7 @@ class StackChannelsInputSpec(StepInputSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    names = InputMultiObject(traits.Str, mandatory=True, desc="what to call the images")
     channels = InputMultiObject(traits.Str, mandatory=True, desc="sequence of each channel")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     voxel_size_mm = traits.Float(1.0, usedefault=True, desc="edge of the model's voxels")
@@ -144,6 +148,7 @@ class StackChannelsInputSpec(StepInputSpec):
 class StackChannelsOutputSpec(TraitedSpec):  # type: ignore[misc]
     channels = File(exists=True, desc="npy file, (C, X, Y, Z) float32")
     brain = File(exists=True, desc="brain mask on the model's grid")
+    contrast = traits.Dict(desc="of each sequence, see measure_contrast")
 
 
 class StackChannels(Step):
@@ -154,19 +159,21 @@ class StackChannels(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.channels.stack_channels`."""
         from bids_cascade.imaging.channels import stack_channels
+        from bids_cascade.imaging.contrast import check_contrast
         from bids_cascade.imaging.images import save_image
 
         images = map(nib.Nifti1Image.from_filename, self.inputs.images)
-        channels, brain = stack_channels(
+        channels, brain, contrast = stack_channels(
             dict(zip(self.inputs.sequences, images, strict=True)),
             _read_transforms(self.inputs.transforms),
             nib.Nifti1Image.from_filename(self.inputs.mask),
             self.inputs.voxel_size_mm,
             self.inputs.channels,
         )
+        check_contrast(contrast, dict(zip(self.inputs.sequences, self.inputs.names, strict=True)))
         np.save(folder / "channels.npy", channels)
         save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)
-        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii")}
+        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii"), "contrast": contrast}
 
 
 class SegmentInputSpec(StepInputSpec):
@@ -335,19 +342,21 @@ class DrawScan(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_scan`."""
-        from bids_cascade.imaging.intensity import load_scan
+        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import outlier_count, settle
         from bids_cascade.imaging.quality import measure_scan
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_scan
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
-        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_scan(spec.raw)
+        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_image(spec.raw)
         t1w, moved, quality = make_scan(image(spec.t1w), mask, np.eye(4)), None, None
-        scan = make_scan(raw, mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
+        scan = make_scan(settle(raw), mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
         if isdefined(spec.transform):
             moved, quality = scan, spec.quality
         files = draw_scan(spec.sequence, t1w, folder, moved)
-        return {"files": [str(path) for path in files], "measured": measure_scan(scan, mask, quality)}
+        measured = measure_scan(scan, mask, quality) | {"outlier_voxels": outlier_count(raw)}
+        return {"files": [str(path) for path in files], "measured": measured}
 
 
 class DrawFieldInputSpec(StepInputSpec):
@@ -435,6 +444,7 @@ class PublishReportInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
     measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
+    sequences = traits.Dict(mandatory=True, desc="contrast of each sequence, by name")
     contrast = traits.Any(mandatory=True, desc="of the lesions; None if there is nothing to measure")
     flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
@@ -451,7 +461,8 @@ class PublishReport(Step):
         from bids_cascade.workflow.outputs import publish_report
 
         plan = self.inputs.plan
-        measured = dict(zip(plan.visit.images, self.inputs.measured, strict=True))
+        pairs = zip(plan.visit.images, self.inputs.measured, strict=True)
+        measured = {name: {**row, **self.inputs.sequences[name]} for name, row in pairs}
         flags = plan.joined_flags(_given(self.inputs.flags))
         quality = write_quality(measured, self.inputs.contrast, flags, folder)
         publish_report(plan, [*map(Path, self.inputs.files), *quality])

@@ -95,7 +95,8 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
     qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
-    channels.inputs.sequences, channels.inputs.channels = [t1w, *others], list(how.sequences)
+    channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
+    channels.inputs.channels = list(how.sequences)
     for index, sequence in enumerate((t1w, *others)):
         bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")
@@ -185,6 +186,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
     graph.connect(measured, "out", publish, "measured")
     if n > 1:
         graph.connect(graph.get_node("flags"), "out", publish, "flags")
+    graph.connect(graph.get_node("channels"), "contrast", publish, "sequences")
     graph.connect(graph.get_node("outputs"), "stats", publish, "stats")
 
 

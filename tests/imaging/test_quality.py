@@ -22,11 +22,16 @@ GOOD = {
     "brain_coverage_flair": 1.0,
     "brain_volume_ml": 1300.0,
     "brain_cut_area_cm2": 3.0,
+    "depth_contrast_t1w": 1.7,
+    "t1w_correlation_flair": 0.6,
+    "depth_contrast_flair": 1.5,
     "lesion_contrast_sd": 4.0,
     "noise_t1w": 0.02,
     "ghosting_t1w": None,
+    "outlier_voxels_t1w": 0.0,
     "noise_flair": 0.03,
     "ghosting_flair": -0.03,
+    "outlier_voxels_flair": 0.0,
 }
 
 
@@ -130,8 +135,8 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     lesion[40:44, 50:54, 14:16] = 1
     (_, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
     measured = {
-        "T1w": measure_scan(scan(data), mask, None),
-        "FLAIR": measure_scan(flair, mask, 0.16),
+        "T1w": measure_scan(scan(data), mask, None) | {"outlier_voxels": 0, "depth_contrast": 1.7},
+        "FLAIR": measure_scan(flair, mask, 0.16) | {"outlier_voxels": 0, "depth_contrast": 1.5, "t1w_correlation": 0.6},
     }
     row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)
@@ -162,6 +167,12 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
         ("lesion_contrast_sd", 1.4, "low_lesion_contrast", "only 1.4 standard deviations brighter"),
         ("noise_t1w", 0.08, "motion_like_noise", "the noise of the T1w image is 8.0% of its signal"),
         ("ghosting_flair", 0.05, "motion_like_noise", "by 5.0% of the brain's in the FLAIR image"),
+        ("t1w_correlation_flair", 0.1, "implausible_contrast", "is 0.10 (expected 0.25 to 0.9)"),
+        ("t1w_correlation_flair", 0.93, "implausible_contrast", "is 0.93 (expected 0.25 to 0.9)"),
+        ("t1w_correlation_t2w", 0.2, "implausible_contrast", "is 0.20 (expected at most 0)"),
+        ("depth_contrast_t1w", 0.8, "implausible_contrast", "only 0.8 standard deviations brighter deep"),
+        ("depth_contrast_flair", 0.4, "implausible_contrast", "only 0.4 standard deviations brighter deep"),
+        ("outlier_voxels_flair", 6.0, "absurd_intensities", "6 voxels of the FLAIR image are absurdly bright or dark"),
         ("ghosting_t1w", -0.07, "motion_like_noise", "by -7.0% of the brain's in the T1w image"),
     ],
 )

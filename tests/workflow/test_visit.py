@@ -80,6 +80,7 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
         ("outputs", "stats", "field_FLAIR", "after"),
         ("draw_FLAIR", "measured", "measured", "in2"),
         ("measured", "out", "report", "measured"),
+        ("channels", "contrast", "report", "sequences"),
         ("figures", "contrast", "report", "contrast"),
     } <= edges(graph)
     assert ("register_FLAIR", "transform", "draw_T1w", "transform") not in edges(graph)
