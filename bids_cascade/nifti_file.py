@@ -21,6 +21,10 @@ from bids_cascade.errors import BadDataError, BidsCascadeError, ReadWriteError
 from bids_cascade.limits import free_memory_gb
 from bids_cascade.regular_file import open_regular
 
+VOXEL_SIZE_LIMITS_MM = (0.1, 20.0)
+
+_MM_PER_UNIT = {1: 1e3, 3: 1e-3}
+"""By the lowest three bits of xyzt_units: metre and micrometre; what is neither is taken for millimetre."""
 _LONGEST_HEADER = 540
 _DEFLATE_RATIO = 1032
 """No byte of a deflated stream stands for more."""
@@ -40,7 +44,7 @@ def open_nifti(path: Path) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
     Yields
     ------
     image : nibabel.Nifti1Image
-        Its voxels can be read until the file is closed.
+        In mm, whatever unit the file has. Its voxels can be read until the file is closed.
     stream : BufferedIOBase
         For :func:`read_to_end`, after the voxels.
 
@@ -80,10 +84,10 @@ def read_to_end(stream: BufferedIOBase) -> None:
 
 
 def stored_voxel_sizes(image: nib.Nifti1Image, stream: BufferedIOBase) -> NDArray[np.float64]:
-    """Return the voxel sizes, (3,), as they stand in the file: nibabel replaces zero and negative ones."""
+    """Return the voxel sizes, (3,), as they stand in the file, in mm: nibabel replaces zero and negative ones."""
     stream.seek(0)
     header = type(image.header).from_fileobj(stream, check=False)
-    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    return np.asarray(header["pixdim"][1:4], dtype=np.float64) * _mm_per_unit(header)
 
 
 def has_orientation(image: nib.Nifti1Image) -> bool:
@@ -145,7 +149,26 @@ def _open_image(path: Path, stream: BufferedIOBase, file_bytes: int, *, compress
             f"its header says {_text(shape)} voxels, {_size(needed)}, which a file of {_size(file_bytes)} can't hold"
         )
     stream.seek(0)
-    return kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+    image = kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+    factor = _mm_per_unit(header)
+    return image if factor == 1 else _in_mm(image, factor)
+
+
+def _mm_per_unit(header: nib.Nifti1Header) -> float:
+    """Return the length of a header's unit, unless its voxels are those of a head in mm: then the unit is wrong."""
+    low, high = VOXEL_SIZE_LIMITS_MM
+    sizes = header["pixdim"][1:4]
+    in_mm = bool(np.all((sizes >= low) & (sizes <= high)))
+    return 1 if in_mm else _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1)
+
+
+def _in_mm(image: nib.Nifti1Image, factor: float) -> nib.Nifti1Image:
+    header = image.header.copy()
+    header["pixdim"][1:4] *= factor
+    for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+        header[field] = header[field] * factor
+    header.set_xyzt_units("mm")
+    return type(image)(image.dataobj, header.get_best_affine(), header)
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -187,3 +187,27 @@ def test_random_headers_raise_only_what_names_the_file(tmp_path: Path) -> None:
             refused += 1
             assert str(path) in str(error)  # noqa: PT017
     assert refused > 30
+
+
+@pytest.mark.parametrize(("unit", "per_mm"), [("micron", 1000.0), ("meter", 0.001), ("mm", 1.0), ("unknown", 1.0)])
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1), (2, 1)])
+def test_other_units_of_length_are_brought_to_mm(tmp_path: Path, unit: str, per_mm: float, codes: tuple) -> None:
+    affine = np.array([[-1.25, 0, 0, 18], [0, 1.5, 0, -20], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    scaled = np.diag([per_mm, per_mm, per_mm, 1.0]) @ affine
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 4000, SHAPE).astype(np.int16), scaled)
+    image.header.set_xyzt_units(unit, "sec")
+    image.set_sform(scaled if codes[0] else None, codes[0])
+    image.set_qform(scaled if codes[1] else None, codes[1])
+    image.to_filename(tmp_path / "a.nii.gz")
+    found = load_image(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(found.affine, affine, rtol=1e-6, atol=1e-5)
+    np.testing.assert_array_equal(found.get_fdata(), image.get_fdata())
+    np.testing.assert_allclose(load_labels(tmp_path / "a.nii.gz").affine, affine, rtol=1e-6, atol=1e-5)
+
+
+def test_a_unit_that_no_head_can_have_is_wrong(tmp_path: Path) -> None:
+    """Voxels of 1 micrometre: somebody has set the unit, not the size."""
+    path = change_header(write(tmp_path / "a.nii.gz"), xyzt_units=3)
+    np.testing.assert_array_equal(load_image(path).affine, np.eye(4))
+    with pytest.raises(BadDataError, match=r"a.nii.gz has voxels of 1e\+06 x 1e\+06 x 1e\+06 mm"):
+        load_image(change_header(path, xyzt_units=1, pixdim=[1, 1000, 1000, 1000, 1, 1, 1, 1]))

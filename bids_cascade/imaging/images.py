@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from bids_cascade.errors import BadDataError
 from bids_cascade.nifti_file import (
+    VOXEL_SIZE_LIMITS_MM,
     check_memory,
     has_orientation,
     open_nifti,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-VOXEL_SIZE_LIMITS_MM = (0.1, 20.0)
 FIELD_OF_VIEW_LIMITS_MM = (20.0, 1000.0)
 SAME_GRID_TOLERANCE_MM = 1e-2
 ORIENTATION_IS_A_GUESS = "orientation_is_a_guess"
