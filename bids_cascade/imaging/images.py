@@ -276,7 +276,8 @@ def _corners_mm(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[
 
 
 def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
-    """Whether two images have the same shape and voxel centres (corners within 0.01 mm)."""
+    """Whether two images have the same voxel centres (corners within 0.01 mm), in whatever order they store them."""
+    a, b = nib.as_closest_canonical(a), nib.as_closest_canonical(b)
     if a.shape != b.shape:
         return False
     distance_mm = np.abs(_corners_mm(a.shape, a.affine) - _corners_mm(b.shape, b.affine)).max()

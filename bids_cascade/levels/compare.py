@@ -14,6 +14,7 @@ from bids_cascade.dataset.labels import space_of
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
+from bids_cascade.imaging.grid import in_ras_order
 from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid, warn_of_guess
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.levels.learnt import has_learnt_from
@@ -104,7 +105,7 @@ def _find_origin(visit: Visit, predicted: Path, dataset: str) -> Origin:
 
 def _load(path: Path) -> _Mask:
     warn_of_guess(path)
-    return _Mask(path, load_mask(path))
+    return _Mask(path, in_ras_order(load_mask(path)))
 
 
 def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_Mask, _Mask]:

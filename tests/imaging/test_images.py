@@ -198,6 +198,14 @@ def test_same_grid_compares_corners():
     assert not same_grid(image, nib.Nifti1Image(values((30, 25, 13)), PLAIN))
 
 
+def test_same_grid_looks_through_the_order_of_the_axes():
+    image = nib.Nifti1Image(values(), PLAIN)
+    turned = image.as_reoriented([[2, -1], [0, 1], [1, -1]])
+    assert turned.shape != image.shape
+    assert same_grid(image, turned)
+    assert not same_grid(image, nib.Nifti1Image(values(), turned.affine))
+
+
 SHEARED = oblique() @ np.array([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 
