@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
     DrawField,
@@ -30,6 +34,8 @@ from bids_cascade.workflow.outputs import OutputPlan
 _MEM_GB = {"brain": 2.5, "cascade": 1.3}
 _MEM_GB_PER_THREAD = {"cascade": 0.1}
 _DEFAULT_MEM_GB = 0.8
+_GB_PER_VOXEL = 21e-9
+"""Of the largest image (N4: 19, registration: 20); no more than what finding the brain takes."""
 _OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
 """Steps that are done again when the content of their files changes, whatever the times of these."""
 _BY_TIME = {"execution": {"hash_method": "timestamp"}}
@@ -113,6 +119,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     graph.connect(corrected, "out", channels, "images")
     if others:
         graph.connect(transforms, "out", channels, "transforms")
+    _plan_memory(graph, _image_gb(paths.values()))
     return graph
 
 
@@ -142,6 +149,7 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
         for name in ("transforms", "qualities", "flags"):
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
+    _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
     return graph
 
 
@@ -219,6 +227,23 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
     if len(sequences) > 1:
         graph.connect(graph.get_node("transforms"), "out", lesion, "transforms")
     return graph
+
+
+def _image_gb(paths: Iterable[str | Path]) -> float:
+    """Return the memory that a step takes with the largest of some images."""
+    largest = 0
+    for path in paths:
+        with suppress(BidsCascadeError):  # the step that reads it will say so
+            largest = max(largest, math.prod(read_header(Path(path)).shape))
+    return min(largest * _GB_PER_VOXEL, _MEM_GB["brain"])
+
+
+def _plan_memory(graph: Workflow, image_gb: float) -> None:
+    """Let nipype plan with the memory that images of this size take, but for what runs in the parent."""
+    for name in graph.list_node_names():
+        node = graph.get_node(name)
+        if not node.run_without_submitting:
+            node._mem_gb = max(node.mem_gb, image_gb)
 
 
 def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
