@@ -89,7 +89,7 @@ def _write_visit(
     flag = "low_lesion_contrast" if 0.90 < fate < 0.94 else "n/a"
     Path(f"{quality}.tsv").write_text(f"flair_snr\tquality_flags\n{rng.normal(20, 3):.6g}\t{flag}\n")
     Path(f"{quality}.json").write_text(json.dumps({"QualityFlags": {flag: "1.1, below 1.3"} if flag != "n/a" else {}}))
-    Path(f"{stats}.json").write_text(json.dumps(model | {"Warnings": []}))
+    Path(f"{stats}.json").write_text(json.dumps(model | {"QualityFlags": {}}))
     if fate < 0.04:
         return
     total_ml = float(np.sum([float(f"{size:.6g}") for size in sizes_mm3])) / 1000

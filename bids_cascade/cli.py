@@ -33,6 +33,7 @@ from bids_cascade.config import (
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.errors import (
     OK,
+    BadDataError,
     BidsCascadeError,
     MissingInputError,
     ReadWriteError,
@@ -41,6 +42,7 @@ from bids_cascade.errors import (
 )
 from bids_cascade.folders import contained, make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
 from bids_cascade.workflow.workers import importing, prepare_workers
 
@@ -144,7 +146,10 @@ def _add_selection(group: Any) -> None:
         help="only print the labels of the participants that can be processed, or of those not yet processed so",
     )
     group.add_argument(
-        "--bids-filter-file", type=_path, metavar="FILE", help="JSON: by sequence, the entities to match"
+        "--bids-filter-file",
+        type=_path,
+        metavar="FILE",
+        help="JSON: by sequence, the entities to match; .bidsignore sets no image aside",
     )
     group.add_argument("--skip-bids-validation", action="store_true", help="don't run bids-validator on the input")
     group.add_argument(
@@ -168,6 +173,11 @@ def _add_segmentation(group: Any) -> None:
         choices=SKULL_STRIP_MODES,
         default="auto",
         help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any case",
+    )
+    group.add_argument(
+        "--guess-orientation",
+        action="store_true",
+        help="take images with neither sform nor qform, whose left and right may be exchanged; they are flagged",
     )
     group.add_argument(
         "--half-precision",
@@ -408,6 +418,7 @@ def _make_participant(options: argparse.Namespace) -> ParticipantConfig:
         skull_strip=options.skull_strip,
         seed=options.random_seed,
         half_precision=options.half_precision,
+        guess_orientation=options.guess_orientation,
     )
 
 
@@ -449,10 +460,12 @@ def _read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        filters = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        filters = json.loads(read_text(path, MAX_JSON_BYTES))
+    except MissingInputError as error:
         raise MissingInputError(f"{path}: there is no such filter file") from error
-    except (OSError, ValueError) as error:
+    except BadDataError as error:
+        raise UsageError(f"the filter file {error}") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: the filter file can't be read as JSON: {error}") from error
     if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
         raise UsageError(f'{path}: expected a JSON object of objects, such as {{"t1w": {{"acquisition": "mprage"}}}}')
@@ -488,6 +501,7 @@ def _make_train(options: argparse.Namespace) -> TrainConfig:
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,
+        guess_orientation=options.guess_orientation,
     )
 
 

@@ -339,6 +339,8 @@ class ParticipantConfig:
     seed : int
     half_precision : bool
         Whether the networks compute in half precision; a few voxels of a mask then differ.
+    guess_orientation : bool
+        Take images whose headers do not say where left and right are, and flag them, instead of refusing them.
     """
 
     model: Path | None = None
@@ -347,6 +349,7 @@ class ParticipantConfig:
     skull_strip: str = "auto"
     seed: int = 0
     half_precision: bool = False
+    guess_orientation: bool = False
 
 
 @dataclass(frozen=True)
@@ -371,6 +374,8 @@ class TrainConfig:
         One of :data:`SKULL_STRIP_MODES`.
     name : str
         Name of the model.
+    guess_orientation : bool
+        As for :class:`ParticipantConfig`.
     """
 
     labels: str
@@ -382,6 +387,7 @@ class TrainConfig:
     choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"
+    guess_orientation: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def leave_results() -> Callable[..., Path]:
         volumes_mm3: Sequence[float] = (150.0, 40.0, 10.0),
         *,
         brain_ml: float = 1000.0,
-        flags: Sequence[str] | None = None,
-        warnings: Sequence[str] = (),
+        flags: Mapping[str, str] | None = None,
+        earlier_flags: Mapping[str, str] | None = None,
         **model: Any,
     ) -> Path:
         anat = out.joinpath(*name.split("_"), "anat")
@@ -67,11 +67,14 @@ def leave_results() -> Callable[..., Path]:
         total_ml = sum(volumes_mm3) / 1000
         header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
         row = f"{len(volumes_mm3)}\t{total_ml:.6g}\t{total_ml / 2:.6g}\t{brain_ml:.6g}"
-        (anat / f"{name}_desc-lesions_stats.json").write_text(json.dumps({"Warnings": list(warnings), **fields}))
+        (anat / f"{name}_desc-lesions_stats.json").write_text(
+            json.dumps({"QualityFlags": earlier_flags or {}, **fields})
+        )
         (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n{row}\n")
         if flags is not None:
             cell = ";".join(flags) or "n/a"
             (anat / f"{name}_desc-quality_stats.tsv").write_text(f"snr\tquality_flags\n9.5\t{cell}\n")
+            (anat / f"{name}_desc-quality_stats.json").write_text(json.dumps({"QualityFlags": dict(flags)}))
         return anat
 
     return leave

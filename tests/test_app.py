@@ -152,7 +152,8 @@ def test_pages_of_good_and_bad_visits(done) -> None:
     stats = json.loads((anat(out) / "sub-01_desc-lesions_stats.json").read_text())
     assert f"the model {stats['ModelName']} (SHA-256 {stats['ModelSHA256']})" in good
     assert "NaN or infinite" in (out / "sub-nan.html").read_text()
-    assert "Traceback" in (out / "sub-nan.html").read_text()
+    assert "Traceback" not in (out / "sub-nan.html").read_text(), "it is noticed before any work"
+    assert "Traceback" in (out / "sub-apart.html").read_text()
     assert "no FLAIR image" in (out / "sub-lacking.html").read_text()
     record = json.loads((out / "logs" / "visits" / "sub-apart.json").read_text())
     assert record["exit_code"] == 65
@@ -404,7 +405,9 @@ def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Pat
         (linked / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz").symlink_to(tmp_path / "annexed")
     arguments = ["participant", "-w", str(work), "--skip-bids-validation"]
     assert main([str(linked), str(tmp_path / "out"), *arguments]) == 66
-    assert "sub-01_T1w.nii.gz is not there; for a link, fetch its target" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for suffix in ("T1w", "FLAIR"):
+        assert f"sub-01_{suffix}.nii.gz does not exist; its target is not there: fetch it first" in said
     (work / "locks").mkdir(parents=True, exist_ok=True)
     with (work / "locks" / "sub_01").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -207,6 +207,12 @@ def test_bad_filter_files(tmp_path: Path, content: str) -> None:
         cli._read_filters(path)
 
 
+def test_a_filter_file_that_is_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "filter.json")
+    with pytest.raises(cli.UsageError, match=r"the filter file .*filter\.json is a named pipe"):
+        cli._read_filters(tmp_path / "filter.json")
+
+
 def test_good_filter_file(tmp_path: Path) -> None:
     path = tmp_path / "filter.json"
     path.write_text(json.dumps({"flair": {"acquisition": "3D"}}))

@@ -28,13 +28,21 @@ RANKS = {
     "children": 1,
     "bound": 2,
     "surroundings": 1,
+    "nifti_file": 1,
+    "regular_file": 1,
     "sources": 1,
     "folders": 2,
     "limits": 1,
     "config": 0,
     "errors": 0,
 }
-SIDEWAYS = {("models", "imaging"), ("models", "lesions"), ("workflow", "report")}
+SIDEWAYS = {
+    ("models", "imaging"),
+    ("models", "lesions"),
+    ("workflow", "report"),
+    ("nifti_file", "limits"),
+    ("nifti_file", "regular_file"),
+}
 """Imports between neighbours that are meant: a step of the workflow draws a visit's figures."""
 
 HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}, "jinja2": {"report"}}

@@ -257,14 +257,14 @@ def _read_doi(raw: Path) -> str | None:
 
 def _bidsignore_text(path: Path) -> str:
     """Return what is in ``.bidsignore`` with the app's own lines added."""
-    there = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.exists() else []
+    there = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.is_file() else []
     return "\n".join([*there, *(line for line in _BIDSIGNORE if line not in there)]) + "\n"
 
 
 def _write_if_changed(path: Path, text: str) -> None:
     """Write a text file whole unless it already holds that text."""
     content = text.encode(errors="surrogateescape")  # what others have written there is kept as it is
-    if path.exists() and path.read_bytes() == content:
+    if path.is_file() and path.read_bytes() == content:
         return
     write_whole_file(content, path)
 

@@ -19,7 +19,14 @@ from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
 from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.dataset.validation import enumerated
-from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
+from bids_cascade.errors import (
+    BidsCascadeError,
+    InvalidDatasetError,
+    NothingSelectedError,
+    OutputError,
+    ReadWriteError,
+)
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +91,16 @@ def read_description(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise InvalidDatasetError(f"no such folder: {root}; give the root folder of a BIDS dataset")
     path = root / "dataset_description.json"
-    if not path.is_file():
+    if not path.exists():
         raise InvalidDatasetError(
             f"{root} is not a BIDS dataset: it has no dataset_description.json; give the root folder of the dataset, "
             'or write one there that says at least {"Name": "...", "BIDSVersion": "1.10.0"}'
         )
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        description = json.loads(read_text(path, MAX_JSON_BYTES))
+    except BidsCascadeError as error:
+        raise InvalidDatasetError(str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise InvalidDatasetError(f"{path} can't be read as JSON: {error}; correct the file") from error
     if not isinstance(description, dict):
         raise InvalidDatasetError(f"{path} holds a {type(description).__name__} instead of a JSON object")
@@ -194,8 +203,13 @@ def _anat_suffixes(root: Path, participant: str, session: str | None) -> set[str
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return set()
-    images = (name.partition(".")[0].rpartition("_")[2] for name in names if name.endswith((".nii", ".nii.gz")))
+    images = (name.partition(".")[0].rpartition("_")[2] for name in names if _is_image(name))
     return {suffix for suffix in images if suffix in SEQUENCES}
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a file is an image by its name; hidden ones, such as macOS leaves, are nobody's."""
+    return name.endswith((".nii", ".nii.gz")) and not name.startswith(".")
 
 
 def _choose_participants(root: Path, selection: Selection) -> list[str]:
@@ -225,7 +239,7 @@ def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pa
     participant = "|".join(map(re.escape, participants)) or LABEL
     session = "|".join(map(re.escape, sessions))
     below = f"/ses-(?:{session})" if session else f"(?:/ses-{LABEL})?"
-    files = rf"{below}/anat(?:/[^/]+)?"
+    files = rf"{below}/anat(?:/(?!\.)[^/]+)?"
     return re.compile(rf"^/(?!sub-(?:{participant})(?:{below}|{files})?$)")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade.dataset.derivatives import derivative_path, visit_record_path
+from bids_cascade.dataset.flags import flags_of, read_quality_flags
 from bids_cascade.dataset.layout import LABEL, Unit
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -67,20 +68,17 @@ class VisitResults:
     ----------
     stats : mapping of str to str
         Number of lesions and volumes, as text by column.
-    warnings : tuple of str
-        What its run said should be looked at.
+    flags : mapping of str to str
+        What should be looked at: reasons by quality flag.
     processing : Processing
     lesions : Tsv
         A row a lesion.
-    quality_flags : tuple of str, or None
-        None where quality was not judged.
     """
 
     stats: Mapping[str, str]
-    warnings: tuple[str, ...]
+    flags: Mapping[str, str]
     processing: Processing
     lesions: Tsv
-    quality_flags: tuple[str, ...] | None
 
     @property
     def volumes_mm3(self) -> list[float]:
@@ -126,13 +124,18 @@ def read_results(out_dir: Path, unit: Unit) -> VisitResults:
 
 def list_results(out_dir: Path) -> set[Unit]:
     """Return the visits of which anything is there, whole or not."""
-    found: set[Unit] = set()
-    for participant in _labels(out_dir, "sub"):
-        top = out_dir / f"sub-{participant}"
-        if (top / "anat").is_dir():
-            found.add((participant, None))
-        found |= {(participant, session) for session in _labels(top, "ses") if (top / f"ses-{session}/anat").is_dir()}
-    return found
+    return {
+        (participant, session)
+        for participant in _labels(out_dir, "sub")
+        for session in list_sessions_with_results(out_dir, participant)
+    }
+
+
+def list_sessions_with_results(out_dir: Path, participant: str) -> set[str | None]:
+    """Return a participant's sessions of which anything is there, whole or not; None for results without session."""
+    top = out_dir / f"sub-{participant}"
+    sessions: set[str | None] = {None} if (top / "anat").is_dir() else set()
+    return sessions | {session for session in _labels(top, "ses") if (top / f"ses-{session}/anat").is_dir()}
 
 
 def list_being_written(out_dir: Path) -> set[str]:
@@ -189,18 +192,16 @@ def _read_once(folder: Path, name: str) -> VisitResults:
     stats_sidecar = _read_object(folder / f"{name}{_STATS_JSON}")
     lesions = read_tsv(folder / f"{name}{_LESIONS}")
     lesions_sidecar = _read_object(folder / f"{name}{_LESIONS_JSON}")
-    quality_flags = _read_quality(folder / f"{name}{_QUALITY}")
+    quality_flags = read_quality_flags(folder / f"{name}{_QUALITY}") or {}
     processing = _processing(lesions_sidecar, f"{name}{_LESIONS_JSON}")
     version = {"GeneratedByVersion": lesions_sidecar.get("GeneratedByVersion")}
     if _processing({**version, **stats_sidecar}, f"{name}{_STATS_JSON}") != processing:
         raise TemporaryError("half-written: its volumes and its lesions come from different models or options")
-    warnings = stats_sidecar.get("Warnings", [])
     results = VisitResults(
         stats=stats.dicts()[0],
-        warnings=tuple(map(str, warnings)) if isinstance(warnings, list) else (),
+        flags=flags_of(stats_sidecar) | quality_flags,
         processing=processing,
         lesions=lesions,
-        quality_flags=quality_flags,
     )
     _check(results, name)
     return results
@@ -211,18 +212,6 @@ def _read_object(path: Path) -> dict[str, Any]:
         return read_object(path)
     except MissingInputError as error:
         raise TemporaryError(f"half-written: {path.name} missing") from error
-
-
-def _read_quality(path: Path) -> tuple[str, ...] | None:
-    """Return the quality flags, or None where quality was not judged."""
-    try:
-        rows = read_tsv(path).dicts()
-    except MissingInputError:
-        return None
-    if len(rows) != 1 or "quality_flags" not in rows[0]:
-        raise BadDataError(f"{path.name}: expected one row with a column quality_flags")
-    cell = rows[0]["quality_flags"]
-    return tuple(flag for flag in cell.split(";") if flag and cell != NOT_AVAILABLE)
 
 
 def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade.dataset.layout import Unit
-from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, ReadWriteError
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
+from bids_cascade.regular_file import MAX_JSON_BYTES, MAX_TABLE_BYTES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -82,18 +83,12 @@ def read_tsv(path: Path) -> Tsv:
     MissingInputError
         There is no such file.
     BadDataError
-        It isn't UTF-8 text, a column comes twice or has no name, or a row has not as many cells as the header.
+        It is no regular file, too large or no UTF-8 text, a column comes twice or has no name, or a row has not as
+        many cells as the header.
     ReadWriteError
         It can't be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise BadDataError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}); correct it") from error
+    text = read_text(path, MAX_TABLE_BYTES)
     # Not splitlines(): a cell may hold what Unicode, but not a TSV file, takes for the end of a line.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1]:
@@ -118,16 +113,12 @@ def read_object(path: Path) -> dict[str, Any]:
     MissingInputError
         There is no such file.
     BadDataError
-        It isn't JSON, or no object.
+        It is no regular file, too large, no JSON, or no object.
     ReadWriteError
         It can't be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
+        content = json.loads(read_text(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise BadDataError(f"{path} can't be read as JSON: {error}; correct it") from error
     if not isinstance(content, dict):
@@ -269,7 +260,7 @@ def _times_of_session(bids_dir: Path, unit: Unit) -> list[str]:
 def _times_of_sidecars(folder: Path) -> list[str]:
     times = []
     for suffix in _DATED_SUFFIXES:
-        for path in sorted(folder.glob(f"*_{suffix}.json")):
+        for path in sorted(folder.glob(f"[!.]*_{suffix}.json")):
             sidecar = _read_json(path)
             times += [str(sidecar.get(key, "")) for key in ("AcquisitionDateTime", "AcquisitionDate")]
     return times

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,32 +12,16 @@ from typing import Any
 from bids.layout import BIDSFile, BIDSLayout, Query
 
 from bids_cascade.config import SEQUENCES, Selection
+from bids_cascade.dataset.bidsignore import warn_of_bidsignore
+from bids_cascade.dataset.choice import ImageChoice, choose_image
 from bids_cascade.dataset.layout import Unit, list_sessions, natural_key
 from bids_cascade.errors import NothingSelectedError, UsageError
 
 logger = logging.getLogger(__name__)
 
-UNWANTED_ENTITIES = ("ceagent", "part", "chunk")
-"""Images with these (contrast-enhanced, phase, cut up) are taken only if the filter for their sequence says so."""
-
-
-@dataclass(frozen=True)
-class ImageChoice:
-    """The image of one sequence that a visit uses.
-
-    Attributes
-    ----------
-    path : Path
-        The image.
-    reason : str
-        Why this one, in a few words.
-    rejected : tuple of Path
-        The others there were to choose from, best first.
-    """
-
-    path: Path
-    reason: str
-    rejected: tuple[Path, ...] = ()
+UNWANTED_ENTITIES = {"ceagent": "ce", "part": "part", "chunk": "chunk"}
+"""Images with these (contrast-enhanced, phase, cut up), by pybids' name and in file names, are taken only if the filter
+for their sequence says so; ``part-mag`` is the ordinary image."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +38,15 @@ class Visit:
         By sequence, in the order asked for.
     missing : tuple of str
         Sequences asked for that have no image.
+    left_out : tuple of str
+        Which images of those there are all the same, why they were left out, and how to ask for them.
     """
 
     participant: str
     session: str | None
     images: Mapping[str, ImageChoice]
     missing: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,24 +59,15 @@ class Visit:
         return self.name.replace("-", "_").replace("+", "__")
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """An image that could be chosen, with what decides (see :func:`_choose`)."""
-
-    path: Path
-    resolution: tuple[float, float]
-    run: int
-
-
 def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selection) -> list[Visit]:
     """Find for each visit one image of each sequence.
 
     A visit is listed if it has an image of any sequence this app knows, or, with filters, one that passes the
     filter of a sequence asked for. A participant asked for by name is listed in any case.
 
-    Of several images that pass, the one with the finest resolution is taken (smallest voxel volume, then shortest
-    longest edge), then the lowest run, then the first by name. Contrast-enhanced images, parts of complex images
-    and chunks don't pass unless the filter of their sequence names that entity.
+    Of several images that pass, one is chosen, see :func:`bids_cascade.dataset.choice.choose_image`. Contrast-enhanced
+    images, parts of complex images but their magnitude, and chunks don't pass unless the filter of their sequence names
+    that entity.
 
     Parameters
     ----------
@@ -125,9 +103,11 @@ def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selecti
     units = {_unit_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
     if not units:
         raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}")
-    candidates = {sequence: _by_unit(files, filters.get(sequence, {})) for sequence, files in found.items()}
+    candidates = {sequence: _by_unit(files) for sequence, files in found.items()}
     ordered = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
-    return [_make_visit(unit, candidates) for unit in ordered]
+    visits = [_make_visit(unit, candidates, filters) for unit in ordered]
+    warn_of_bidsignore(Path(layout.root), (choice.path for visit in visits for choice in visit.images.values()))
+    return visits
 
 
 def _filters_by_sequence(selection: Selection, sequences: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -182,54 +162,44 @@ def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], sele
     return units
 
 
-def _by_unit(files: Iterable[BIDSFile], wanted: Mapping[str, Any]) -> dict[Unit, list[BIDSFile]]:
-    """Sort BIDSImageFiles by visit, leaving out those with unwanted entities that the filter doesn't name."""
-    unwanted = [entity for entity in UNWANTED_ENTITIES if entity not in wanted]
+def _by_unit(files: Iterable[BIDSFile]) -> dict[Unit, list[BIDSFile]]:
+    """Sort BIDSImageFiles by visit."""
     by_unit: dict[Unit, list[BIDSFile]] = {}
     for file in files:
-        if not any(entity in file.entities for entity in unwanted):
-            by_unit.setdefault(_unit_of(file), []).append(file)
+        by_unit.setdefault(_unit_of(file), []).append(file)
     return by_unit
 
 
-def _make_visit(unit: Unit, candidates: Mapping[str, Mapping[Unit, list[BIDSFile]]]) -> Visit:
-    """Choose the images of one visit."""
-    images = {sequence: _choose(by_unit[unit]) for sequence, by_unit in candidates.items() if unit in by_unit}
-    missing = tuple(sequence for sequence in candidates if sequence not in images)
-    visit = Visit(*unit, images=images, missing=missing)
+def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Return the unwanted entities of a BIDSImageFile that the filter doesn't name, with their values."""
+    found = {entity: str(file.entities[entity]) for entity in UNWANTED_ENTITIES if entity in file.entities}
+    return {
+        entity: value for entity, value in found.items() if entity not in wanted and (entity, value) != ("part", "mag")
+    }
+
+
+def _make_visit(
+    unit: Unit, files: Mapping[str, Mapping[Unit, list[BIDSFile]]], filters: Mapping[str, Mapping[str, Any]]
+) -> Visit:
+    """Choose the images of one visit; say of what sequences there are only unwanted ones."""
+    images: dict[str, ImageChoice] = {}
+    left_out: list[str] = []
+    for sequence, by_unit in files.items():
+        own = {file: _unwanted(file, filters.get(sequence, {})) for file in by_unit.get(unit, [])}
+        candidates = [file for file, unwanted in own.items() if not unwanted]
+        if candidates:
+            images[sequence] = choose_image(candidates)
+        else:
+            left_out += [_say_left_out(sequence, file, unwanted) for file, unwanted in own.items()]
+    missing = tuple(sequence for sequence in files if sequence not in images)
+    visit = Visit(*unit, images=images, missing=missing, left_out=tuple(left_out))
     for sequence, choice in images.items():
         level = logging.INFO if choice.rejected else logging.DEBUG
         logger.log(level, "%s: %s is %s (%s)", visit.name, sequence, choice.path.name, choice.reason)
     return visit
 
 
-def _choose(files: Sequence[BIDSFile]) -> ImageChoice:
-    """Choose by resolution, then run, then name; headers are read only if there is a choice."""
-    if len(files) == 1:
-        return ImageChoice(Path(files[0].path), "the only one")
-    candidates = [_Candidate(Path(file.path), _resolution(file), int(file.entities.get("run", 0))) for file in files]
-    candidates.sort(key=lambda candidate: (candidate.resolution, candidate.run, candidate.path.name))
-    best, *rest = candidates
-    return ImageChoice(best.path, _reason(best, rest), tuple(candidate.path for candidate in rest))
-
-
-def _resolution(file: BIDSFile) -> tuple[float, float]:
-    """Return voxel volume in mm^3 and longest voxel edge in mm, rounded; infinite for what is no 3D image."""
-    try:
-        header = file.get_image().header
-        shape, zooms = header.get_data_shape(), [float(zoom) for zoom in header.get_zooms()[:3]]
-    except (ValueError, OSError):
-        return math.inf, math.inf
-    if len(shape) < 3 or any(length > 1 for length in shape[3:]) or not all(0 < zoom < math.inf for zoom in zooms):
-        return math.inf, math.inf
-    return round(math.prod(zooms), 3), round(max(zooms), 3)
-
-
-def _reason(best: _Candidate, rest: Sequence[_Candidate]) -> str:
-    """Say what set the best candidate apart."""
-    equally_fine = [other for other in rest if other.resolution == best.resolution]
-    if not equally_fine:
-        return f"finest resolution of {len(rest) + 1}: voxels of {best.resolution[0]:g} mm^3"
-    if all(other.run > best.run for other in equally_fine):
-        return f"lowest run of {len(equally_fine) + 1} with equal resolution"
-    return f"first by name of {len(equally_fine) + 1} with equal resolution"
+def _say_left_out(sequence: str, file: BIDSFile, unwanted: Mapping[str, str]) -> str:
+    entities = "_".join(f"{UNWANTED_ENTITIES[entity]}-{value}" for entity, value in unwanted.items())
+    asking = json.dumps({sequence: dict(unwanted)})
+    return f"there is {file.filename}, left out because of {entities}; a --bids-filter-file with {asking} takes it"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.errors import BadDataError
+from bids_cascade.imaging.grid import in_order_of, in_ras_order
 from bids_cascade.imaging.images import data_of, from_ants, load_ants, mask_of, to_ants
 
 _WORKING_VOXEL_MM = 6.0
@@ -22,7 +23,8 @@ def correct_bias(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> nib.Nifti1Ima
 
     The field is found on block means of about 6 mm: an axis is shrunk only as far as its voxels are finer, so that
     thick slices keep their number, and beyond the brain's bounding box it is held. Its logarithm is interpolated
-    linearly and has mean 0 in the mask, so that intensities keep their scale and their sign.
+    linearly and has mean 0 in the mask, so that intensities keep their scale and their sign. Blocks begin at the
+    corner nearest to LPI, in whatever order the axes are stored.
 
     Parameters
     ----------
@@ -44,16 +46,17 @@ def correct_bias(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> nib.Nifti1Ima
     .. [1] Tustison N. J. et al., N4ITK: Improved N3 bias correction, IEEE Transactions on Medical Imaging 29 (2010)
        1310-1320.
     """
-    data = data_of(image)
-    inside = mask_of(mask) & (data > 0)
+    turned = in_ras_order(image)
+    data = data_of(turned)
+    inside = mask_of(in_ras_order(mask)) & (data > 0)
     if not inside.any():
         name = image.get_filename() or "the image"
         raise BadDataError(f"{name} has no positive voxel inside the brain mask; check that both show the same head.")
-    factors = _shrink_factors(voxel_sizes(image.affine))
-    field = _shrunk_log_field(data, inside, image.affine, factors)
+    factors = _shrink_factors(voxel_sizes(turned.affine))
+    field = _shrunk_log_field(data, inside, turned.affine, factors)
     log_field = _enlarge(field, factors, data.shape)
     log_field -= log_field[inside].mean()
-    corrected = nib.Nifti1Image(data / np.exp(log_field), image.affine)
+    corrected = nib.Nifti1Image(in_order_of(data / np.exp(log_field), image.affine), image.affine)
     corrected.header.set_xyzt_units("mm")
     return corrected
 

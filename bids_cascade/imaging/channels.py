@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.tissue import normalise
+from bids_cascade.imaging.contrast import measure_contrast
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
@@ -23,7 +24,7 @@ def stack_channels(
     mask: nib.Nifti1Image,
     voxel_size_mm: float,
     sequences: Sequence[str],
-) -> tuple[NDArray[np.float32], nib.Nifti1Image]:
+) -> tuple[NDArray[np.float32], nib.Nifti1Image, dict[str, dict[str, float | None]]]:
     """Bring the sequences onto the model's grid and normalise them there, together.
 
     Parameters
@@ -45,6 +46,8 @@ def stack_channels(
         White matter is 1; 0 outside the brain.
     brain : nibabel.Nifti1Image
         uint8, the voxels that are brain in every image's field of view, on the model's grid.
+    contrast : dict of dict
+        Of every image, by sequence: see :func:`bids_cascade.imaging.contrast.measure_contrast`.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def stack_channels(
     ]
     normalised = normalise(np.stack(resampled), brain, list(images))
     channels = normalised[[list(images).index(sequence) for sequence in sequences]]
-    return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine)
+    contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
+    return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
 
 
 def label_on_grid(label: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None) -> nib.Nifti1Image:

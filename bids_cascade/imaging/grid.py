@@ -9,6 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to
 from numpy.typing import NDArray
 
@@ -45,6 +46,22 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
     """Return the grid of a 3D image."""
     x, y, z = image.shape
     return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
+
+
+def in_ras_order(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Return an image with its axes in the order and direction nearest to RAS+, under its own file name.
+
+    What is computed of images turned so doesn't depend on the order in which their voxels were stored.
+    """
+    turned = nib.as_closest_canonical(image)
+    if turned is not image and (name := image.get_filename()):
+        turned.set_filename(name)
+    return turned
+
+
+def in_order_of(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+    """Turn voxels (X, Y, Z) from the order nearest to RAS+ into the one that an affine stores them in."""
+    return np.asarray(apply_orientation(data, ornt_transform(io_orientation(np.eye(4)), io_orientation(affine))))
 
 
 def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float) -> Grid:
@@ -90,7 +107,8 @@ def resample(
     """Bring an image onto a grid by nearest neighbour or linear interpolation.
 
     A point up to half a voxel beyond the image's outermost voxel centres takes the nearest value, any other outside
-    the image is 0. Voxels that fall onto voxels are copied.
+    the image is 0. Voxels that fall onto voxels are copied. The order in which either stores its axes makes no
+    difference.
 
     Parameters
     ----------
@@ -116,28 +134,14 @@ def resample(
     if order not in (0, 1):
         raise ValueError(f"order must be 0 or 1, not {order}")
     affine = image.affine if fixed_to_moving is None else np.linalg.inv(fixed_to_moving) @ image.affine
-    to_voxels = np.linalg.inv(affine) @ grid.affine
-    data = np.asarray(image.dataobj)
+    data, to_voxels = np.asarray(image.dataobj), np.linalg.inv(affine) @ grid.affine
     if _maps_voxel_onto_voxel(to_voxels, grid.shape):
         return _image(_copy(data, to_voxels, grid.shape), grid)
-    result = np.zeros(grid.shape, data.dtype)
-    part = _not_zero(data, 1)  # a few lesions in a head: no need to interpolate between zeros
-    corner = from_matvec(np.eye(3), [edge.start for edge in part])
-    data, affine, to_voxels = data[part], affine @ corner, np.linalg.inv(corner) @ to_voxels
-    box = _box_around(to_voxels, grid.shape, data.shape)
-    shape = tuple(edge.stop - edge.start for edge in box)
-    if data.size and all(shape):
-        start = from_matvec(np.eye(3), [edge.start for edge in box])
-        if order == 0 and np.all(data == data.flat[0]):  # a field of view: no need to look where its voxels come to lie
-            values = data.flat[0]
-        elif order == 0:
-            moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
-            values = resample_from_to(moved, (shape, grid.affine @ start), order=0, mode="nearest").dataobj
-        else:
-            values = _interpolate(data, to_voxels @ start, shape)
-            values = np.rint(values) if data.dtype.kind in "iu" else values
-        result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), values, 0)
-    return _image(result, grid)
+    axes, own_axes = io_orientation(image.affine), io_orientation(grid.affine)
+    data, affine = apply_orientation(data, axes), affine @ inv_ornt_aff(axes, data.shape)
+    x, y, z = (grid.shape[np.flatnonzero(own_axes[:, 0] == axis)[0]] for axis in range(3))
+    turned = Grid((x, y, z), grid.affine @ inv_ornt_aff(own_axes, grid.shape))
+    return _image(in_order_of(_resample(data, affine, turned, order), grid.affine), grid)
 
 
 def fraction_inside(
@@ -150,6 +154,30 @@ def fraction_inside(
     transform = np.eye(4) if fixed_to_moving is None else fixed_to_moving
     to_voxels = np.linalg.inv(image.affine) @ transform @ mask.affine
     return float(_inside(to_voxels, voxels.shape, image.shape)[voxels].mean())
+
+
+def _resample(data: NDArray[Any], affine: NDArray[np.float64], grid: Grid, order: int) -> NDArray[Any]:
+    """Interpolate an image whose voxels `affine` takes to the grid's world."""
+    to_voxels = np.linalg.inv(affine) @ grid.affine
+    result = np.zeros(grid.shape, data.dtype)
+    part = _not_zero(data, 1)  # a few lesions in a head: no need to interpolate between zeros
+    corner = from_matvec(np.eye(3), [edge.start for edge in part])
+    data, affine, to_voxels = data[part], affine @ corner, np.linalg.inv(corner) @ to_voxels
+    box = _box_around(to_voxels, grid.shape, data.shape)
+    shape = tuple(edge.stop - edge.start for edge in box)
+    if not data.size or not all(shape):
+        return result
+    start = from_matvec(np.eye(3), [edge.start for edge in box])
+    if order == 0 and np.all(data == data.flat[0]):  # a field of view: no need to look where its voxels come to lie
+        values = data.flat[0]
+    elif order == 0:
+        moved = nib.Nifti1Image(data, affine, dtype=data.dtype)
+        values = resample_from_to(moved, (shape, grid.affine @ start), order=0, mode="nearest").dataobj
+    else:
+        values = _interpolate(data, to_voxels @ start, shape)
+        values = np.rint(values) if data.dtype.kind in "iu" else values
+    result[box] = np.where(_inside(to_voxels @ start, shape, data.shape), values, 0)
+    return result
 
 
 def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,18 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 from nibabel.affines import apply_affine, voxel_sizes
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
-from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
+from bids_cascade.errors import BadDataError
+from bids_cascade.nifti_file import (
+    VOXEL_SIZE_LIMITS_MM,
+    check_memory,
+    has_orientation,
+    open_nifti,
+    read_header,
+    read_to_end,
+    stored_voxel_sizes,
+)
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
@@ -26,13 +32,13 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-VOXEL_SIZE_LIMITS_MM = (0.1, 20.0)
 FIELD_OF_VIEW_LIMITS_MM = (20.0, 1000.0)
 SAME_GRID_TOLERANCE_MM = 1e-2
+ORIENTATION_IS_A_GUESS = "orientation_is_a_guess"
+"""Quality flag of a visit with an image whose left and right may be exchanged."""
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNUSED_OF_ANTS = ("ants.contrib", "ants.deeplearn", "ants.learn", "ants.math", "ants.plotting")
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, TypeError)
 
 
 def load_image(path: str | Path) -> nib.Nifti1Image:
@@ -54,26 +60,72 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     MissingInputError
         If there is no such file.
     BadDataError
-        If it is unreadable or truncated, not a 3D image (a trailing axis of length 1 is dropped), has voxels that
+        If it is unreadable or truncated, not a 3D image (trailing axes of length 1 are dropped), has voxels that
         are not finite, is constant, has a voxel size outside 0.1-20 mm or a field of view outside 20-1000 mm, has
         no invertible affine, or has an sform and a qform that place a corner more than one voxel apart.
     """
     path = Path(path)
-    try:
-        raw = _open_nifti(path)
-        data = raw.get_fdata(dtype=np.float32, caching="unchanged")
-        _check_voxel_sizes(path, _voxel_sizes_as_stored(path, raw))
-    except _UNREADABLE as error:
-        raise BadDataError(f"{path} is not a readable NIfTI image ({error}); copy or convert it again.") from error
-    if data.ndim == 4 and data.shape[3] == 1:
-        data = data[..., 0]
-    _check_shape(path, data.shape)
-    _check_affine(path, raw, data.shape)
+    with open_nifti(path) as (raw, stream):
+        _check_shape(path, raw.shape)
+        _check_voxel_sizes(path, stored_voxel_sizes(raw, stream))
+        _check_affine(path, raw)
+        data = raw.get_fdata(dtype=np.float32, caching="unchanged").reshape(raw.shape[:3])
+        read_to_end(stream)
     _check_values(path, data)
     image = nib.Nifti1Image(data, raw.affine)
     image.header.set_xyzt_units("mm")
     image.set_filename(str(path))
     return image
+
+
+def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
+    """Read an image of a visit as :func:`load_image` does, and say what should be looked at, by quality flag.
+
+    Parameters
+    ----------
+    path : str or Path
+    guess_orientation : bool
+        Take an image whose header does not say where left and right are, and flag it, instead of refusing it.
+
+    Raises
+    ------
+    MissingInputError, ReadWriteError, BadDataError
+        See :func:`load_image`.
+    """
+    path = Path(path)
+    header = _checked_header(path)
+    load_image(path)
+    if has_orientation(header):
+        return {}
+    problem = f"{path.name} has neither sform nor qform: its orientation is a guess, left and right may be exchanged"
+    if not guess_orientation:
+        raise BadDataError(
+            f"{path.parent}{os.sep}{problem}; convert it again, or take the guess with --guess-orientation."
+        )
+    return {ORIENTATION_IS_A_GUESS: problem}
+
+
+def check_labels(path: Path) -> None:
+    """Read an image of labels as :func:`load_labels` does; raises what that raises, and where memory is too small."""
+    _checked_header(path)
+    load_labels(path)
+
+
+def _checked_header(path: Path) -> nib.Nifti1Image:
+    """Read the header of an image, and refuse what has other than three axes, or would not fit into memory.
+
+    While steps run side by side, what is free for a moment says little: this is for the time before.
+    """
+    header = read_header(path)
+    _check_shape(path, header.shape)
+    check_memory(path, header)
+    return header
+
+
+def warn_of_guess(path: Path) -> None:
+    """Say so where the header of an image that is of no visit does not say where left and right are."""
+    if not has_orientation(read_header(path)):
+        _LOGGER.warning("%s has neither sform nor qform: its orientation is a guess.", path)
 
 
 def load_mask(path: str | Path) -> nib.Nifti1Image:
@@ -94,64 +146,36 @@ def load_mask(path: str | Path) -> nib.Nifti1Image:
     MissingInputError
         If there is no such file.
     BadDataError
-        If it is unreadable or truncated, not 3D (a trailing axis of length 1 is dropped), has no usable affine, or
+        If it is unreadable or truncated, not 3D (trailing axes of length 1 are dropped), has no usable affine, or
         holds other values than 0 and one more.
     """
     path = Path(path)
-    try:
-        image = _open_nifti(path)
-        data = np.asarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise BadDataError(f"{path} is not a readable NIfTI image ({error}); copy or convert it again.") from error
-    if data.ndim == 4 and data.shape[3] == 1:
-        data = data[..., 0]
-    _check_shape(path, data.shape)
-    if not np.all(np.isfinite(image.affine)) or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
-        raise BadDataError(f"{path} has an affine that can't be inverted; correct its sform or qform.")
-    values = np.unique(data)
+    check_memory(path, read_header(path))
+    image = load_labels(path)
+    values = np.unique(np.asarray(image.dataobj))
     if len(values) > 2 or not np.all(np.isfinite(values)) or (0 not in values and values[0] != 1):
         shown = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
         raise BadDataError(f"{path} holds the values {shown}; expected a mask: 0 and one other. Threshold it first.")
-    return nib.Nifti1Image((data != 0).astype(np.uint8), image.affine)
+    return nib.Nifti1Image(mask_of(image).astype(np.uint8), image.affine)
 
 
-def _open_nifti(path: Path) -> nib.Nifti1Pair:
-    """Open an image of plain numbers; raise MissingInputError, or one of what `_UNREADABLE` names."""
-    if not path.is_file():
-        raise MissingInputError(f"{path} does not exist; check the path and, for a link, that its target is there.")
-    raw = nib.load(path, mmap=False)
-    if not isinstance(raw, nib.Nifti1Pair):
-        raise ImageFileError(f"a {type(raw).__name__}, not a NIfTI image")
-    if raw.get_data_dtype().kind not in "iufb":
-        raise ImageFileError(f"its voxels are {raw.get_data_dtype()}, not plain numbers")
-    return raw
-
-
-def check_readable(path: str | Path) -> None:
-    """Refuse a file that is not there or that may not be read, before any work is spent on it.
+def load_labels(path: str | Path) -> nib.Nifti1Image:
+    """Read an image of labels, (X, Y, Z), in memory, with the file's values, type and affine.
 
     Raises
     ------
-    MissingInputError
-        If there is no such file, as where a link's target has not been fetched.
-    ReadWriteError
-        If it can't be opened.
+    MissingInputError, ReadWriteError
+        If there is no such file, or it can't be read.
+    BadDataError
+        If it is damaged, not 3D (trailing axes of length 1 are dropped), or has no usable affine.
     """
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path} is not there; for a link, fetch its target first (datalad get)") from error
-    except OSError as error:
-        raise ReadWriteError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _voxel_sizes_as_stored(path: Path, image: nib.Nifti1Pair) -> NDArray[np.float64]:
-    # nibabel replaces zero and negative sizes while loading, so the header is read again without its repairs.
-    header_path = image.file_map.get("header", image.file_map["image"]).filename or path
-    with nib.openers.ImageOpener(str(header_path)) as stream:
-        header = type(image.header).from_fileobj(stream, check=False)
-    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    path = Path(path)
+    with open_nifti(path) as (raw, stream):
+        _check_shape(path, raw.shape)
+        _check_invertible(path, raw.affine)
+        data = np.asarray(raw.dataobj).reshape(raw.shape[:3])
+        read_to_end(stream)
+    return nib.Nifti1Image(data, raw.affine, dtype=data.dtype)
 
 
 def _check_voxel_sizes(path: Path, sizes_mm: NDArray[np.float64]) -> None:
@@ -164,15 +188,19 @@ def _check_voxel_sizes(path: Path, sizes_mm: NDArray[np.float64]) -> None:
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) != 3 or min(shape) < 2:
+    if len(shape) < 3 or min(shape[:3]) < 2 or any(n != 1 for n in shape[3:]):
         found = " x ".join(str(n) for n in shape)
         raise BadDataError(f"{path} has {found} voxels; expected a 3D image, so extract one volume or exclude it.")
 
 
-def _check_affine(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...]) -> None:
-    affine = image.affine
+def _check_invertible(path: Path, affine: NDArray[np.float64]) -> None:
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise BadDataError(f"{path} has an affine that can't be inverted; correct its sform or qform.")
+
+
+def _check_affine(path: Path, image: nib.Nifti1Image) -> None:
+    affine, shape = image.affine, image.shape[:3]
+    _check_invertible(path, affine)
     sizes_mm = voxel_sizes(affine)
     _check_voxel_sizes(path, sizes_mm)
     low, high = FIELD_OF_VIEW_LIMITS_MM
@@ -181,8 +209,6 @@ def _check_affine(path: Path, image: nib.Nifti1Pair, shape: tuple[int, ...]) -> 
         found = " x ".join(f"{extent:.0f}" for extent in extent_mm)
         raise BadDataError(f"{path} covers {found} mm; expected {low:g} to {high:g} mm on each axis.")
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
-    if sform is None and qform is None:
-        _LOGGER.warning("%s has neither sform nor qform: its orientation is a guess.", path)
     if sform is None or qform is None:
         return
     distance_mm = float(np.abs(_corners_mm(shape, sform) - _corners_mm(shape, qform)).max())
@@ -250,7 +276,8 @@ def _corners_mm(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[
 
 
 def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
-    """Whether two images have the same shape and voxel centres (corners within 0.01 mm)."""
+    """Whether two images have the same voxel centres (corners within 0.01 mm), in whatever order they store them."""
+    a, b = nib.as_closest_canonical(a), nib.as_closest_canonical(b)
     if a.shape != b.shape:
         return False
     distance_mm = np.abs(_corners_mm(a.shape, a.affine) - _corners_mm(b.shape, b.affine)).max()

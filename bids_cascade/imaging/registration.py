@@ -9,12 +9,12 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine
+from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from bids_cascade.errors import BadDataError, MissingInputError
-from bids_cascade.imaging.grid import fraction_inside, grid_of, model_grid, resample
+from bids_cascade.imaging.grid import fraction_inside, grid_of, in_ras_order, model_grid, resample
 from bids_cascade.imaging.images import data_of, load_ants, mask_of, same_grid, to_ants
 from bids_cascade.whole_file import write_whole_file
 
@@ -26,6 +26,9 @@ _MASK_MARGIN_MM = 4.0
 _GRID_MARGIN_MM = 10.0
 _N_BINS = 32
 _MIN_VOXELS = 1000
+_MOST_VOXELS = 30_000_000
+"""Larger images are made coarser first: ANTs takes many times their own memory, and looks at 2 mm anyway."""
+_ORIGIN_DECIMALS = 2
 _ITK_FIELDS = ("Parameters", "FixedParameters")
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -51,16 +54,16 @@ class RigidRegistration:
     fraction_inside: float
     method: Literal["identity", "rigid"]
 
-    def warnings(self, name: str) -> list[str]:
-        """Say what a human should look at, calling the moving image `name`; nothing when all seems well."""
-        found = []
+    def flags(self, name: str) -> dict[str, str]:
+        """Say what should be looked at, by quality flag, calling the moving image `name`; nothing when all is well."""
+        found = {}
         if looks_failed(self.quality):
-            found.append(
+            found["registration_looks_failed"] = (
                 f"the registration of {name} to the T1w image looks failed "
                 f"(similarity {self.quality:.2f}, expected at least {FAILED_BELOW:g})"
             )
         if self.fraction_inside < COVERED_FROM:
-            found.append(f"{name} shows only {self.fraction_inside:.0%} of the brain")
+            found["truncated_field_of_view"] = f"{name} shows only {self.fraction_inside:.0%} of the brain"
         return found
 
 
@@ -79,7 +82,7 @@ def register_rigid(
 
     ANTs maximises Mattes mutual information [1]_ in the brain and 4 mm around it, on a grid of 2 mm, in
     three levels, with one thread. It starts from the headers or from matching centres of intensity, whichever agrees
-    better.
+    better. The order in which the images store their axes makes no difference.
 
     Parameters
     ----------
@@ -100,15 +103,18 @@ def register_rigid(
     .. [1] Mattes D. et al., PET-CT image registration in the chest using free-form deformations, IEEE Transactions
        on Medical Imaging 22 (2003) 120-128.
     """
+    moving, fixed, fixed_mask = (_placed(in_ras_order(image)) for image in (moving, fixed, fixed_mask))
     if fraction_inside(moving, fixed_mask) == 0:
         raise BadDataError(
             f"{_name(moving)} does not overlap the brain in {_name(fixed)}; "
             "check that both are of the same session and that their headers are right."
         )
+    on_one_grid = same_grid(moving, fixed)
+    moving, fixed = _coarser(moving), _coarser(fixed)
     target = _target(fixed, fixed_mask)
     identity = np.eye(4)
     quality = _quality(moving, target, identity)
-    if same_grid(moving, fixed) and not looks_failed(quality):
+    if on_one_grid and not looks_failed(quality):
         return RigidRegistration(identity, quality, fraction_inside(moving, fixed_mask), "identity")
     starts = (identity, _centre_to_centre(moving, fixed))
     start = max(starts, key=lambda t: _quality(moving, target, t) * fraction_inside(moving, fixed_mask, t))
@@ -141,6 +147,42 @@ def registration_quality(
 def looks_failed(quality: float) -> bool:
     """Whether a registration of this quality is to be looked at by a human."""
     return quality < FAILED_BELOW
+
+
+def _placed(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Return an image whose origin is a multiple of 0.01 mm.
+
+    A header holds single precision, so turning an image moves it by some nanometres, which optimisation may turn into
+    some hundredths of a millimetre.
+    """
+    affine = image.affine.copy()
+    affine[:3, 3] = affine[:3, 3].round(_ORIGIN_DECIMALS)
+    placed = nib.Nifti1Image(image.dataobj, affine, image.header)
+    if name := image.get_filename():
+        placed.set_filename(name)
+    return placed
+
+
+def _coarser(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Return block means of an image that is too large, halving the finest axes first."""
+    factors = np.ones(3, int)
+    while np.prod(np.array(image.shape) // factors) > _MOST_VOXELS:
+        factors[np.argmin(voxel_sizes(image.affine) * factors)] *= 2
+    if factors.max() == 1:
+        return image
+    data = data_of(image)
+    for axis, factor in enumerate(factors.tolist()):
+        size = data.shape[axis] // factor
+        total = data.take(range(0, size * factor, factor), axis)
+        for start in range(1, factor):
+            total += data.take(range(start, size * factor, factor), axis)
+        data = total / np.float32(factor)
+    affine = image.affine @ np.diag([*factors, 1.0])
+    affine[:3, 3] = image.affine[:3, 3] + image.affine[:3, :3] @ ((factors - 1) / 2)
+    coarse = nib.Nifti1Image(data, affine)
+    if name := image.get_filename():
+        coarse.set_filename(name)
+    return coarse
 
 
 def _name(image: nib.Nifti1Image) -> str:

@@ -1,4 +1,4 @@
-"""Which visits can be worked on: they have all images, these can be read, and no other run works on them."""
+"""Which visits are selected, and which of them no other run works on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from bids_cascade.config import Inputs, needed_sequences
 from bids_cascade.dataset.layout import list_participants, open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
-from bids_cascade.errors import BidsCascadeError, TemporaryError
-from bids_cascade.imaging.images import check_readable
+from bids_cascade.errors import TemporaryError
 from bids_cascade.levels.results import VisitResult, missing_result
 
 _LOGGER = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validati
         validation.finish()
     for visit in visits:
         if visit.missing:
-            _LOGGER.warning("%s: no %s image; not processed", visit.name, " and no ".join(visit.missing))
+            _LOGGER.warning("%s: %s", visit.name, missing_result(visit).message)
     if not (inputs.selection.participants or inputs.selection.sessions or inputs.selection.filters):
         silent = [name for name in list_participants(inputs.bids_dir) if name not in {v.participant for v in visits}]
         for name in silent:
@@ -58,7 +57,7 @@ def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validati
 def claimed(
     visits: Sequence[Visit], work_dir: Path, *, wait: bool = False
 ) -> Iterator[tuple[list[Visit], dict[str, VisitResult]]]:
-    """Give the visits that can be worked on, and by name the results of those that can't; no other run gets the former.
+    """Give the visits that no other run works on, nor will, and by name the results of those that one works on.
 
     Parameters
     ----------
@@ -68,22 +67,17 @@ def claimed(
     wait : bool
         Wait for a visit that another run works on, instead of refusing it.
     """
-    ready: list[Visit] = []
-    refused: dict[str, VisitResult] = {}
+    free: list[Visit] = []
+    in_use: dict[str, VisitResult] = {}
     with ExitStack() as locks:
         for visit in visits:
-            if visit.missing:
-                refused[visit.name] = missing_result(visit.name, visit.missing)
-                continue
             try:
-                for choice in visit.images.values():
-                    check_readable(choice.path)
                 locks.enter_context(locked(visit.slug, work_dir, "this visit", wait=wait))
-            except BidsCascadeError as error:
-                refused[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
+            except TemporaryError as error:
+                in_use[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
             else:
-                ready.append(visit)
-        yield ready, refused
+                free.append(visit)
+        yield free, in_use
 
 
 @contextmanager

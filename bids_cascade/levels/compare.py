@@ -14,7 +14,8 @@ from bids_cascade.dataset.labels import space_of
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
-from bids_cascade.imaging.images import check_readable, load_mask, mask_of, same_grid
+from bids_cascade.imaging.grid import in_ras_order
+from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid, warn_of_guess
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.levels.learnt import has_learnt_from
 from bids_cascade.levels.results import VisitResult
@@ -103,7 +104,8 @@ def _find_origin(visit: Visit, predicted: Path, dataset: str) -> Origin:
 
 
 def _load(path: Path) -> _Mask:
-    return _Mask(path, load_mask(path))
+    warn_of_guess(path)
+    return _Mask(path, in_ras_order(load_mask(path)))
 
 
 def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_Mask, _Mask]:
@@ -140,9 +142,8 @@ def _find_background(visit: Visit, predicted: Path, reference: nib.Nifti1Image) 
     preprocessed = sorted(predicted.parent.glob(f"{visit.name}_*desc-preproc_FLAIR.nii*"))
     for path in [*raw[:1], *preprocessed, *raw[1:]]:
         try:
-            check_readable(path)
-            if same_grid(nib.load(path), reference):  # type: ignore[arg-type]
+            if same_grid(load_image(path), reference):
                 return path
-        except (BidsCascadeError, nib.filebasedimages.ImageFileError, OSError, ValueError) as error:
+        except BidsCascadeError as error:
             _LOGGER.debug("%s: no background for pictures: %s", path, error)
     return None

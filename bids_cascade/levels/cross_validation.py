@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,8 +15,9 @@ from bids_cascade.cascade.sampling import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_json
 from bids_cascade.dataset.labels import find_lesion_masks
+from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
+from bids_cascade.errors import OK, BadDataError, BidsCascadeError, TemporaryError, UsageError
 from bids_cascade.levels.claim import locked
 from bids_cascade.levels.compare import compare_visits
 from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
@@ -168,19 +168,24 @@ def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence
 def _read_fold(path: Path, fingerprint: str) -> Fold | None:
     """Return a fold that is done; None where it isn't, or was done of other data or with other choices."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = read_object(path)
         if found.pop("fingerprint") != fingerprint:
             return None
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
         return Fold(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (BidsCascadeError, KeyError, TypeError):
         return None
 
 
 def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:
     """Segment the left-out visits as the participant level does."""
     inputs, run = replace(job.inputs, out_dir=job.folder / CASCADE), replace(job.run, clean_work_dir=False)
-    config = ParticipantConfig(model=stored.path, skull_strip=job.config.skull_strip, seed=job.config.training.seed)
+    config = ParticipantConfig(
+        model=stored.path,
+        skull_strip=job.config.skull_strip,
+        seed=job.config.training.seed,
+        guess_orientation=job.config.guess_orientation,
+    )
     results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
     failed = [result for result in results if result.exit_code != OK]
     if failed:

@@ -20,7 +20,7 @@ from bids_cascade.config import CascadeConfig, LesionRule
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.imaging.grid import grid_of, resample
-from bids_cascade.imaging.images import data_of, save_image
+from bids_cascade.imaging.images import data_of, load_image, save_image
 from bids_cascade.imaging.registration import read_itk_transform
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
 from bids_cascade.lesions.rule import keep_lesions
@@ -72,7 +72,7 @@ def write_flair_masks(
     bright = nib.Nifti1Image(_flair(one, config), one.affine)
     for space in ("T1w", config.candidate_sequence):
         raw = visit.images[space].path
-        grid = grid_of(nib.Nifti1Image.from_filename(raw))
+        grid = grid_of(load_image(raw))
         moved = data_of(resample(bright, grid, 1, _to_t1w(visit, space, cascade_dir)))
         mask = keep_lesions(moved >= threshold, moved, _rule(config), grid.voxel_volume_mm3)
         path = derivative_path(out_dir, visit, "mask", ".nii.gz", space=space, label="L")

@@ -30,6 +30,8 @@ def closing_text(
     lines += _first([f"{_name(row)}: {_say_processing(row)}" for row in different], "not processed like most")
     far = [row for row in rows if "_outlier" in str(row["group_flags"])]
     lines += _first([f"{_name(row)}: {row['group_flags'].replace(';', ', ')}" for row in far], "far from the others")
+    flagged = [row for row in rows if row.get("quality_flags")]
+    lines += _first([f"{_name(row)}: {row['warnings']}" for row in flagged], "to be looked at")
     strange = [row for row in rows if "not_in_dataset" in str(row["group_flags"])]
     lines += _first([_name(row) for row in strange], "with results, but not in the dataset")
     lines += _first([str(problem) for problem in problems], "in the dataset's tables")

@@ -24,6 +24,7 @@ from bids_cascade.children import end_with_parent, end_workers, start_fork_serve
 from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.imaging.images import warn_of_guess
 from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
@@ -110,12 +111,17 @@ def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in paths:
-        own = sorted(filter(Path.is_file, path.glob("*.nii*"))) if path.is_dir() else [path] if path.is_file() else []
+        own = _list_images(path) if path.is_dir() else [path] if path.is_file() else []
         if not own:
             what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
             raise MissingInputError(f"{path} {what}; expected images, or a folder of them")
         found += own
     return tuple(found)
+
+
+def _list_images(folder: Path) -> list[Path]:
+    """Return the NIfTI files of a folder by name; hidden ones, such as macOS leaves, are nobody's."""
+    return sorted(path for path in folder.glob("*.nii*") if path.is_file() and not path.name.startswith("."))
 
 
 def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int) -> Iterator[_Result]:
@@ -147,12 +153,16 @@ def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs:
 @lru_cache(maxsize=1)
 def anatomy_of(path: Path) -> Anatomy:
     """Return a label map's anatomy; the latest is kept."""
+    warn_of_guess(path)
     return load_anatomy(path)
 
 
 @lru_cache(maxsize=1)
 def patients_of(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
     """Return the lesions of masks; the latest are kept."""
+    for path in paths:
+        if path.suffix != ".npz":
+            warn_of_guess(path)
     return tuple(load_patient(path) for path in paths)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 
 from bids_cascade.cascade.sampling import LabelledVisit
@@ -13,6 +12,7 @@ from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError
 from bids_cascade.levels.heads import find_images, patients_of
 from bids_cascade.levels.prepare import Prepared
+from bids_cascade.nifti_file import read_header
 from bids_cascade.synthesis.insertion import insert_lesions, single_lesions
 
 
@@ -40,7 +40,7 @@ def with_insertions(prepared: Sequence[Prepared], config: HeadsConfig, seed: int
             "--insertions needs a collection of single lesions (an NPZ file) among --lesion-masks; found masks only"
         )
     for one in prepared:
-        slice_mm = max(nib.Nifti1Image.from_filename(one.visit.images["FLAIR"].path).header.get_zooms()[:3])
+        slice_mm = max(read_header(one.visit.images["FLAIR"].path).header.get_zooms()[:3])
         for number in range(config.n_insertions):
             rng = np.random.default_rng([seed, number, int(one.sha256[:8], 16)])
             channels, lesion = insert_lesions(

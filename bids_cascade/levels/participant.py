@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
+from bids_cascade.dataset.course import FAR_FROM_OTHER_VISIT, flag_far_volumes
 from bids_cascade.dataset.derivatives import prepare_output, visit_folders
+from bids_cascade.dataset.flags import Flags, reasons_of
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError, TemporaryError
+from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
+from bids_cascade.levels.check import check_visits
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.plan import plan_outputs
 from bids_cascade.levels.record import write_record, write_steps, write_visit_records
@@ -72,36 +75,32 @@ def segment_visits(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
-    with claimed(visits, run.work_dir, wait=wait) as (claimed_visits, refused):
+    checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation)
+    with claimed(checked.ready, run.work_dir, wait=wait) as (claimed_visits, in_use):
         linked = {visit.name: result for visit in claimed_visits if (result := _refuse_link(visit, inputs.out_dir))}
         ready = [visit for visit in claimed_visits if visit.name not in linked]
-        refused |= linked
+        plans = [plan_outputs(visit, inputs, config, model, checked.flags[visit.name]) for visit in ready]
         try:
-            done = _segment(ready, inputs, config, run, model, log_dir)
+            done = _segment(plans, config, run, model, log_dir)
         finally:
             _clear_leftovers(ready, inputs.out_dir)
-        results = [refused.get(visit.name) or done[visit.name] for visit in visits]
+        by_name = checked.refused | in_use | linked | done
+        results = [by_name[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
         # Of a visit that another run works on, that run says how it ended.
-        in_use = {name for name, result in refused.items() if result.exit_code == TemporaryError.exit_code}
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         try:
             write_visit_records(ended, inputs, log_dir)
         except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
-            results = [result.with_warning(f"no record: {error}", error.exit_code) for result in results]
+            results = [result.with_warnings([f"no record: {error}"], error.exit_code) for result in results]
         return _write_pages(visits, results, inputs.out_dir)
 
 
 def _segment(
-    visits: Sequence[Visit],
-    inputs: Inputs,
-    config: ParticipantConfig,
-    run: RunConfig,
-    model: StoredModel,
-    log_dir: Path,
+    plans: Sequence[OutputPlan], config: ParticipantConfig, run: RunConfig, model: StoredModel, log_dir: Path
 ) -> dict[str, VisitResult]:
-    """Run the workflow on the visits; return how each ended."""
+    """Run the workflow on visits; return how each ended, by name."""
     cascade = model.header.cascade
     how = Preprocessing(
         sequences=cascade.sequences,
@@ -111,14 +110,27 @@ def _segment(
         omp_nthreads=run.omp_nthreads,
     )
     networks = Networks(model.path, run.device, config.half_precision)
-    plans = [plan_outputs(visit, inputs, config, model) for visit in visits]
     graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
-    runs = run_graphs(graphs, {visit.slug: visit.name for visit in visits}, run, log_dir)
+    runs = run_graphs(graphs, {plan.visit.slug: plan.visit.name for plan in plans}, run, log_dir)
     try:
-        write_steps({visit.name: runs[visit.slug] for visit in visits}, log_dir)
+        write_steps({plan.visit.name: runs[plan.visit.slug] for plan in plans}, log_dir)
     except BidsCascadeError as error:
         _LOGGER.warning("no table of the steps: %s", error)
-    return {plan.visit.name: _result(plan, runs[plan.visit.slug]) for plan in plans}
+    found = _flag_far_volumes(plans)
+    return {plan.visit.name: _result(plan, runs[plan.visit.slug], found) for plan in plans}
+
+
+def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
+    """Compare each visit with the participant's others; return what should be looked at by name of the visit."""
+    found: dict[str, Flags] = {}
+    for out_dir, participant in dict.fromkeys((plan.out_dir, plan.visit.participant) for plan in plans):
+        try:
+            far = flag_far_volumes(out_dir, participant)
+        except BidsCascadeError as error:
+            _LOGGER.warning("sub-%s: its visits' volumes can't be compared: %s", participant, error)
+        else:
+            found |= {name: {FAR_FROM_OTHER_VISIT: reason} for name, reason in far.items()}
+    return found
 
 
 def _refuse_link(visit: Visit, out_dir: Path) -> VisitResult | None:
@@ -147,20 +159,23 @@ def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_di
         except BidsCascadeError as error:
             failed[participant] = f"no page: {error}", error.exit_code
     return [
-        result.with_warning(*failed[visit.participant]) if visit.participant in failed else result
+        result.with_warnings([failed[visit.participant][0]], failed[visit.participant][1])
+        if visit.participant in failed
+        else result
         for visit, result in zip(visits, results, strict=True)
     ]
 
 
-def _result(plan: OutputPlan, done: VisitRun) -> VisitResult:
+def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> VisitResult:
     name = plan.visit.name
     stats = read_stats(plan) if done.finished else None
     if stats is None:
         return unfinished_result(name, done)
-    row, warnings = stats
+    row, flags = stats
+    warnings = reasons_of(flags | found.get(name, {}))
     exit_code = OK
     if done.failure:
-        warnings = [*warnings, f"no report: {done.failure.message}"]
+        warnings.append(f"no report: {done.failure.message}")
         if done.failure.exit_code in (OutputError.exit_code, ReadWriteError.exit_code):
             exit_code = done.failure.exit_code
     for warning in warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from bids_cascade.config import Inputs, ParticipantConfig, needed_sequences
@@ -12,8 +13,10 @@ from bids_cascade.models.store import StoredModel
 from bids_cascade.workflow.outputs import OutputPlan
 
 
-def plan_outputs(visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel) -> OutputPlan:
-    """Return whose outputs a complete visit's are, where they go, and how they are made."""
+def plan_outputs(
+    visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel, flags: Mapping[str, str] | None = None
+) -> OutputPlan:
+    """Return whose outputs a complete visit's are, where they go, how they are made, and what its images say of it."""
     cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
     return OutputPlan(
@@ -36,4 +39,5 @@ def plan_outputs(visit: Visit, inputs: Inputs, config: ParticipantConfig, model:
             "RandomSeed": config.seed,
             "SoftwareVersions": versions(),
         },
+        flags=flags or {},
     )

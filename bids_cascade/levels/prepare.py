@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from bids_cascade.cascade.doubt import doubtful_lesions
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
+from bids_cascade.dataset.flags import reasons_of
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.sizes import count_clinical
+from bids_cascade.levels.check import check_visits
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.results import VisitResult, unfinished_result
 from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
@@ -104,7 +106,9 @@ def prepare_visits(
         seed=config.training.seed,
         omp_nthreads=run.omp_nthreads,
     )
-    with claimed(visits, run.work_dir, wait=wait) as (ready, results):
+    checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation, masks=labels)
+    with claimed(checked.ready, run.work_dir, wait=wait) as (ready, in_use):
+        results = checked.refused | in_use
         graphs = [labelled_graph(visit, how, labels[visit.name]) for visit in ready]
         runs = run_graphs(graphs, {visit.slug: visit.name for visit in ready}, run, log_dir)
         prepared = []
@@ -113,7 +117,8 @@ def prepare_visits(
                 results[visit.name] = unfinished_result(visit.name, runs[visit.slug])
                 continue
             one = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
-            results[visit.name] = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
+            result = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
+            results[visit.name] = result.with_warnings(reasons_of(checked.flags[visit.name]))
             prepared.append(one)
     return prepared, [results[visit.name] for visit in visits]
 

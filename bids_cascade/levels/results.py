@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
 
 if TYPE_CHECKING:  # nipype takes a good part of a second to import
@@ -44,15 +45,16 @@ class VisitResult:
     seconds: float | None = None
     crash_reports: tuple[Path, ...] = ()
 
-    def with_warning(self, text: str, exit_code: int = OK) -> VisitResult:
+    def with_warnings(self, texts: Iterable[str], exit_code: int = OK) -> VisitResult:
         """Return this with something more to look at, which may make it a failure."""
-        message = "; ".join(filter(None, (self.message, text)))
+        message = "; ".join(filter(None, (self.message, *texts)))
         return replace(self, message=message, exit_code=self.exit_code or exit_code)
 
 
-def missing_result(name: str, missing: Sequence[str]) -> VisitResult:
+def missing_result(visit: Visit) -> VisitResult:
     """Return the row of a visit that lacks sequences."""
-    return VisitResult(name, MissingInputError.exit_code, f"not processed: no {' and no '.join(missing)} image")
+    message = f"not processed: no {' and no '.join(visit.missing)} image"
+    return VisitResult(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
 
 
 def unfinished_result(name: str, run: VisitRun) -> VisitResult:

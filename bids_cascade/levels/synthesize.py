@@ -22,6 +22,7 @@ from bids_cascade.dataset.synthetic import (
     truth_sidecar,
     write_participants,
 )
+from bids_cascade.dataset.tables import read_object
 from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
@@ -164,9 +165,9 @@ def _read_made(out_dir: Path, participant: str) -> dict[str, Any] | None:
     """Return what the sidecars say of how a head was made, None where they are not whole or differ."""
     paths = [sidecar_path(scan_path(out_dir, participant, sequence)) for sequence in SEQUENCES]
     try:
-        t1w, flair = (json.loads(path.read_text("utf-8"))["Synthesis"] for path in paths)
+        t1w, flair = (read_object(path)["Synthesis"] for path in paths)
         whole = t1w["Fingerprint"] == flair["Fingerprint"] and t1w["Participant"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (BidsCascadeError, LookupError, TypeError):
         return None
     return dict(t1w) if whole else None
 

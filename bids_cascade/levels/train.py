@@ -22,7 +22,8 @@ from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import CascadeConfig, Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.layout import read_description
-from bids_cascade.errors import BadDataError
+from bids_cascade.dataset.tables import read_object
+from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.lesions.agreement import compare_masks
 from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
 from bids_cascade.lesions.rule import lesion_mask
@@ -292,8 +293,8 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
     """Return what the cross-validation of a recipe came to, None where there is none in the output folder."""
     try:
-        found = json.loads((out_dir / "cross-validation" / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_object(out_dir / "cross-validation" / "result.json")
+    except BidsCascadeError:
         return None
     return found["card"] if found.get("recipe") == recipe else None
 

@@ -59,10 +59,9 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {size_text(name)}"} for name in SIZE_CLASSES_MM3},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
     "quality_flags": {
-        "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing or where "
-        "quality was not judged"
+        "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing"
     },
-    "warnings": {"Description": "Warnings of the visit's own run, joined by semicolons"},
+    "warnings": {"Description": "The same in words, joined by semicolons"},
     "group_flags": {
         "Description": "What is unusual about the visit among the others, joined by semicolons",
         "Levels": GROUP_FLAGS,

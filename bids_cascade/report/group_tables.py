@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_cascade.dataset.flags import reasons_of
 from bids_cascade.dataset.layout import Unit, natural_key
 from bids_cascade.dataset.results import Processing, VisitResults
 from bids_cascade.dataset.tables import NOT_AVAILABLE
@@ -145,8 +146,8 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
         "largest_lesion_mm3": max(volumes_mm3, default=None),
         "median_lesion_mm3": float(np.median(volumes_mm3)) if volumes_mm3 else None,
         **{f"n_lesions_{name}_mm3": count for name, count in count_by_size(volumes_mm3).items()},
-        "quality_flags": ";".join(results.quality_flags or ()) or None,
-        "warnings": "; ".join(results.warnings) or None,
+        "quality_flags": ";".join(results.flags) or None,
+        "warnings": "; ".join(reasons_of(results.flags)) or None,
         "processing": numbers[results.processing],
         "bids_cascade_version": processing.pop("version"),
         **processing,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from bids_cascade.dataset.derivatives import derivative_path, sidecar_path, visit_record_path
+from bids_cascade.dataset.flags import flags_of
 from bids_cascade.dataset.layout import natural_key
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -17,9 +17,6 @@ from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page
 from bids_cascade.whole_file import write_whole_file
-
-FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
-FAR_ML, FAR_SHARE = 1.0, 0.5
 
 _ATTEMPTS = 5
 _CRASH_CHARACTERS = 20_000
@@ -119,8 +116,6 @@ def write_participant_page(out_dir: Path, participant: str) -> Path:
 def participant_page(out_dir: Path, participant: str, page: Path) -> str:
     """Return the page of a participant as HTML."""
     views = [_read_visit(out_dir, visit, page) for visit in _find_visits(out_dir, participant)]
-    for earlier, later in pairwise(views):
-        _compare(earlier, later)
     contents = [("overview", "Overview"), *((view.visit.name, view.heading) for view in views), ("methods", "Methods")]
     return render_page(
         "participant.html",
@@ -158,14 +153,13 @@ def _read_visit(out_dir: Path, visit: Visit, page: Path) -> VisitView:
     stats = _read_table(stats_path, sidecar, unreadable)
     quality = _read_table(quality_path, quality_sidecar, unreadable)
     figures = _find_figures(out_dir, visit, page)
-    reasons = quality_sidecar.get("QualityFlags")
     return VisitView(
         visit=visit,
         record=record,
         stats=stats if stats and len(stats.rows) == 1 else None,
         quality=quality if quality and len(quality.rows) == 1 else None,
         sidecar=sidecar,
-        flags={str(flag): str(reason) for flag, reason in reasons.items()} if isinstance(reasons, dict) else {},
+        flags=flags_of(sidecar) | flags_of(quality_sidecar),
         lesions=_read_lesions(out_dir, visit, figures, unreadable),
         figures=figures,
         crash_reports=_read_crash_reports(out_dir, record),
@@ -229,19 +223,6 @@ def _read_crash_reports(out_dir: Path, record: Mapping[str, Any]) -> list[tuple[
 def _cell(table: Table | None, column: str) -> str:
     names = [one.name for one in table.columns] if table else []
     return table.rows[0][names.index(column)] if table and column in names else ""
-
-
-def _compare(earlier: VisitView, later: VisitView) -> None:
-    """Flag the later of two visits whose lesion volumes are far from each other."""
-    cells = earlier.cell("lesion_volume_t1w_ml"), later.cell("lesion_volume_t1w_ml")
-    if not all(_NUMBER.fullmatch(cell) for cell in cells):
-        return
-    before_ml, after_ml = map(float, cells)
-    if abs(after_ml - before_ml) > max(FAR_ML, FAR_SHARE * max(before_ml, after_ml)):
-        later.flags[FAR_FROM_OTHER_VISIT] = (
-            f"the lesion volume is {cells[1]} ml, at {earlier.heading} it is {cells[0]} ml (expected within "
-            f"{FAR_ML:g} ml or {FAR_SHARE:.0%} of the larger)."
-        )
 
 
 def _methods(views: Sequence[VisitView]) -> list[tuple[Methods, list[str]]]:

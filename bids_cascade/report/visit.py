@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 
 from bids_cascade.dataset.derivatives import write_tsv
+from bids_cascade.dataset.flags import FLAGS_COLUMN, FLAGS_KEY
 from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion
@@ -83,17 +84,28 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)
 
 
-def write_quality(measured: Mapping[str, Row], contrast: float | None, folder: Path) -> list[Path]:
-    """Write a visit's quality measures and flags, see :func:`gather`, into a folder; return the files."""
+def write_quality(
+    measured: Mapping[str, Row], contrast: float | None, flags: Mapping[str, str], folder: Path
+) -> list[Path]:
+    """Write a visit's quality measures, see :func:`gather`, and all of its flags into a folder; return the files.
+
+    Parameters
+    ----------
+    measured : mapping of str to dict
+    contrast : float or None
+    flags : mapping of str to str
+        Reasons by flag that were raised before; the measures' own say the same more exactly.
+    folder : Path
+    """
     row = gather(measured, contrast)
-    flags = find_flags(row)
+    flags = {**flags, **find_flags(row)}
     descriptions = {
         **describe_columns(row),
-        "quality_flags": {"Description": "What should be looked at, joined by ;"},
-        "QualityFlags": flags,
+        FLAGS_COLUMN: {"Description": "What should be looked at, joined by ;"},
+        FLAGS_KEY: flags,
     }
     path = folder / "desc-quality_stats.tsv"
-    write_tsv([{**row, "quality_flags": ";".join(flags) or None}], [*row, "quality_flags"], path, descriptions)
+    write_tsv([{**row, FLAGS_COLUMN: ";".join(flags) or None}], [*row, FLAGS_COLUMN], path, descriptions)
     return [path, path.with_suffix(".json")]
 
 

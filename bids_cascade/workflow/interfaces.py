@@ -62,9 +62,10 @@ class FindBrain(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.brain.brain_mask`."""
         from bids_cascade.imaging.brain import brain_mask
-        from bids_cascade.imaging.images import load_image, save_image
+        from bids_cascade.imaging.images import save_image
+        from bids_cascade.imaging.intensity import load_scan
 
-        found = brain_mask(load_image(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
+        found = brain_mask(load_scan(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
         save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii", np.uint8)
         return {"mask": str(folder / "mask.nii"), "method": found.method}
 
@@ -79,7 +80,7 @@ class RegisterInputSpec(StepInputSpec):
 class RegisterOutputSpec(TraitedSpec):  # type: ignore[misc]
     transform = File(exists=True, desc="ITK text file that maps points of the T1w image to the moving image")
     quality = traits.Float(desc="similarity within the brain")
-    warnings = traits.List(traits.Str, desc="what should be looked at")
+    flags = traits.Dict(desc="what should be looked at, by quality flag")
 
 
 class Register(Step):
@@ -89,16 +90,16 @@ class Register(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.registration.register_rigid`."""
-        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import load_scan
         from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
-        moving, t1w = load_image(self.inputs.moving), load_image(self.inputs.t1w)
+        moving, t1w = load_scan(self.inputs.moving), load_scan(self.inputs.t1w)
         found = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
         write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
         return {
             "transform": str(folder / "transform.txt"),
             "quality": found.quality,
-            "warnings": found.warnings(Path(self.inputs.moving).name),
+            "flags": found.flags(Path(self.inputs.moving).name),
         }
 
 
@@ -120,12 +121,16 @@ class CorrectBias(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.bias.correct_bias`."""
         from bids_cascade.imaging.bias import correct_bias
+        from bids_cascade.imaging.contrast import check_intensities
         from bids_cascade.imaging.grid import grid_of, resample
-        from bids_cascade.imaging.images import data_of, load_image, save_image
+        from bids_cascade.imaging.images import data_of, save_image
+        from bids_cascade.imaging.intensity import load_scan
 
-        image, mask = load_image(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
+        image, mask = load_scan(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
         to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
-        corrected = correct_bias(image, resample(mask, grid_of(image), 0, to_t1w))
+        mask = resample(mask, grid_of(image), 0, to_t1w)
+        check_intensities(image, mask)
+        corrected = correct_bias(image, mask)
         save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
         return {"corrected": str(folder / "corrected.nii")}
 
@@ -134,6 +139,7 @@ class StackChannelsInputSpec(StepInputSpec):
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    names = InputMultiObject(traits.Str, mandatory=True, desc="what to call the images")
     channels = InputMultiObject(traits.Str, mandatory=True, desc="sequence of each channel")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     voxel_size_mm = traits.Float(1.0, usedefault=True, desc="edge of the model's voxels")
@@ -142,6 +148,7 @@ class StackChannelsInputSpec(StepInputSpec):
 class StackChannelsOutputSpec(TraitedSpec):  # type: ignore[misc]
     channels = File(exists=True, desc="npy file, (C, X, Y, Z) float32")
     brain = File(exists=True, desc="brain mask on the model's grid")
+    contrast = traits.Dict(desc="of each sequence, see measure_contrast")
 
 
 class StackChannels(Step):
@@ -152,19 +159,21 @@ class StackChannels(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.channels.stack_channels`."""
         from bids_cascade.imaging.channels import stack_channels
+        from bids_cascade.imaging.contrast import check_contrast
         from bids_cascade.imaging.images import save_image
 
         images = map(nib.Nifti1Image.from_filename, self.inputs.images)
-        channels, brain = stack_channels(
+        channels, brain, contrast = stack_channels(
             dict(zip(self.inputs.sequences, images, strict=True)),
             _read_transforms(self.inputs.transforms),
             nib.Nifti1Image.from_filename(self.inputs.mask),
             self.inputs.voxel_size_mm,
             self.inputs.channels,
         )
+        check_contrast(contrast, dict(zip(self.inputs.sequences, self.inputs.names, strict=True)))
         np.save(folder / "channels.npy", channels)
         save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)
-        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii")}
+        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii"), "contrast": contrast}
 
 
 class SegmentInputSpec(StepInputSpec):
@@ -232,11 +241,11 @@ class MoveLabel(Step):
         """See :func:`bids_cascade.imaging.channels.label_on_grid`."""
         from bids_cascade.imaging.channels import label_on_grid
         from bids_cascade.imaging.grid import grid_of
-        from bids_cascade.imaging.images import same_grid, save_image
+        from bids_cascade.imaging.images import load_image, load_labels, same_grid, save_image
 
-        label = nib.Nifti1Image.from_filename(self.inputs.label)
+        label = load_labels(self.inputs.label)
         for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
-            if same_grid(label, nib.Nifti1Image.from_filename(path)):
+            if same_grid(label, load_image(path)):
                 lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
                 save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii", np.uint8)
                 return {"lesion": str(folder / "lesion.nii")}
@@ -280,7 +289,7 @@ class WriteOutputsInputSpec(StepInputSpec):
     packed = InputMultiObject(File(exists=True), mandatory=True, desc="the same on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
-    warnings = InputMultiObject(traits.Str, desc="what should be looked at")
+    flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
@@ -304,7 +313,7 @@ class WriteOutputs(Step):
             packed=[Path(path) for path in self.inputs.packed],
             transforms=_read_transforms(self.inputs.transforms),
             qualities=[1.0, *_given(self.inputs.qualities)],
-            warnings=_given(self.inputs.warnings),
+            flags=_given(self.inputs.flags),
             mask=nib.Nifti1Image.from_filename(self.inputs.mask),
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
@@ -334,6 +343,7 @@ class DrawScan(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_scan`."""
         from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import outlier_count, settle
         from bids_cascade.imaging.quality import measure_scan
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_scan
@@ -341,11 +351,12 @@ class DrawScan(Step):
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         mask, raw = nib.as_closest_canonical(image(spec.mask)), load_image(spec.raw)
         t1w, moved, quality = make_scan(image(spec.t1w), mask, np.eye(4)), None, None
-        scan = make_scan(raw, mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
+        scan = make_scan(settle(raw), mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
         if isdefined(spec.transform):
             moved, quality = scan, spec.quality
         files = draw_scan(spec.sequence, t1w, folder, moved)
-        return {"files": [str(path) for path in files], "measured": measure_scan(scan, mask, quality)}
+        measured = measure_scan(scan, mask, quality) | {"outlier_voxels": outlier_count(raw)}
+        return {"files": [str(path) for path in files], "measured": measured}
 
 
 class DrawFieldInputSpec(StepInputSpec):
@@ -368,14 +379,14 @@ class DrawField(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_field`."""
-        from bids_cascade.imaging.images import load_image
+        from bids_cascade.imaging.intensity import load_scan
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_field
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
         scan = make_scan(image(spec.image), image(spec.mask), to_own)
-        files = draw_field(spec.sequence, nib.as_closest_canonical(load_image(spec.raw)), scan, folder)
+        files = draw_field(spec.sequence, nib.as_closest_canonical(load_scan(spec.raw)), scan, folder)
         return {"files": [str(path) for path in files]}
 
 
@@ -433,7 +444,9 @@ class PublishReportInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
     measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
+    sequences = traits.Dict(mandatory=True, desc="contrast of each sequence, by name")
     contrast = traits.Any(mandatory=True, desc="of the lesions; None if there is nothing to measure")
+    flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
 
 
@@ -448,8 +461,10 @@ class PublishReport(Step):
         from bids_cascade.workflow.outputs import publish_report
 
         plan = self.inputs.plan
-        measured = dict(zip(plan.visit.images, self.inputs.measured, strict=True))
-        quality = write_quality(measured, self.inputs.contrast, folder)
+        pairs = zip(plan.visit.images, self.inputs.measured, strict=True)
+        measured = {name: {**row, **self.inputs.sequences[name]} for name, row in pairs}
+        flags = plan.joined_flags(_given(self.inputs.flags))
+        quality = write_quality(measured, self.inputs.contrast, flags, folder)
         publish_report(plan, [*map(Path, self.inputs.files), *quality])
         return {}
 

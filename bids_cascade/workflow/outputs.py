@@ -16,7 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from bids_cascade import __version__
 from bids_cascade.config import LesionRule
+from bids_cascade.dataset.course import quality_locked
 from bids_cascade.dataset.derivatives import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.dataset.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
 from bids_cascade.dataset.results import read_results
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -73,6 +75,8 @@ class OutputPlan:
         What else has made the results what they are, for the sidecar of the table of volumes.
     learnt_from : sequence of mapping, or None
         What the model has learnt from, for the sidecars of the masks; None if it doesn't say.
+    flags : mapping of str to str
+        What should be looked at in the visit's images, by quality flag.
     """
 
     visit: Visit
@@ -85,6 +89,11 @@ class OutputPlan:
     precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     learnt_from: Sequence[Mapping[str, Any]] | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def joined_flags(self, found: Sequence[Flags]) -> Flags:
+        """Return the flags of the visit's images with those that were found later."""
+        return join_flags(self.flags, *found)
 
     @property
     def shown(self) -> str:
@@ -106,8 +115,8 @@ class VisitImages:
         Map points of the T1w image's world to each image's world, in mm.
     qualities : list of float
         Similarity of each image with the T1w image after registration.
-    warnings : list of str
-        What a human should look at.
+    flags : list of dict
+        What should be looked at, by quality flag, found by each registration.
     mask, probability : nibabel.Nifti1Image
         Brain on the grid of the T1w image; lesion on the model's grid.
     mask_method : str
@@ -118,7 +127,7 @@ class VisitImages:
     packed: list[Path]
     transforms: list[NDArray[np.float64]]
     qualities: list[float]
-    warnings: list[str]
+    flags: list[Flags]
     mask: nib.Nifti1Image
     mask_method: str
     probability: nib.Nifti1Image
@@ -197,7 +206,7 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     }
     descriptions = {
         **_STATS_COLUMNS,
-        "Warnings": images.warnings,
+        FLAGS_KEY: writer.plan.joined_flags(images.flags),
         **_model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,
         **writer.plan.provenance,
@@ -348,13 +357,14 @@ def _model_fields(plan: OutputPlan) -> dict[str, Any]:
     }
 
 
-def read_stats(plan: OutputPlan) -> tuple[dict[str, str], list[str]] | None:
-    """Return a visit's volumes, as text by column, and its warnings; None where they have not been written."""
+def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
+    """Return a visit's volumes, as text by column, and its quality flags; None where they have not been written."""
     path = _stats_path(plan)
     if not path.is_file():
         return None
     (row,) = read_tsv(path).dicts()
-    return row, read_object(sidecar_path(path))["Warnings"]
+    quality = read_quality_flags(_quality_path(plan)) or {}
+    return row, flags_of(read_object(sidecar_path(path))) | quality
 
 
 def has_outputs(plan: OutputPlan) -> bool:
@@ -374,6 +384,10 @@ def _stats_path(plan: OutputPlan) -> Path:
     return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
 
 
+def _quality_path(plan: OutputPlan) -> Path:
+    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
+
+
 def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
     """Copy a visit's figures, called as in ``desc-brain_T1w.svg``, and its quality measures to their places.
 
@@ -382,16 +396,17 @@ def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
     OutputError, ReadWriteError
         When a file can't be written.
     """
-    for path in files:
-        desc, _, suffix = path.stem.removeprefix("desc-").partition("_")
-        target = derivative_path(plan.out_dir, plan.visit, suffix, path.suffix, desc=desc)
-        write_whole_file(path.read_bytes(), target)
+    with quality_locked(plan.out_dir, plan.visit.participant):
+        for path in files:
+            desc, _, suffix = path.stem.removeprefix("desc-").partition("_")
+            target = derivative_path(plan.out_dir, plan.visit, suffix, path.suffix, desc=desc)
+            write_whole_file(path.read_bytes(), target)
 
 
 def _remove_earlier(plan: OutputPlan) -> None:
     """Remove what says that earlier results are whole, then what shows or judges them."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
-    quality = derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
+    quality = _quality_path(plan)
     try:
         for path in [
             _stats_path(plan),

@@ -16,8 +16,9 @@ from typing import Any
 
 from bids_cascade.config import RunConfig
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.errors import UsageError
+from bids_cascade.errors import BidsCascadeError, UsageError
 from bids_cascade.folders import CACHE
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
@@ -316,9 +317,9 @@ def _plugin_from_file(path: Path, callback: Any) -> Any:
     from nipype.pipeline import plugins
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path, MAX_JSON_BYTES))
         kind = getattr(plugins, f"{content['plugin']}Plugin")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (BidsCascadeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path}: not a nipype plugin file ({error}); expected YAML with `plugin` and `plugin_args`"
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.config import needed_sequences
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
     DrawField,
@@ -31,6 +35,8 @@ from bids_cascade.workflow.outputs import OutputPlan
 _MEM_GB = {"brain": 2.5, "cascade": 1.3}
 _MEM_GB_PER_THREAD = {"cascade": 0.1}
 _DEFAULT_MEM_GB = 0.8
+_GB_PER_VOXEL = 21e-9
+"""Of the largest image (N4: 19, registration: 20); no more than what finding the brain takes."""
 _OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
 """Steps that are done again when the content of their files changes, whatever the times of these."""
 _BY_TIME = {"execution": {"hash_method": "timestamp"}}
@@ -89,9 +95,10 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (t1w, *others)}
     brain = _node(FindBrain(t1w=paths[t1w], mode=how.skull_strip), "brain", how.omp_nthreads)
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
-    qualities, warnings = _list_node("qualities", len(others)), _list_node("warnings", len(others))
+    qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
-    channels.inputs.sequences, channels.inputs.channels = [t1w, *others], list(how.sequences)
+    channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
+    channels.inputs.channels = list(how.sequences)
     for index, sequence in enumerate((t1w, *others)):
         bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")
@@ -103,11 +110,12 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
             graph.connect(register, "transform", bias, "transform")
             graph.connect(register, "transform", transforms, f"in{index}")
             graph.connect(register, "quality", qualities, f"in{index}")
-            graph.connect(register, "warnings", warnings, f"in{index}")
+            graph.connect(register, "flags", flags, f"in{index}")
     graph.connect(brain, "mask", channels, "mask")
     graph.connect(corrected, "out", channels, "images")
     if others:
         graph.connect(transforms, "out", channels, "transforms")
+    _plan_memory(graph, _image_gb(paths.values()))
     return graph
 
 
@@ -134,9 +142,10 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     sequences = needed_sequences(how.sequences)
     _add_packing(graph, sequences)
     if len(sequences) > 1:
-        for name in ("transforms", "qualities", "warnings"):
+        for name in ("transforms", "qualities", "flags"):
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
+    _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
     return graph
 
 
@@ -179,6 +188,9 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
     graph.connect(figures, "contrast", publish, "contrast")
     graph.connect(files, "out", publish, "files")
     graph.connect(measured, "out", publish, "measured")
+    if n > 1:
+        graph.connect(graph.get_node("flags"), "out", publish, "flags")
+    graph.connect(graph.get_node("channels"), "contrast", publish, "sequences")
     graph.connect(graph.get_node("outputs"), "stats", publish, "stats")
 
 
@@ -211,6 +223,23 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
     if len(sequences) > 1:
         graph.connect(graph.get_node("transforms"), "out", lesion, "transforms")
     return graph
+
+
+def _image_gb(paths: Iterable[str | Path]) -> float:
+    """Return the memory that a step takes with the largest of some images."""
+    largest = 0
+    for path in paths:
+        with suppress(BidsCascadeError):  # the step that reads it will say so
+            largest = max(largest, math.prod(read_header(Path(path)).shape))
+    return min(largest * _GB_PER_VOXEL, _MEM_GB["brain"])
+
+
+def _plan_memory(graph: Workflow, image_gb: float) -> None:
+    """Let nipype plan with the memory that images of this size take, but for what runs in the parent."""
+    for name in graph.list_node_names():
+        node = graph.get_node(name)
+        if not node.run_without_submitting:
+            node._mem_gb = max(node.mem_gb, image_gb)
 
 
 def _node(interface: Any, name: str, n_threads: int = 1) -> Node:

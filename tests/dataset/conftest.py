@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,22 @@ def write_image(path: Path, zooms: tuple[float, ...] = (1.0, 1.0, 1.0), shape: t
     image = nib.Nifti1Image(data, np.diag((*zooms, 1.0)))
     image.header.set_xyzt_units("mm")
     image.to_filename(path)
+
+
+@pytest.fixture
+def write_scan() -> Callable[[Path, tuple[float, ...], tuple[int, ...]], None]:
+    """Return a writer of images with these voxel sizes in mm and this shape, whose voxels are all 0 and not on disk."""
+
+    def write(path: Path, zooms: tuple[float, ...], shape: tuple[int, ...]) -> None:
+        header = nib.Nifti1Header()
+        header.set_data_dtype(np.int16)
+        header.set_data_shape(shape)
+        header.set_zooms(zooms)
+        header["vox_offset"], header["magic"] = 352, b"n+1"
+        path.write_bytes(header.binaryblock)
+        os.truncate(path, 352 + 2 * math.prod(shape))
+
+    return write
 
 
 @pytest.fixture

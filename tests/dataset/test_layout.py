@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,21 @@ def test_visits_are_listed_by_names_alone(make_raw: Callable[..., Path]) -> None
         ("11", None): set(),
     }
     assert [participant for participant, _ in list_visits(root)] == ["1", "1", "2", "10", "11"]
+
+
+@pytest.mark.parametrize("name", ["dataset_description.json", "participants.tsv", ".bidsignore"])
+def test_a_pipe_in_the_place_of_a_file_does_not_hang(make_raw: MakeRaw, name: str) -> None:
+    root = make_raw("sub-1/anat/sub-1_T1w.nii.gz")
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    if name == "dataset_description.json":
+        with pytest.raises(InvalidDatasetError, match="is a named pipe"):
+            open_dataset(root, Selection())
+        return
+    assert len(open_dataset(root, Selection()).get(suffix="T1w")) == 1
+    assert list_visits(root) == {("1", None): {"T1w"}}
+
+
+def test_hidden_files_make_no_visit(make_raw: MakeRaw) -> None:
+    root = make_raw("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/._sub-1_FLAIR.nii.gz", "sub-2/anat/._sub-2_T1w.nii.gz")
+    assert list_visits(root) == {("1", None): {"T1w"}, ("2", None): set()}

@@ -34,7 +34,7 @@ LESION_TABLE = (
 
 @pytest.fixture
 def anat(tmp_path: Path, leave_results: Callable[..., Path]) -> Path:
-    return leave_results(tmp_path, NAME, flags=["low_contrast", "motion"], warnings=["look"])
+    return leave_results(tmp_path, NAME, flags={"low_contrast": "dark", "motion": ""}, earlier_flags={"guess": "look"})
 
 
 def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
@@ -47,17 +47,16 @@ def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
     }
     assert found.volumes_mm3 == [150, 40, 10]
     assert found.processing == Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0")
-    assert found.warnings == ("look",)
-    assert found.quality_flags == ("low_contrast", "motion")
+    assert found.flags == {"guess": "look", "low_contrast": "dark", "motion": ""}
 
 
 def test_results_from_before_quality_was_judged(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
     leave_results(tmp_path, "sub-02", [])
     found = read_results(tmp_path, ("02", None))
-    assert found.quality_flags is None
+    assert found.flags == {}
     assert found.volumes_mm3 == []
-    leave_results(tmp_path, "sub-02", [], flags=[])
-    assert read_results(tmp_path, ("02", None)).quality_flags == ()
+    leave_results(tmp_path, "sub-02", [], flags={})
+    assert read_results(tmp_path, ("02", None)).flags == {}
 
 
 def test_nothing_is_nothing(tmp_path: Path) -> None:

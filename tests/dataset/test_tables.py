@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from bids_cascade.dataset.tables import acquisition_date, join_columns, read_object, read_tsv
-from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
+from bids_cascade.errors import BadDataError, MissingInputError
 
 
 def test_cells_are_read_as_they_are(tmp_path: Path) -> None:
@@ -40,9 +41,9 @@ def test_bad_tables_are_refused(tmp_path: Path, content: bytes, message: str) ->
 
 
 def test_tables_that_are_not_there_or_no_files(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="there is no such file"):
+    with pytest.raises(MissingInputError, match="does not exist"):
         read_tsv(tmp_path / "x.tsv")
-    with pytest.raises(ReadWriteError, match="directory"):
+    with pytest.raises(BadDataError, match="is a folder"):
         read_tsv(tmp_path)
 
 
@@ -149,7 +150,7 @@ def test_acquisition_date_without_sessions(make_raw: Callable[..., Path]) -> Non
     [
         (b"", "can't be read as JSON"),
         (b"{", "can't be read as JSON"),
-        (b"\xff", "can't be read as JSON"),
+        (b"\xff", "is no UTF-8 text"),
         (b"[1]", "holds a list instead of a JSON object"),
         (b"[" * 100_000, "can't be read as JSON"),
     ],
@@ -167,5 +168,16 @@ def test_an_object_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> 
         path.write_bytes(mark + b'{"a": 1}')
         assert read_object(path) == {"a": 1}
     path.unlink()
-    with pytest.raises(MissingInputError, match="no such file"):
+    with pytest.raises(MissingInputError, match="does not exist"):
         read_object(path)
+
+
+def test_hidden_sidecars_are_nobody_s_and_pipes_are_named(make_raw: Callable[..., Path], caplog: Any) -> None:
+    root = make_raw(
+        "sub-1/anat/._sub-1_FLAIR.json", files={"sub-1/anat/sub-1_T1w.json": {"AcquisitionDate": "2020-02-03"}}
+    )
+    assert acquisition_date(root, ("1", None)) == date(2020, 2, 3)
+    assert not caplog.text
+    os.mkfifo(root / "participants.tsv")
+    (problem,) = join_columns(root, [("1", None)], []).problems
+    assert "participants.tsv is a named pipe" in str(problem)

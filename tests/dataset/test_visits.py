@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from bids_cascade.errors import NothingSelectedError, UsageError
 MakeRaw = Callable[..., Path]
 
 
+WriteScan = Callable[[Path, tuple[float, ...], tuple[int, ...]], None]
 SEQUENCES = ("T1w", "FLAIR")
 
 
@@ -63,7 +66,7 @@ def test_names(participant: str, session: str | None, name: str, slug: str) -> N
 def test_finest_resolution_wins_over_run_and_name(make_raw: MakeRaw) -> None:
     root = make_raw(
         files={
-            "sub-1/anat/sub-1_run-1_T1w.nii.gz": (1.0, 1.0, 3.0),
+            "sub-1/anat/sub-1_run-1_T1w.nii.gz": (1.0, 1.0, 1.5),
             "sub-1/anat/sub-1_run-2_T1w.nii.gz": (1.0, 1.0, 1.0),
             "sub-1/anat/sub-1_acq-a_FLAIR.nii.gz": (0.5, 0.5, 4.0),
             "sub-1/anat/sub-1_acq-b_FLAIR.nii.gz": (1.0, 1.0, 1.0),
@@ -87,6 +90,44 @@ def test_lowest_run_then_name_among_equals(make_raw: MakeRaw, caplog: pytest.Log
     assert "sub-1: T1w is sub-1_run-9_T1w.nii.gz" in caplog.text
 
 
+def test_the_whole_head_wins_over_a_finer_slab(make_raw: MakeRaw, write_scan: WriteScan) -> None:
+    root = make_raw("sub-1/anat/sub-1_FLAIR.nii")
+    write_scan(root / "sub-1/anat/sub-1_T1w.nii", (2.0, 2.0, 2.0), (80, 100, 80))
+    write_scan(root / "sub-1/anat/sub-1_acq-slab_T1w.nii", (0.9, 4.0, 0.9), (170, 20, 170))
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == "sub-1_T1w.nii"
+    assert visit.images["T1w"].reason == "shows more of the head than the others of 2"
+
+
+@pytest.mark.parametrize(
+    ("slices", "shape", "expected"),
+    [
+        ((1.0, 1.0, 3.0), (150, 150, 45), "3d"),  # 3 mm3 a voxel, 135 mm high: both show the head
+        ((0.4, 0.4, 5.0), (400, 400, 25), "3d"),  # 0.8 mm3
+        ((0.7, 0.7, 1.5), (200, 200, 90), "slices"),  # 3D, too, and finer
+    ],
+)
+def test_3d_wins_over_finer_slices(
+    make_raw: MakeRaw,
+    write_scan: WriteScan,
+    slices: tuple[float, float, float],
+    shape: tuple[int, int, int],
+    expected: str,
+) -> None:
+    root = make_raw("sub-1/anat/sub-1_FLAIR.nii")
+    write_scan(root / "sub-1/anat/sub-1_acq-3d_T1w.nii", (1.0, 1.0, 1.0), (125, 125, 125))
+    write_scan(root / "sub-1/anat/sub-1_acq-slices_T1w.nii", slices, shape)
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == f"sub-1_acq-{expected}_T1w.nii"
+
+
+def test_a_pipe_among_the_images_is_the_last_choice(make_raw: MakeRaw) -> None:
+    root = make_raw(files={"sub-1/anat/sub-1_run-2_T1w.nii.gz": (1.0, 1.0, 1.0)})
+    os.mkfifo(root / "sub-1/anat/sub-1_run-1_T1w.nii.gz")
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == "sub-1_run-2_T1w.nii.gz"
+
+
 def test_unreadable_or_4d_image_is_the_last_choice(make_raw: MakeRaw) -> None:
     root = make_raw(
         "sub-1/anat/sub-1_run-1_T1w.nii.gz",
@@ -101,13 +142,64 @@ def test_unreadable_or_4d_image_is_the_last_choice(make_raw: MakeRaw) -> None:
 def test_contrast_parts_and_chunks_are_never_taken(make_raw: MakeRaw) -> None:
     root = make_raw(
         "sub-1/anat/sub-1_ce-gad_T1w.nii.gz",
-        "sub-1/anat/sub-1_part-mag_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_ce-gad_part-phase_FLAIR.nii.gz",
         "sub-1/anat/sub-1_chunk-1_FLAIR.nii.gz",
         "sub-1/anat/sub-1_FLAIR.json",
         "sub-1/anat/sub-1_desc-x_FLAIRmask.nii.gz",
     )
     (visit,) = visits_of(root)
     assert visit.missing == SEQUENCES
+    assert visit.left_out == (
+        'there is sub-1_ce-gad_T1w.nii.gz, left out because of ce-gad; a --bids-filter-file with {"T1w": {"ceagent": '
+        '"gad"}} takes it',
+        "there is sub-1_ce-gad_part-phase_FLAIR.nii.gz, left out because of ce-gad_part-phase; a --bids-filter-file "
+        'with {"FLAIR": {"ceagent": "gad", "part": "phase"}} takes it',
+        'there is sub-1_chunk-1_FLAIR.nii.gz, left out because of chunk-1; a --bids-filter-file with {"FLAIR": '
+        '{"chunk": "1"}} takes it',
+    )
+    for said in visit.left_out:
+        wanted = json.loads(said[said.index("{") : said.rindex("}") + 1])
+        (asked_for,) = visits_of(root, Selection(filters=wanted))
+        assert len(asked_for.images) == 1
+
+
+def test_the_magnitude_part_is_the_ordinary_image(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        "sub-1/anat/sub-1_part-mag_T1w.nii.gz", "sub-1/anat/sub-1_part-phase_T1w.nii.gz", "sub-1/anat/sub-1_FLAIR.nii"
+    )
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == "sub-1_part-mag_T1w.nii.gz"
+    assert visit.left_out == ()
+
+
+@pytest.mark.parametrize("kind", ["._sub-1_T1w.nii.gz", ".sub-1_T1w.nii.gz.swp.nii.gz"])
+def test_hidden_files_are_nobody_s(make_raw: MakeRaw, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    root = make_raw("sub-1/anat/sub-1_FLAIR.nii.gz", f"sub-1/anat/{kind}", "._sub-1", "sub-1/._anat")
+    (visit,) = visits_of(root)
+    assert visit.missing == ("T1w",)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("*_T1w.nii.gz", True),
+        ("sub-1/", True),
+        ("**/*_T1w.nii.gz", True),
+        ("/sub-1/anat/sub-1_T1w*", True),
+        ("# *_T1w.nii.gz", False),
+        ("*_bold.nii.gz", False),
+        ("sub-10/", False),
+    ],
+)
+def test_bidsignore_sets_nothing_aside_and_that_is_said(
+    make_raw: MakeRaw, caplog: pytest.LogCaptureFixture, pattern: str, named: bool
+) -> None:
+    root = make_raw("sub-1/anat/sub-1_T1w.nii.gz", files={".bidsignore": f"{pattern}\n"})
+    (visit,) = visits_of(root)
+    assert names_of(visit)["T1w"] == "sub-1_T1w.nii.gz"
+    assert ("sets no image aside" in caplog.text) is named
+    assert ("sub-1/anat/sub-1_T1w.nii.gz" in caplog.text) is named
 
 
 def test_filter_can_ask_for_contrast(make_raw: MakeRaw) -> None:

@@ -63,3 +63,11 @@ def test_a_brain_without_signal_is_refused():
     _, mask = head()
     with pytest.raises(BadDataError, match="no positive voxel"):
         correct_bias(nib.Nifti1Image(np.zeros(SHAPE, np.float32), AFFINE), mask)
+
+
+def test_the_order_of_the_axes_makes_no_difference():
+    """Blocks begin at the same end of the head, whatever end of an axis is stored first."""
+    image, mask = head()
+    turned = [one.as_reoriented([[1, -1], [2, 1], [0, -1]]) for one in (image, mask)]
+    found = nib.as_closest_canonical(correct_bias(*turned))
+    np.testing.assert_array_equal(found.get_fdata(), correct_bias(image, mask).get_fdata())

@@ -75,3 +75,10 @@ def test_deepbet_mask_of_a_real_scan_follows_its_orientation(shared_data):
     turned = image.as_reoriented([[1, 1], [0, -1], [2, -1]])
     turned_back = brain_mask(turned, "force", n_threads=2).mask.as_reoriented([[1, -1], [0, 1], [2, -1]])
     np.testing.assert_array_equal(mask_of(turned_back), mask_of(found.mask))
+
+
+def test_a_mask_as_large_as_its_box_is_refused():
+    """As where the background isn't one value, so that all of a small field of view seems to be brain."""
+    cube = (2 * np.abs(np.indices((100, 100, 100)) - 49.5).max(axis=0) < 60).astype(np.float32)
+    with pytest.raises(BadDataError, match=r"fills 100% of the box around it.*use --skull-strip force"):
+        brain_mask(nib.Nifti1Image(cube, AFFINE), "skip")

@@ -29,7 +29,7 @@ def mask() -> nib.Nifti1Image:
 
 def test_images_of_1_mm_are_cut_out_and_normalised_together_without_interpolation(mask) -> None:
     images = {"T1w": random_image(0), "FLAIR": random_image(1)}
-    channels, brain = stack_channels(images, [None, None], mask, 1.0, BOTH)
+    channels, brain, _ = stack_channels(images, [None, None], mask, 1.0, BOTH)
     inside = np.asarray(brain.dataobj) > 0
     assert inside.sum() == 10 * 12 * 14
     assert channels.dtype == np.float32
@@ -43,22 +43,22 @@ def test_images_of_1_mm_are_cut_out_and_normalised_together_without_interpolatio
 def test_channels_are_some_of_the_images_in_their_own_order(mask, sequences) -> None:
     """The T1w helps to tell the tissues apart also where it is no channel."""
     images = {name: random_image(seed) for seed, name in enumerate(("T1w", "FLAIR", "T2w"))}
-    every, _ = stack_channels(images, [None] * 3, mask, 1.0, tuple(images))
-    channels, _ = stack_channels(images, [None] * 3, mask, 1.0, sequences)
+    every, _, _ = stack_channels(images, [None] * 3, mask, 1.0, tuple(images))
+    channels, _, _ = stack_channels(images, [None] * 3, mask, 1.0, sequences)
     np.testing.assert_array_equal(channels, every[[list(images).index(name) for name in sequences]])
 
 
 def test_a_moved_image_is_brought_back(mask) -> None:
     still = random_image(0)
     moved = image(np.asarray(still.dataobj), SHIFT @ AFFINE)
-    channels, _ = stack_channels({"T1w": still, "FLAIR": moved}, [None, SHIFT], mask, 1.0, BOTH)
-    expected, _ = stack_channels({"T1w": still, "FLAIR": still}, [None, None], mask, 1.0, BOTH)
+    channels, _, _ = stack_channels({"T1w": still, "FLAIR": moved}, [None, SHIFT], mask, 1.0, BOTH)
+    expected, _, _ = stack_channels({"T1w": still, "FLAIR": still}, [None, None], mask, 1.0, BOTH)
     np.testing.assert_allclose(channels, expected, atol=1e-4)
 
 
 def test_brain_beyond_a_field_of_view_is_left_out(mask) -> None:
     short = image(np.asarray(random_image(1).dataobj)[:, :, :15])
-    channels, brain = stack_channels({"T1w": random_image(0), "FLAIR": short}, [None, None], mask, 1.0, BOTH)
+    channels, brain, _ = stack_channels({"T1w": random_image(0), "FLAIR": short}, [None, None], mask, 1.0, BOTH)
     assert np.asarray(brain.dataobj).sum() == 10 * 12 * 10
     assert not channels[:, np.asarray(brain.dataobj) == 0].any()
 
@@ -77,7 +77,7 @@ def test_no_common_brain_and_constant_images_are_refused(mask) -> None:
 def test_a_label_moves_along_and_stays_binary(mask) -> None:
     voxels = np.zeros(SHAPE, np.float32)
     voxels[8, 9, 10], voxels[8, 9, 11] = 1, 5
-    _, brain = stack_channels({"T1w": random_image(0)}, [None], mask, 1.0, ("T1w",))
+    _, brain, _ = stack_channels({"T1w": random_image(0)}, [None], mask, 1.0, ("T1w",))
     here = label_on_grid(image(voxels), grid_of(brain), None)
     there = label_on_grid(image(voxels, SHIFT @ AFFINE), grid_of(brain), SHIFT)
     assert np.asarray(here.dataobj).sum() == 2

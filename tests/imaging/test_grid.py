@@ -2,10 +2,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine, from_matvec
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from bids_cascade.imaging.grid import Grid, fraction_inside, grid_of, model_grid, resample
+from bids_cascade.imaging.grid import (
+    Grid,
+    fraction_inside,
+    grid_of,
+    in_order_of,
+    in_ras_order,
+    model_grid,
+    resample,
+)
 
 
 def image_of(data, affine):
@@ -158,3 +167,21 @@ def test_zeros_around_an_image_change_nothing(order):
     np.testing.assert_allclose(found.dataobj, np.where(inside, expected, 0), atol=1e-5)
     assert np.asarray(found.dataobj).any()
     assert not np.asarray(resample(image_of(np.zeros_like(around), LPS_1MM), grid, order, TURN).dataobj).any()
+
+
+@pytest.mark.parametrize("axes", ["LPS", "PIR", "SAL"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_resampling_does_not_depend_on_the_order_of_the_axes(axes, order):
+    rng = np.random.default_rng(2)
+    image = image_of(rng.normal(size=(20, 24, 11)).astype(np.float32), np.diag([1.0, 1.0, 2.5, 1.0]))
+    # At half a voxel a nearest neighbour is a matter of rounding.
+    grid = Grid((22, 21, 28), TURN @ from_matvec(np.eye(3), [-1.5, 2, -2.5]))
+    turns = ornt_transform(io_orientation(np.eye(4)), axcodes2ornt(axes))
+    turned_image = image.as_reoriented(turns)
+    turned_grid = grid_of(image_of(np.zeros(grid.shape), grid.affine).as_reoriented(turns))
+    expected = resample(image, grid, order).as_reoriented(turns).get_fdata()
+    np.testing.assert_array_equal(resample(turned_image, turned_grid, order).get_fdata(), expected)
+    np.testing.assert_array_equal(resample(image, turned_grid, order).get_fdata(), expected)
+    assert np.count_nonzero(expected) > 3000
+    assert in_ras_order(turned_image).get_fdata().tobytes() == image.get_fdata().tobytes()
+    np.testing.assert_array_equal(in_order_of(image.get_fdata(), turned_image.affine), turned_image.get_fdata())

@@ -9,7 +9,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
-from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants
+from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants, warn_of_guess
 
 SHAPE = (30, 25, 12)
 PLAIN = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -99,7 +99,7 @@ def test_load_image_refuses_what_it_cannot_read(tmp_path, kind):
     else:
         path = tmp_path / "a.mgz"
         nib.save(nib.MGHImage(values().astype(np.float32), PLAIN), path)
-    with pytest.raises(BadDataError, match="not a readable NIfTI"):
+    with pytest.raises(BadDataError, match="is empty" if kind == "empty" else "not a readable NIfTI"):
         load_image(path)
 
 
@@ -142,9 +142,11 @@ def test_load_image_compares_sform_and_qform(tmp_path, shift_mm, refused):
         load_image(tmp_path / "a.nii.gz")
 
 
-def test_load_image_warns_without_any_orientation(tmp_path, caplog):
-    load_image(break_header(write(tmp_path / "a.nii.gz"), sform_code=0, qform_code=0))
-    assert "neither sform nor qform" in caplog.text
+@pytest.mark.parametrize(("codes", "said"), [((0, 0), True), ((1, 0), False), ((0, 1), False)])
+def test_an_image_without_any_orientation_is_warned_of(tmp_path, caplog, codes, said):
+    path = break_header(write(tmp_path / "a.nii.gz"), sform_code=codes[0], qform_code=codes[1])
+    warn_of_guess(path)
+    assert (f"{path} has neither sform nor qform" in caplog.text) is said
 
 
 @pytest.mark.parametrize("affine", [PLAIN, oblique(), oblique((-1, 1, 1))])
@@ -194,6 +196,14 @@ def test_same_grid_compares_corners():
     assert same_grid(image, nib.Nifti1Image(values(), near))
     assert not same_grid(image, nib.Nifti1Image(values(), far))
     assert not same_grid(image, nib.Nifti1Image(values((30, 25, 13)), PLAIN))
+
+
+def test_same_grid_looks_through_the_order_of_the_axes():
+    image = nib.Nifti1Image(values(), PLAIN)
+    turned = image.as_reoriented([[2, -1], [0, 1], [1, -1]])
+    assert turned.shape != image.shape
+    assert same_grid(image, turned)
+    assert not same_grid(image, nib.Nifti1Image(values(), turned.affine))
 
 
 SHEARED = oblique() @ np.array([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])

@@ -10,6 +10,7 @@ from bids_cascade.imaging.quality import (
     ghosting,
     lesion_contrast,
     measure_scan,
+    neck_volume_ml,
     noise,
 )
 from bids_cascade.imaging.scan import Scan, make_scan, slice_axis
@@ -22,11 +23,17 @@ GOOD = {
     "brain_coverage_flair": 1.0,
     "brain_volume_ml": 1300.0,
     "brain_cut_area_cm2": 3.0,
+    "neck_volume_ml": 2.0,
+    "depth_contrast_t1w": 1.7,
+    "t1w_correlation_flair": 0.6,
+    "depth_contrast_flair": 1.5,
     "lesion_contrast_sd": 4.0,
     "noise_t1w": 0.02,
     "ghosting_t1w": None,
+    "outlier_voxels_t1w": 0.0,
     "noise_flair": 0.03,
     "ghosting_flair": -0.03,
+    "outlier_voxels_flair": 0.0,
 }
 
 
@@ -130,8 +137,8 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     lesion[40:44, 50:54, 14:16] = 1
     (_, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
     measured = {
-        "T1w": measure_scan(scan(data), mask, None),
-        "FLAIR": measure_scan(flair, mask, 0.16),
+        "T1w": measure_scan(scan(data), mask, None) | {"outlier_voxels": 0, "depth_contrast": 1.7},
+        "FLAIR": measure_scan(flair, mask, 0.16) | {"outlier_voxels": 0, "depth_contrast": 1.5, "t1w_correlation": 0.6},
     }
     row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)
@@ -140,6 +147,17 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     assert row["brain_volume_ml"] == pytest.approx(40 * 40 * 20 * 20 / 1000)
     assert row["lesion_contrast_sd"] == pytest.approx(10, rel=0.2)
     assert find_flags(row) == {"brain_volume_out_of_range": "the brain mask has 640 ml (expected 900 to 2000 ml)."}
+
+
+def test_neck_is_what_is_dark_at_the_lower_end_of_the_brain_mask() -> None:
+    """Of 40 x 40 voxels of 20 mm3 a slice, 32 ml each: two dark ones at the bottom, one further up."""
+    data = np.full(SHAPE, 200.0)
+    assert neck_volume_ml(scan(data)) == 0
+    data[:, :, 5:7] = data[:, :, 15] = 150
+    assert neck_volume_ml(scan(data)) == pytest.approx(64)
+    image, mask = with_brain(data)
+    upside_down = [one.as_reoriented([[0, 1], [1, 1], [2, -1]]) for one in (image, mask)]
+    assert neck_volume_ml(make_scan(*upside_down, np.eye(4))) == pytest.approx(64)
 
 
 def test_nothing_is_flagged_of_a_good_visit() -> None:
@@ -158,10 +176,17 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
         ("registration_similarity_flair", 0.07, "registration_looks_failed", "similarity 0.07, expected at least 0.1"),
         ("brain_coverage_flair", 0.74, "truncated_field_of_view", "the FLAIR image shows only 74% of the brain"),
         ("brain_cut_area_cm2", 84.3, "truncated_field_of_view", "ends within the brain, over 84 cm²"),
+        ("neck_volume_ml", 19.6, "brain_mask_reaches_neck", "the lowest 20 ml of the brain mask are darker than brain"),
         ("brain_volume_ml", 2100.0, "brain_volume_out_of_range", "2100 ml (expected 900 to 2000 ml)"),
         ("lesion_contrast_sd", 1.4, "low_lesion_contrast", "only 1.4 standard deviations brighter"),
         ("noise_t1w", 0.08, "motion_like_noise", "the noise of the T1w image is 8.0% of its signal"),
         ("ghosting_flair", 0.05, "motion_like_noise", "by 5.0% of the brain's in the FLAIR image"),
+        ("t1w_correlation_flair", 0.1, "implausible_contrast", "is 0.10 (expected 0.25 to 0.9)"),
+        ("t1w_correlation_flair", 0.93, "implausible_contrast", "is 0.93 (expected 0.25 to 0.9)"),
+        ("t1w_correlation_t2w", 0.2, "implausible_contrast", "is 0.20 (expected at most 0)"),
+        ("depth_contrast_t1w", 0.8, "implausible_contrast", "only 0.8 standard deviations brighter deep"),
+        ("depth_contrast_flair", 0.4, "implausible_contrast", "only 0.4 standard deviations brighter deep"),
+        ("outlier_voxels_flair", 6.0, "absurd_intensities", "6 voxels of the FLAIR image are absurdly bright or dark"),
         ("ghosting_t1w", -0.07, "motion_like_noise", "by -7.0% of the brain's in the T1w image"),
     ],
 )

@@ -10,6 +10,8 @@ from bids_cascade.imaging.brain import brain_mask
 from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.imaging.images import from_ants, load_ants, load_image, to_ants
 from bids_cascade.imaging.registration import (
+    _coarser,
+    _placed,
     looks_failed,
     read_itk_transform,
     register_rigid,
@@ -72,6 +74,40 @@ def test_images_that_agree_on_one_grid_stay_where_they_are():
     assert found.method == "identity"
     assert (found.fixed_to_moving == np.eye(4)).all()
     assert found.fraction_inside == 1
+
+
+def test_the_order_of_the_axes_makes_no_difference():
+    fixed, other, mask = scene()
+    axes = [[1, -1], [2, 1], [0, -1]]
+    assert register_rigid(other.as_reoriented(axes), fixed, mask).method == "identity"
+    moving = moved(other, TRUE)
+    turned = [one.as_reoriented(axes) for one in (moving, fixed, mask)]
+    found, expected = register_rigid(*turned), register_rigid(moving, fixed, mask)
+    np.testing.assert_allclose(found.fixed_to_moving, expected.fixed_to_moving, atol=1e-9)
+
+
+def test_single_precision_of_a_header_does_not_move_an_image():
+    """Optimisation turns nanometres into hundredths of a millimetre."""
+    _, other, _ = scene()
+    moving = moved(other, TRUE)
+    turned = nib.Nifti1Image(moving.dataobj, moving.affine.astype(np.float32).astype(float))
+    assert (turned.affine[:3, 3] != moving.affine[:3, 3]).any()
+    placed = _placed(moving).affine[:3, 3]
+    np.testing.assert_array_equal(_placed(turned).affine[:3, 3], placed)
+    assert 0 < np.abs(placed - moving.affine[:3, 3]).max() <= 0.005
+
+
+def test_too_large_an_image_is_made_coarser_where_it_is_finest(monkeypatch):
+    """Of 40 x 40 x 12 voxels of 1, 1 and 3 mm, 19,200, first two axes are halved: 4,800."""
+    monkeypatch.setattr("bids_cascade.imaging.registration._MOST_VOXELS", 5000)
+    x, y, z = np.indices((40, 40, 12)) * np.array([1, 1, 3]).reshape(3, 1, 1, 1)
+    image = nib.Nifti1Image((x + 2 * y - z).astype(np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
+    coarse = _coarser(image)
+    assert coarse.shape == (20, 20, 12)
+    at = apply_affine(coarse.affine, np.stack(np.indices(coarse.shape), axis=-1))
+    np.testing.assert_allclose(coarse.get_fdata(), at @ [1, 2, -1], atol=1e-4)
+    monkeypatch.setattr("bids_cascade.imaging.registration._MOST_VOXELS", 20000)
+    assert _coarser(image) is image
 
 
 def test_images_that_disagree_on_one_grid_are_registered():

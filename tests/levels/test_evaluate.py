@@ -427,3 +427,13 @@ def test_real_masks_beside_themselves(shared_data: Path, tmp_path: Path) -> None
         assert row["hd95_mm"] == row["volume_difference_ml"] == row["false_border_ml"] == "0"
         assert 3 < float(row["reference_volume_ml"]) < 30
         assert 10 < float(row["reference_lesions"]) < 60
+
+
+def test_masks_on_one_grid_are_compared_in_whatever_order_they_are_stored(dataset: Path) -> None:
+    assert evaluate(dataset) == 0
+    table = dataset.parent / "out" / "group_evaluation.tsv"
+    expected = read_tsv(table)
+    turned = nib.load(other(dataset)).as_reoriented([[2, -1], [0, 1], [1, -1]])
+    write(np.asarray(turned.dataobj).copy(), other(dataset), turned.affine)
+    assert evaluate(dataset) == 0
+    assert [row["dice"] for row in read_tsv(table)] == [row["dice"] for row in expected]

@@ -39,8 +39,8 @@ def raw(tmp_path: Path) -> Path:
 def out(tmp_path: Path, raw: Path, leave_results: Leave) -> Path:
     """Return the results of all visits but that of 04."""
     folder = tmp_path / "out"
-    leave_results(folder, "sub-01_ses-1", [150, 40, 10], flags=["low_contrast"])
-    leave_results(folder, "sub-01_ses-2", [300, 100], flags=[])
+    leave_results(folder, "sub-01_ses-1", [150, 40, 10], flags={"low_contrast": "lesions are dark."})
+    leave_results(folder, "sub-01_ses-2", [300, 100], flags={})
     leave_results(folder, "sub-02_ses-1", [])
     leave_results(folder, "sub-03_ses-1", [20])
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,8 +161,10 @@ def test_what_is_not_there_is_named(config: HeadsConfig, tmp_path: Path) -> None
         make_heads(replace(config, lesion_masks=(tmp_path,)), BOTH, tmp_path, 1)
 
 
-def test_files_and_folders_of_images(sources: Path) -> None:
-    maps, mask = sources / "maps", sources / "masks" / "m.nii.gz"
+def test_files_and_folders_of_images(sources: Path, tmp_path: Path) -> None:
+    maps, mask = tmp_path / "maps", sources / "masks" / "m.nii.gz"
+    shutil.copytree(sources / "maps", maps)
+    (maps / "._a.nii.gz").touch()  # as macOS leaves beside every file
     assert find_images([mask, maps]) == (mask, maps / "a.nii.gz", maps / "b.nii")
 
 

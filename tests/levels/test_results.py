@@ -1,10 +1,11 @@
+from bids_cascade.dataset.visits import Visit
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result, unfinished_result
 from bids_cascade.workflow.plugin import Failure
 from bids_cascade.workflow.run import VisitRun
 
 DONE = VisitResult("sub-01_ses-1", n_lesions=12, n_lesions_14mm3=9, volume_ml=3.456, seconds=61.24)
 BAD = VisitResult("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")
-LACKING = missing_result("sub-03", ("T1w", "FLAIR"))
+LACKING = missing_result(Visit("03", None, {}, missing=("T1w", "FLAIR")))
 
 
 def test_exit_codes() -> None:
@@ -31,6 +32,11 @@ def test_table_names_what_is_done_and_what_is_not() -> None:
 
 
 def test_warnings_are_added_to_what_is_said() -> None:
-    assert DONE.with_warning("no page").message == "no page"
-    assert DONE.with_warning("one").with_warning("two").message == "one; two"
-    assert "WARNING: one; two" in format_table([DONE.with_warning("one").with_warning("two")])
+    assert DONE.with_warnings(["no page"]).message == "no page"
+    assert DONE.with_warnings(["one"]).with_warnings(["two", "three"]).message == "one; two; three"
+    assert "WARNING: one; two; three" in format_table([DONE.with_warnings(["one"]).with_warnings(["two", "three"])])
+
+
+def test_images_that_were_left_out_are_named() -> None:
+    visit = Visit("03", None, {}, missing=("T1w",), left_out=("there is sub-03_ce-gad_T1w.nii.gz, left out",))
+    assert missing_result(visit).message == "not processed: no T1w image; there is sub-03_ce-gad_T1w.nii.gz, left out"

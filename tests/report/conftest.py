@@ -230,10 +230,10 @@ def draw() -> Callable[..., list[Path]]:
         files = draw_findings(found, folder) + draw_scan("T1w", t1w, folder) + draw_scan("FLAIR", t1w, folder, flair)
         files += draw_field("T1w", t1w.image, t1w, folder) + draw_field("FLAIR", flair.image, flair, folder)
         measured = {
-            "T1w": measure_scan(t1w, t1w.brain, None),
-            "FLAIR": measure_scan(flair, t1w.brain, similarity),
+            "T1w": measure_scan(t1w, t1w.brain, None) | {"outlier_voxels": 0},
+            "FLAIR": measure_scan(flair, t1w.brain, similarity) | {"outlier_voxels": 0},
         }
-        return files + write_quality(measured, lesion_contrast(flair, found.lesion), folder)
+        return files + write_quality(measured, lesion_contrast(flair, found.lesion), {}, folder)
 
     return draw_all
 

@@ -31,7 +31,7 @@ def cohort(tmp_path: Path, leave_results: Callable[..., Path]) -> Path:
             for suffix in ("T1w", "FLAIR"):
                 (anat / f"{name}_{suffix}.nii.gz").touch()
             if n != 12:
-                flags = ["low_contrast"] if n == 2 else []
+                flags = {"low_contrast": EVIL} if n == 2 else {}
                 leave_results(out, name, [n * 100, 30, 20] if n > 1 else [], brain_ml=1000 + n, flags=flags)
         people.append(f"sub-{n:02d}\t{20 + n}\t{EVIL}\t{'n/a' if n == 3 else n / 2}")
     leave_results(out, "sub-05_ses-1", [1e6], ModelName=EVIL)

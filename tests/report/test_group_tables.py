@@ -25,10 +25,9 @@ def visit(unit: Unit, *volumes_mm3: float, how: Processing = USUAL, brain_ml: fl
             "lesion_volume_flair_ml": "n/a",
             "brain_volume_ml": f"{brain_ml:.6g}",
         },
-        warnings=known.pop("warnings", ()),
+        flags=known.pop("flags", {}),
         processing=how,
         lesions=Tsv(("index", "volume_mm3"), tuple(f"{n}\t{one:g}" for n, one in enumerate(volumes_mm3, start=1))),
-        quality_flags=known.pop("quality_flags", None),
     )
     return GroupVisit(unit, "complete", results=results, **known)
 
@@ -42,8 +41,7 @@ def test_a_visit_by_hand() -> None:
                 brain_ml=1340,
                 day=date(2020, 2, 1),
                 joined={"age": "40"},
-                warnings=("a", "b"),
-                quality_flags=("one", "two"),
+                flags={"one": "a.", "two_words": ""},
             )
         ]
     )
@@ -68,8 +66,8 @@ def test_a_visit_by_hand() -> None:
         "n_lesions_30_to_100_mm3": 1,
         "n_lesions_over_100_mm3": 1,
         "brain_volume_ml": "1340",
-        "quality_flags": "one;two",
-        "warnings": "a; b",
+        "quality_flags": "one;two_words",
+        "warnings": "a; two words",
         "group_flags": None,
         "processing": 1,
         "model_name": "tiny",

@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from bids_cascade.workflow.outputs import (
     _remove_earlier,
     has_outputs,
     publish_report,
+    read_stats,
 )
 
 RULE = LesionRule(0.5, 10, 0.7)
@@ -99,3 +101,22 @@ def test_what_says_that_results_are_whole_goes_first_and_comes_last(tmp_path: Pa
     _move_all(staging, mine.out_dir, last=stats.name)
     assert moved[-1] == stats.name
     assert len(moved) == 4
+
+
+def test_flags_of_both_sidecars_are_read_and_the_measured_ones_win(tmp_path: Path) -> None:
+    mine = plan(tmp_path, None)
+    assert read_stats(mine) is None
+    stats = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-lesions_stats.tsv"
+    stats.parent.mkdir(parents=True)
+    stats.write_text("n_lesions\n3\n")
+    stats.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "some"}}))
+    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "some"})
+    quality = stats.with_name("sub-01_desc-quality_stats.tsv")
+    quality.write_text("quality_flags\nguess;cut;noise\n")
+    quality.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "10 %", "noise": ""}}))
+    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "10 %", "noise": ""})
+
+
+def test_flags_of_the_images_come_first(tmp_path: Path) -> None:
+    mine = replace(plan(tmp_path, None), flags={"guess": "T1w"})
+    assert mine.joined_flags([{"cut": "FLAIR"}, {"cut": "T2w"}]) == {"guess": "T1w", "cut": "FLAIR; T2w"}

@@ -80,6 +80,7 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
         ("outputs", "stats", "field_FLAIR", "after"),
         ("draw_FLAIR", "measured", "measured", "in2"),
         ("measured", "out", "report", "measured"),
+        ("channels", "contrast", "report", "sequences"),
         ("figures", "contrast", "report", "contrast"),
     } <= edges(graph)
     assert ("register_FLAIR", "transform", "draw_T1w", "transform") not in edges(graph)
@@ -150,3 +151,20 @@ def test_version_model_and_options_change_the_hash(visit: Visit, t1w_plan: Outpu
         return node.interface.inputs.get_hashval(hash_method="timestamp")[1]
 
     assert len({hash_of(), hash_of(version="other"), hash_of(model_sha256="1" * 64)}) == 3
+
+
+def test_memory_is_planned_by_the_largest_image(visit: Visit, plan: OutputPlan) -> None:
+    """Of 400 x 400 x 512 voxels, 82 million, at 21 bytes: 1.7 GB; what takes 0.8 GB anyway keeps it for small ones."""
+
+    def planned(shape: tuple[int, ...]) -> dict[str, float]:
+        path = visit.images["FLAIR"].path
+        nib.Nifti1Image(np.zeros(shape, np.uint8), np.eye(4)).to_filename(path)
+        graph = segmentation_graph(visit, Preprocessing(("T1w", "FLAIR")), Networks(path), plan)
+        return {name: graph.get_node(name).mem_gb for name in graph.list_node_names()}
+
+    small, large = planned((100, 100, 100)), planned((400, 400, 512))
+    assert small["register_FLAIR"] == small["bias_T1w"] == 0.8
+    assert large["register_FLAIR"] == large["bias_T1w"] == large["draw_FLAIR"] == pytest.approx(1.72, abs=0.01)
+    assert large["brain"] == small["brain"] == 2.5
+    assert large["corrected"] == 0.1
+    assert max(planned((600, 600, 400)).values()) == 2.5

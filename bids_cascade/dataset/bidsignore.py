@@ -1,0 +1,40 @@
+"""``.bidsignore`` tells a validator what to overlook; it sets no image aside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+
+from bids_cascade.dataset.validation import enumerated
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_bidsignore(root: Path, images: Iterable[Path]) -> None:
+    """Say which images, all of a dataset, are used although a validator is told to overlook them."""
+    path = root / ".bidsignore"
+    try:
+        lines = [line.strip().strip("/") for line in read_text(path, MAX_JSON_BYTES).splitlines()]
+    except BidsCascadeError:
+        return
+    patterns = [line for line in lines if line and not line.startswith(("#", "!"))]
+    names = [image.relative_to(root) for image in images]
+    ignored = [name.as_posix() for name in names if any(_matches(name, pattern) for pattern in patterns)]
+    if ignored:
+        logger.warning(
+            "%s sets no image aside, it only quietens the validator: used all the same are %s; leave them out with "
+            "--bids-filter-file or --participant-label",
+            path,
+            enumerated(ignored),
+        )
+
+
+def _matches(name: PurePath, pattern: str) -> bool:
+    """Return whether a file, or a folder it is in, matches a pattern, by roughly git's rules."""
+    if "/" not in pattern:
+        return any(fnmatchcase(part, pattern) for part in name.parts)
+    return any(fnmatchcase(folder.as_posix(), pattern) for folder in (name, *name.parents))
