@@ -1,0 +1,125 @@
+"""How often what is called lesion with a probability is lesion, and the calibration that makes both agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MOST_STEPS = 50
+_GAIN = 1e-12
+"""A Newton step that makes the mean log-likelihood larger by no more than this is the last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """A reliability curve by tenths of probability: 0 to .1, .1 to .2 and so on to 1.
+
+    Attributes
+    ----------
+    n : (10,) array
+        Voxels, or the sum of their weights.
+    mean_probability, lesion_share : (10,) array
+        Of these; NaN where there are none. They agree where the probability is calibrated.
+    """
+
+    n: NDArray[np.float64]
+    mean_probability: NDArray[np.float64]
+    lesion_share: NDArray[np.float64]
+
+
+def reliability(
+    probability: NDArray[np.floating], lesion: NDArray[np.bool_], weights: NDArray[np.floating] | None = None
+) -> Reliability:
+    """Return how often voxels are lesion by their probability; those of probability 0 were not judged and don't count.
+
+    Parameters
+    ----------
+    probability, lesion : arrays of one shape
+    weights : array of the same shape, optional
+        Of each voxel, as from :func:`equal_scan_weights`; None for 1.
+    """
+    judged = probability > 0
+    p = probability[judged].astype(np.float64)
+    weight = np.ones(len(p)) if weights is None else weights[judged].astype(np.float64)
+    # In single precision .3 times 10 is above 3, in double below: what has been rounded to a tenth belongs to the next.
+    tenth = np.minimum((np.round(p, 7) * 10 + 1e-9).astype(int), 9)
+    n, total, found = (
+        np.bincount(tenth, weight * of, 10).astype(np.float64) for of in (np.ones(len(p)), p, lesion[judged])
+    )
+    with np.errstate(invalid="ignore"):
+        return Reliability(n, total / n, found / n)
+
+
+def equal_scan_weights(scan: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the weight of each voxel so that all scans weigh the same, and a voxel 1 in the mean.
+
+    Parameters
+    ----------
+    scan : (N,) integer array
+        The number of the scan that each voxel is of, from 0.
+    """
+    sizes = np.bincount(scan)
+    return np.asarray(len(scan) / np.count_nonzero(sizes) / sizes[scan], np.float64)
+
+
+def fit_calibration(
+    probability: NDArray[np.floating], lesion: NDArray[np.bool_], weights: NDArray[np.floating] | None = None
+) -> tuple[float, float]:
+    """Return the slope and intercept under which ``sigmoid(slope * logit(p) + intercept)`` suits best what is lesion.
+
+    They maximise the likelihood (by Newton's method, as logistic regression). Voxels of probability 0 don't count: no
+    calibration changes them.
+
+    Parameters
+    ----------
+    probability, lesion : (N,) arrays
+    weights : (N,) array, optional
+        Of each voxel, as from :func:`equal_scan_weights`; None for 1.
+
+    Raises
+    ------
+    ValueError
+        When there is no best one: all voxels are lesion, or none is, or one probability tells them apart without an
+        error; or when lesion has the lower probabilities.
+    """
+    judged = probability > 0
+    rounded = np.finfo(np.float32).eps / 2  # as near to 1 as single precision gets
+    p = np.clip(probability[judged].astype(np.float64), rounded, 1 - rounded)
+    weight = np.ones(len(p)) if weights is None else weights[judged].astype(np.float64)
+    logit, is_lesion = np.log(p) - np.log1p(-p), lesion[judged]
+    if not is_lesion.any() or is_lesion.all():
+        raise ValueError("a calibration needs voxels with and without lesion whose probability is above 0")
+    of_lesion, of_other = logit[is_lesion], logit[~is_lesion]
+    if of_lesion.min() >= of_other.max() or of_lesion.max() <= of_other.min():
+        raise ValueError("there is no best calibration: one probability tells lesion from the rest without an error")
+    centre, scale = logit.mean(), logit.std()  # so that both parameters are of one size
+    slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum())
+    if slope <= 0:
+        raise ValueError("lesion has lower probabilities than the rest: no calibration mends that")
+    return float(slope / scale), float(intercept - slope / scale * centre)
+
+
+def _logistic_regression(
+    x: NDArray[np.float64], is_lesion: NDArray[np.bool_], weight: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the slope and intercept of the highest likelihood, by Newton's method with halved steps."""
+    inputs = np.stack([x, np.ones(len(x))])
+    sign = np.where(is_lesion, 1.0, -1.0)
+
+    def likelihood(parameters: NDArray[np.float64]) -> float:
+        return float(-(weight * np.logaddexp(0, -sign * (parameters @ inputs))).sum())
+
+    found = np.zeros(2)
+    best = likelihood(found)
+    for _ in range(_MOST_STEPS):
+        expected = 0.5 * (1 + np.tanh(found @ inputs / 2))
+        gradient = inputs @ (weight * (is_lesion - expected))
+        step = np.linalg.solve((inputs * (weight * expected * (1 - expected))) @ inputs.T, gradient)
+        while likelihood(found + step) < best and np.abs(step).max() > _GAIN:
+            step = step / 2
+        found, before, best = found + step, best, likelihood(found + step)
+        if best - before <= _GAIN:
+            break
+    return float(found[0]), float(found[1])
