@@ -21,16 +21,17 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bids_cascade.cascade.cascade import Cascade, segment
+from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.tissue import normalise
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
 from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.lesions.calibration import Reliability, reliability
 from bids_cascade.lesions.cohort import summarise
 from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.prepare import find_labelled, prepare_visits
-from bids_cascade.models.store import load_cascade
+from bids_cascade.models.store import load_ensemble
 from bids_cascade.synthesis.config import LesionConfig, SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
 from bids_cascade.workflow.workers import prepare_workers
@@ -38,7 +39,6 @@ from bids_cascade.workflow.workers import prepare_workers
 THICK_MM = 2.0
 """Slices above it are thick ones."""
 
-_BINS = np.linspace(0, 1, 11)
 _MEASURES = ("dice", "lesion_f1", "reference_volume_ml", "predicted_volume_ml")
 _COLUMNS = ("model", "kind", "scan", *_MEASURES)
 
@@ -95,15 +95,13 @@ def _make(task: _Task) -> Case:
     return Case(kind, LabelledVisit(name, channels, head.brain, head.lesion & head.brain, synthetic=True))
 
 
-def judge(cascade: Cascade, case: Case) -> tuple[dict[str, float], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return measures, the mask, and how many voxels, and lesion voxels, each tenth of probability has, (2, 10)."""
-    config = cascade.config
-    final = segment(cascade, np.asarray(case.visit.channels, np.float32), case.visit.brain).final
+def judge(ensemble: Ensemble, case: Case) -> tuple[dict[str, float], NDArray[np.bool_], Reliability]:
+    """Return measures, the mask, and how often the probability is right."""
+    config = ensemble.config
+    final = segment_by_ensemble(ensemble, np.asarray(case.visit.channels, np.float32), case.visit.brain).final
     mask = lesion_mask(final, config.rule, config.voxel_volume_mm3)
     measures = compare_masks(case.visit.lesion, mask, np.diag([*[config.voxel_size_mm] * 3, 1])).measures
-    looked_at = final > 0
-    counts = [np.histogram(final[looked_at & which], _BINS)[0] for which in (looked_at, case.visit.lesion)]
-    return {name: measures[name] for name in _MEASURES}, mask, np.array(counts, np.float64)
+    return {name: measures[name] for name in _MEASURES}, mask, reliability(final, case.visit.lesion)
 
 
 def draw(worst: Sequence[tuple[Case, NDArray[np.bool_], str]], path: Path) -> None:
@@ -142,8 +140,8 @@ def main() -> None:
     cases = [*scans(options.scans, run), *heads(options.label_maps, options.lesion_masks, *options.n_heads)]
     rows: list[dict[str, Any]] = []
     for path in options.models:
-        cascade = load_cascade(path)
-        judged = [judge(cascade, case) for case in cases]
+        ensemble = load_ensemble(path)
+        judged = [judge(ensemble, case) for case in cases]
         rows += [
             {"model": path.stem, "kind": case.kind, "scan": case.visit.subject, **measures}
             for case, (measures, _, _) in zip(cases, judged, strict=True)
@@ -161,20 +159,27 @@ def main() -> None:
 def _summary(model: str, cases: Sequence[Case], judged: Sequence[tuple[Any, ...]]) -> str:
     """Return as Markdown what a model comes to on each kind of scans, and how often its probabilities are right."""
     lines = [f"{model}", "", "| scans | n | Dice | lesion F1 | found where there is nothing, ml |", "|" + "---|" * 5]
-    tenths = ["", "| share of lesion by probability | " + " | ".join(f"{a:.1f}-" for a in _BINS[:-1]) + " |"]
+    tenths = ["", "| share of lesion by probability | " + " | ".join(f"{a:.1f}-" for a in np.arange(10) / 10) + " |"]
     tenths.append("|" + "---|" * 11)
     for kind in dict.fromkeys(case.kind for case in cases):
         own = [(case, *one) for case, one in zip(cases, judged, strict=True) if case.kind == kind]
         if any(case.visit.lesion.any() for case, *_ in own):
             texts = [_estimate([measures[name] for _, measures, *_ in own]) for name in ("dice", "lesion_f1")]
             lines.append(f"| {kind} | {len(own)} | {texts[0]} | {texts[1]} | |")
-            n, n_lesion = sum(counts for *_, counts in own)
-            shares = np.divide(n_lesion, n, out=np.full(len(n), np.nan), where=n > 0)
-            tenths.append(f"| {kind} | " + " | ".join(f"{one:.2f}" for one in shares) + " |")
+            curves = [curve for *_, curve in own]
+            tenths.append(f"| {kind} | " + " | ".join(f"{one:.2f}" for one in _shares(curves)) + " |")
         else:
             found = " ".join(f"{measures['predicted_volume_ml']:.2f}" for _, measures, *_ in own)
             lines.append(f"| {kind} | {len(own)} | | | {found} |")
     return "\n".join((*lines, *tenths, ""))
+
+
+def _shares(curves: Sequence[Reliability]) -> NDArray[np.float64]:
+    """Return how often voxels are lesion by their probability, each scan weighing the same, as (10,)."""
+    n = np.array([curve.n / curve.n.sum() for curve in curves if curve.n.any()])
+    found = np.array([curve.lesion_share for curve in curves if curve.n.any()])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(n > 0, n * found, 0).sum(axis=0) / n.sum(axis=0))
 
 
 def _estimate(values: Sequence[float]) -> str:

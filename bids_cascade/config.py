@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +135,9 @@ class CascadeConfig:
         So are those whose highest probability is lower.
     voxel_size_mm : float
         Edge of the model's isotropic voxels.
+    calibration : pair of float
+        Slope and intercept: a probability above 0 becomes ``sigmoid(slope * logit(p) + intercept)``, to which the
+        threshold and the peak probability apply.
     """
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
@@ -145,6 +149,7 @@ class CascadeConfig:
     min_lesion_volume_mm3: float = 10.0
     peak_probability: float = 0.8
     voxel_size_mm: float = 1.0
+    calibration: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
@@ -167,6 +172,10 @@ class CascadeConfig:
             raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
         if not self.voxel_size_mm > 0:
             raise ValueError(f"the voxel size is {self.voxel_size_mm}; expected above 0")
+        if len(self.calibration) != 2 or not all(map(math.isfinite, self.calibration)) or self.calibration[0] <= 0:
+            raise ValueError(
+                f"the calibration is {self.calibration}; expected a slope above 0 and an intercept, both finite"
+            )
         _ = self.rule  # which refuses what it can't be
 
     @property

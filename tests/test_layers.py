@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bids_cascade"
 RANKS = {
     "__main__": 6,
     "demo": 6,
+    "model_command": 6,
     "cli": 5,
     "levels": 4,
     "workflow": 3,

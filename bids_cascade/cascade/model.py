@@ -9,16 +9,17 @@ from typing import Any
 import torch
 
 from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.network import PatchNetwork, build_network
-from bids_cascade.cascade.packing import FORMAT, Arrays, pack, unpack_model
+from bids_cascade.cascade.packing import FORMAT, Arrays, pack, prefix_of, unpack_model
 from bids_cascade.config import NetworkConfig
 
 
 @dataclass(frozen=True)
 class Model:
-    """A cascade with its name, licence and origin; see :class:`bids_cascade.cascade.packing.ModelHeader`."""
+    """Cascades with their name, licence and origin; see :class:`bids_cascade.cascade.packing.ModelHeader`."""
 
-    cascade: Cascade
+    ensemble: Ensemble
     name: str
     licence: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -26,20 +27,21 @@ class Model:
 
 def to_bytes(model: Model) -> bytes:
     """Return the model as the bytes of one file; equal models give equal bytes."""
-    cascade = model.cascade
+    members = model.ensemble.members
     header = {
         "format": FORMAT,
         "name": model.name,
         "licence": model.licence,
         "orientation": "RAS",
         "normalisation": "white matter 1",
-        "cascade": asdict(cascade.config),
-        "networks": [asdict(network.config) for network in cascade.networks],
+        "cascade": asdict(model.ensemble.config),
+        "networks": [[asdict(network.config) for network in member.networks] for member in members],
         "provenance": dict(model.provenance),
     }
     arrays = {
-        f"stage{stage}.{name}": tensor.numpy()
-        for stage, network in enumerate(cascade.networks, start=1)
+        f"{prefix_of(number, stage)}{name}": tensor.numpy()
+        for number, member in enumerate(members, start=1)
+        for stage, network in enumerate(member.networks, start=1)
         for name, tensor in network.state_dict().items()
     }
     return pack(arrays, header)
@@ -55,16 +57,19 @@ def from_bytes(content: bytes) -> Model:
     """
     arrays, header = unpack_model(content)
     try:
-        first, second = (_restore(config, arrays, stage) for stage, config in enumerate(header.networks, start=1))
+        members = tuple(
+            Cascade(header.cascade, (_restore(first, arrays, number, 1), _restore(second, arrays, number, 2)))
+            for number, (first, second) in enumerate(header.networks, start=1)
+        )
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the header and the weights do not make a model: {reason}") from error
-    return Model(Cascade(header.cascade, (first, second)), header.name, header.licence, header.provenance)
+    return Model(Ensemble(members), header.name, header.licence, header.provenance)
 
 
-def _restore(config: NetworkConfig, arrays: Arrays, stage: int) -> PatchNetwork:
+def _restore(config: NetworkConfig, arrays: Arrays, number: int, stage: int) -> PatchNetwork:
     network = build_network(config, seed=0)
-    prefix = f"stage{stage}."
+    prefix = prefix_of(number, stage)
     network.load_state_dict(
         {name.removeprefix(prefix): torch.tensor(array) for name, array in arrays.items() if name.startswith(prefix)}
     )

@@ -17,7 +17,10 @@ from safetensors.numpy import load, save
 
 from bids_cascade.config import CascadeConfig, NetworkConfig
 
-FORMAT = "bids_cascade model 2"
+FORMAT = "bids_cascade model 3"
+_ONE_CASCADE = "bids_cascade model 2"
+"""The format of before, whose files hold one cascade; it can still be read."""
+
 KEY = "bids_cascade"
 DIGEST = "content_sha256"
 EARLIER_DIGEST = "weights_sha256"
@@ -37,8 +40,8 @@ class ModelHeader:
     Attributes
     ----------
     cascade : CascadeConfig
-    networks : pair of NetworkConfig
-        Of the two stages.
+    networks : tuple of pairs of NetworkConfig
+        Of the two stages of each cascade.
     name : str
     licence : str
         SPDX identifier or a sentence.
@@ -49,7 +52,7 @@ class ModelHeader:
     """
 
     cascade: CascadeConfig
-    networks: tuple[NetworkConfig, NetworkConfig]
+    networks: tuple[tuple[NetworkConfig, NetworkConfig], ...]
     name: str
     licence: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -109,6 +112,11 @@ def _digest_of_values(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def prefix_of(number: int, stage: int) -> str:
+    """Return how the names of a network's arrays begin in a model file; both count from 1."""
+    return f"cascade{number}.stage{stage}."
+
+
 def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
     """Take a model file apart into the arrays of its weights and what it says.
 
@@ -119,18 +127,26 @@ def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
         weights are not those of its networks, or not finite.
     """
     arrays, header, sealed = _unpack(content)
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, _ONE_CASCADE):
         raise ValueError(f"expected the format `{FORMAT}`, found `{str(header.get('format'))[:100]}`")
     try:
-        first, second = (_checked(NetworkConfig, network) for network in header["networks"])
+        of_cascades = header["networks"]
+        if header["format"] == _ONE_CASCADE:
+            of_cascades = [of_cascades]
+            arrays = {f"cascade1.{name}": array for name, array in arrays.items()}
+        networks = tuple(
+            (_checked(NetworkConfig, first), _checked(NetworkConfig, second)) for first, second in of_cascades
+        )
+        if not networks:
+            raise ValueError("it has no cascade")
         cascade = _checked(CascadeConfig, header["cascade"])
         name, licence = (_of_type(str, header[key], key) for key in ("name", "licence"))
         provenance = _of_type(dict, header["provenance"], "provenance")
-        _check_sizes(cascade, (first, second))
+        _check_sizes(cascade, [network for both in networks for network in both])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"the header does not describe a model: {_one_line(error)}") from error
-    _check_weights(arrays, (first, second))
-    return arrays, ModelHeader(cascade, (first, second), name, licence, provenance, sealed)
+    _check_weights(arrays, networks)
+    return arrays, ModelHeader(cascade, networks, name, licence, provenance, sealed)
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
@@ -210,11 +226,12 @@ def weight_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_weights(arrays: Arrays, networks: Sequence[NetworkConfig]) -> None:
+def _check_weights(arrays: Arrays, networks: Sequence[tuple[NetworkConfig, NetworkConfig]]) -> None:
     """Raise ValueError unless the arrays are the networks' weights, all of them finite."""
     expected = {
-        f"stage{stage}.{name}": shape
-        for stage, network in enumerate(networks, start=1)
+        f"{prefix_of(number, stage)}{name}": shape
+        for number, both in enumerate(networks, start=1)
+        for stage, network in enumerate(both, start=1)
         for name, shape in weight_shapes(network).items()
     }
     wrong = sorted(expected.keys() ^ arrays.keys())

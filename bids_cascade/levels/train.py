@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, between, segment, train_cascade
+from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.sampling import LabelledVisit
@@ -35,8 +36,8 @@ from bids_cascade.levels.record import versions, write_record
 from bids_cascade.levels.results import exit_code_of, format_table
 from bids_cascade.models.store import (
     StoredModel,
-    load_cascade,
     load_checkpoint,
+    load_ensemble,
     load_model,
     save_checkpoint,
     save_model,
@@ -97,7 +98,12 @@ def check_start(config: TrainConfig) -> None:
     """
     if config.start_from is None:
         return
-    found, wanted = load_model(config.start_from).header.cascade.sequences, config.cascade.sequences
+    header = load_model(config.start_from).header
+    if len(header.networks) > 1:
+        _LOGGER.warning(
+            "%s: training begins with the first of its %d cascades", config.start_from, len(header.networks)
+        )
+    found, wanted = header.cascade.sequences, config.cascade.sequences
     if found != wanted:
         raise BadDataError(
             f"{config.start_from}: the model to start from takes {' '.join(found)}; expected {' '.join(wanted)}, or "
@@ -159,7 +165,7 @@ def train_model(
     licence = provenance["dataset_licence"]
     if "start" in provenance:
         licence += "; began with {name}: {licence}".format(**provenance["start"])
-    model = Model(cascade, config.name, licence, provenance)
+    model = Model(Ensemble((cascade,)), config.name, licence, provenance)
     return _write_model(model, trained, folder)
 
 
@@ -203,6 +209,9 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
         return {}
     start = load_model(config.start_from)
     said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
+    n_cascades = len(start.header.networks)
+    if n_cascades > 1:
+        said["cascade"] = f"the first of {n_cascades}"
     return {"start": {**said, "kept_share": config.kept_share}}
 
 
@@ -230,7 +239,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         heads += with_insertions(prepared, config.heads, config.training.seed)
     # What becomes a lesion is chosen afterwards.
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
-    del learnt["peak_probability"]
+    del learnt["peak_probability"], learnt["calibration"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
     code = hash_sources("cascade"), versions()
     choices = (code, learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
@@ -243,7 +252,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         save_checkpoint(progress, fingerprint, paths[stage])
         _LOGGER.info("stage %d %s", stage, _describe(progress))
 
-    start = load_cascade(config.start_from) if config.start_from else None
+    start = load_ensemble(config.start_from).members[0] if config.start_from else None
     try:
         trained = train_cascade(
             [*(one.data for one in prepared), *heads],

@@ -14,7 +14,7 @@ from bids_cascade.errors import BadDataError, MissingInputError, OutputError, Re
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
-    from bids_cascade.cascade.cascade import Cascade
+    from bids_cascade.cascade.ensemble import Ensemble
     from bids_cascade.cascade.model import Model
     from bids_cascade.cascade.training import StageProgress
 
@@ -66,11 +66,11 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
     return stored
 
 
-def load_cascade(path: Path = PACKAGED_MODEL) -> Cascade:
-    """Read the cascade of a model file; errors are those of :func:`load_model`."""
+def load_ensemble(path: Path = PACKAGED_MODEL) -> Ensemble:
+    """Read the cascades of a model file; errors are those of :func:`load_model`."""
     from bids_cascade.cascade.model import from_bytes
 
-    return _read(path, from_bytes).cascade
+    return _read(path, from_bytes).ensemble
 
 
 def save_model(model: Model, path: Path) -> StoredModel:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bids_cascade.cascade.calibration import UNCHANGED
+from bids_cascade.config import NetworkConfig
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.models.store import StoredModel
 
@@ -19,7 +22,7 @@ _COLUMNS = (
 def model_card(stored: StoredModel) -> str:
     """Return the model's card as Markdown, from what the model says of itself alone."""
     header, provenance = stored.header, stored.header.provenance
-    config, (network, _) = header.cascade, header.networks
+    config = header.cascade
     lines = [
         f"# Model card: {header.name}",
         "",
@@ -33,11 +36,32 @@ def model_card(stored: StoredModel) -> str:
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected) whose highest probability is at least "
         f"{config.peak_probability:g}; the cavities that they enclose are filled up to "
         f"{config.rule.largest_cavity_mm3:g} mm³",
-        f"- Networks: two, patch {network.patch_size}³ at scales {network.scales}, features {network.features}, "
-        f"dense {network.dense}; {stored.n_weights:,} weights together",
+        *_networks(header.networks),
+        f"- {stored.n_weights:,} weights together",
+        *_calibration(config.calibration),
         "",
         "## How it was made",
         "",
+        *(_members(provenance["members"]) if "members" in provenance else _origin(provenance)),
+        "Not a medical device; for research only.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of each of the files that were joined what it said of itself."""
+    lines = [f"From {len(members)} model files; what each says of itself, and how good each was alone:", ""]
+    for member in members:
+        lines += [f"# {member['name']}", "", f"- SHA-256 of its file: `{member['sha256']}`"]
+        lines += [f"- Licence: {member['licence'] or 'not stated'}"]
+        if member["changed"]:
+            lines.append(f"- Alone it had: {_text(member['changed'])}")
+        lines += _origin(member["provenance"])
+    return [f"##{line}" if line.startswith("#") else line for line in lines]
+
+
+def _origin(provenance: Mapping[str, Any]) -> list[str]:
+    return [
         *_bullets(provenance, skip=("validation", "cross_validation", "history", "learnt_from")),
         "",
         "## How good it is",
@@ -45,9 +69,24 @@ def model_card(stored: StoredModel) -> str:
         *_figures(provenance.get("validation", [])),
         "",
         *_cross_validation(provenance.get("cross_validation")),
-        "Not a medical device; for research only.",
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _networks(of_cascades: Sequence[tuple[NetworkConfig, NetworkConfig]]) -> list[str]:
+    """Describe each kind of networks once; the two stages of a cascade have the same."""
+    kinds = Counter(first for first, _ in of_cascades)
+    return [
+        f"- {'Cascade' if n == 1 else f'{n} cascades, averaged,'} of two networks{' each' if n > 1 else ''}: patch "
+        f"{one.patch_size}³ at scales {one.scales}, features {one.features}, dense {one.dense}"
+        for one, n in kinds.items()
+    ]
+
+
+def _calibration(calibration: tuple[float, float]) -> list[str]:
+    if calibration == UNCHANGED:
+        return []
+    slope, intercept = calibration
+    return [f"- Calibration: probability p becomes sigmoid({slope:g} logit(p) {intercept:+g})"]
 
 
 def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:

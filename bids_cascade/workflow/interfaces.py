@@ -193,26 +193,26 @@ class SegmentOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class Segment(Step):
-    """The cascade."""
+    """The cascade, or several."""
 
     input_spec, output_spec = SegmentInputSpec, SegmentOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.cascade.cascade.segment`."""
+        """See :func:`bids_cascade.cascade.ensemble.segment_by_ensemble`."""
         import torch
 
-        from bids_cascade.cascade.cascade import segment
+        from bids_cascade.cascade.ensemble import segment_by_ensemble
         from bids_cascade.cascade.inference import dense_probability
         from bids_cascade.imaging.images import mask_of, save_image
-        from bids_cascade.models.store import load_cascade
+        from bids_cascade.models.store import load_ensemble
 
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
-        cascade = load_cascade(Path(self.inputs.model))
+        ensemble = load_ensemble(Path(self.inputs.model))
         engine = partial(dense_probability, device=self.inputs.device, half=self.inputs.half_precision)
         threads_before = torch.get_num_threads()
         torch.set_num_threads(self.inputs.n_threads)
         try:
-            found = segment(cascade, np.load(self.inputs.channels), mask_of(brain), engine)
+            found = segment_by_ensemble(ensemble, np.load(self.inputs.channels), mask_of(brain), engine)
         finally:
             torch.set_num_threads(threads_before)
         outputs = {"probability": found.final, "first_probability": found.first}

@@ -1,11 +1,13 @@
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
 from bids_cascade.cascade.cascade import Cascade, segment
+from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.model import Model, from_bytes, to_bytes
 from bids_cascade.cascade.packing import FORMAT, KEY, pack, unpack, unpack_model
 from bids_cascade.config import CascadeConfig
@@ -19,18 +21,40 @@ def model() -> Model:
     cascade = Cascade(
         CascadeConfig(threshold=0.4, candidate_level=1.1), (random_network(TINY), random_network(TINY, 1))
     )
-    return Model(cascade, "tiny", "CC0-1.0", {"subjects": ["a", "b"], "loss": 0.25})
+    return Model(Ensemble((cascade,)), "tiny", "CC0-1.0", {"subjects": ["a", "b"], "loss": 0.25})
 
 
 def test_round_trip(model) -> None:
     back = from_bytes(to_bytes(model))
-    assert back.cascade.config == model.cascade.config
-    assert [network.config for network in back.cascade.networks] == [TINY, TINY]
+    assert back.ensemble.config == model.ensemble.config
+    assert [network.config for network in back.ensemble.members[0].networks] == [TINY, TINY]
     assert (back.name, back.licence, back.provenance) == ("tiny", "CC0-1.0", {"subjects": ["a", "b"], "loss": 0.25})
     visit = make_visit("a", 0)
-    before, after = (segment(one.cascade, visit.channels, visit.brain) for one in (model, back))
+    before, after = (segment_by_ensemble(one.ensemble, visit.channels, visit.brain) for one in (model, back))
     np.testing.assert_array_equal(before.first, after.first)
     np.testing.assert_array_equal(before.final, after.final)
+
+
+def test_several_cascades_keep_their_order_and_their_own_networks(model) -> None:
+    other = replace(TINY, features=(4,))
+    config = model.ensemble.config
+    second = Cascade(config, (random_network(other, 2), random_network(other, 3)))
+    both = replace(model, ensemble=Ensemble((*model.ensemble.members, second)))
+    back = from_bytes(to_bytes(both)).ensemble
+    assert [network.config for one in back.members for network in one.networks] == [TINY, TINY, other, other]
+    visit = make_visit("a", 0)
+    for before, after in zip(both.ensemble.members, back.members, strict=True):
+        one, two = (segment(cascade, visit.channels, visit.brain) for cascade in (before, after))
+        np.testing.assert_array_equal(one.first, two.first)
+        np.testing.assert_array_equal(one.final, two.final)
+
+
+def test_files_of_the_format_before_hold_one_cascade(model) -> None:
+    arrays, header = unpack(to_bytes(model))
+    del header["cascade"]["calibration"]
+    before = {**header, "format": "bids_cascade model 2", "networks": header["networks"][0]}
+    content = pack({name.removeprefix("cascade1."): array for name, array in arrays.items()}, before)
+    assert to_bytes(from_bytes(content)) == to_bytes(model)
 
 
 def test_equal_models_give_equal_bytes(model) -> None:
@@ -59,7 +83,11 @@ def test_what_is_no_model_is_refused(model) -> None:
             pack(arrays, {**header, "cascade": {"nonsense": 1}}),
             pack(arrays, {**header, "cascade": 3}),
             pack(arrays, {**header, "cascade": {**header["cascade"], "threshold": 7}}),
-            pack(arrays, {**header, "networks": header["networks"][:1]}),
+            pack(arrays, {**header, "networks": [header["networks"][0][:1]]}),
+            pack(arrays, {**header, "networks": header["networks"][0]}),
+            pack(arrays, {**header, "networks": []}),
+            pack(arrays, {**header, "cascade": {**header["cascade"], "calibration": [0, 1]}}),
+            pack(arrays, {**header, "cascade": {**header["cascade"], "calibration": "12"}}),
         ],
     }
     for message, contents in cases.items():
@@ -72,9 +100,10 @@ def test_what_is_no_model_is_refused(model) -> None:
 def test_weights_that_do_not_fit_are_refused(model) -> None:
     arrays, header = unpack(to_bytes(model))
     short = {name: array for name, array in arrays.items() if "stage2.dense" not in name}
-    more = {**arrays, "stage3.dense.0.bias": np.zeros(2, np.float32)}
-    wide = {**header, "networks": [{**header["networks"][0], "features": [7]}] * 2}
-    for content in (pack(short, header), pack(more, header), pack(arrays, wide)):
+    more = {**arrays, "cascade1.stage3.dense.0.bias": np.zeros(2, np.float32)}
+    wide = {**header, "networks": [[{**header["networks"][0][0], "features": [7]}] * 2]}
+    two = {**header, "networks": header["networks"] * 2}
+    for content in (pack(short, header), pack(more, header), pack(arrays, wide), pack(arrays, two)):
         for read in (unpack_model, from_bytes):
             with pytest.raises(ValueError, match="the header and the weights do not make a model"):
                 read(content)
@@ -83,10 +112,10 @@ def test_weights_that_do_not_fit_are_refused(model) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("stage1.dense.0.weight", lambda a: np.where(a == a.flat[0], np.nan, a), "NaN or infinite"),
-        ("stage2.dense.0.bias", lambda a: a + np.inf, "NaN or infinite"),
-        ("stage1.dense.0.weight", lambda a: a.astype(np.float64), "is of the type float64; expected float32"),
-        ("stage1.branches.0.0.norm.running_var", lambda a: a - 100, "variances below 0"),
+        ("cascade1.stage1.dense.0.weight", lambda a: np.where(a == a.flat[0], np.nan, a), "NaN or infinite"),
+        ("cascade1.stage2.dense.0.bias", lambda a: a + np.inf, "NaN or infinite"),
+        ("cascade1.stage1.dense.0.weight", lambda a: a.astype(np.float64), "is of the type float64; expected float32"),
+        ("cascade1.stage1.branches.0.0.norm.running_var", lambda a: a - 100, "variances below 0"),
     ],
 )
 def test_weights_that_compute_nothing_are_refused(model, name: str, change, message: str) -> None:
@@ -125,7 +154,7 @@ HOSTILE = {
 )
 def test_hostile_networks_are_refused_at_once(model, field: str, value, message: str) -> None:
     arrays, header = unpack(to_bytes(model))
-    content = pack(arrays, {**header, "networks": [{**header["networks"][0], field: value}] * 2})
+    content = pack(arrays, {**header, "networks": [[{**header["networks"][0][0], field: value}] * 2]})
     began = time.monotonic()
     with pytest.raises(ValueError, match=message) as refused:
         unpack_model(content)

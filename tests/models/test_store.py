@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.training import Epoch, StageProgress
@@ -11,8 +12,8 @@ from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError
 from bids_cascade.models.store import (
     PACKAGED_MODEL,
-    load_cascade,
     load_checkpoint,
+    load_ensemble,
     load_model,
     save_checkpoint,
     save_model,
@@ -23,7 +24,7 @@ TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
 @pytest.fixture
 def model() -> Model:
-    return Model(Cascade(CascadeConfig(), (build_network(TINY, 0), build_network(TINY, 1))), "tiny")
+    return Model(Ensemble((Cascade(CascadeConfig(), (build_network(TINY, 0), build_network(TINY, 1))),)), "tiny")
 
 
 def test_round_trip(model: Model, tmp_path: Path) -> None:
@@ -32,8 +33,8 @@ def test_round_trip(model: Model, tmp_path: Path) -> None:
     assert loaded.sha256 == saved.sha256
     assert len(loaded.sha256) == 64
     assert loaded.header.name == "tiny"
-    assert loaded.n_weights == sum(p.numel() for net in model.cascade.networks for p in net.parameters())
-    assert load_cascade(saved.path).config == model.cascade.config
+    assert loaded.n_weights == sum(p.numel() for net in model.ensemble.members[0].networks for p in net.parameters())
+    assert load_ensemble(saved.path).config == model.ensemble.config
 
 
 def test_the_packaged_model_is_whole_and_small() -> None:
@@ -41,8 +42,9 @@ def test_the_packaged_model_is_whole_and_small() -> None:
     config = packaged.header.cascade
     assert config.sequences == ("T1w", "FLAIR")
     assert 0 < config.threshold < 1
-    provenance = packaged.header.provenance
-    assert provenance["training_subjects"] or provenance["synthetic_heads"]["n"] > 0
+    members = packaged.header.provenance.get("members", [{"provenance": packaged.header.provenance}])
+    for provenance in (member["provenance"] for member in members):
+        assert provenance["training_subjects"] or provenance["synthetic_heads"]["n"] > 0
     assert PACKAGED_MODEL.stat().st_size < 20e6
     assert packaged.sha256 in PACKAGED_MODEL.with_suffix(".md").read_text()
 

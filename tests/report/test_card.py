@@ -11,7 +11,7 @@ NETWORK = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
 
 def stored(**provenance: object) -> StoredModel:
-    header = ModelHeader(CascadeConfig(threshold=0.4), (NETWORK, NETWORK), "tiny", "CC0-1.0", provenance)
+    header = ModelHeader(CascadeConfig(threshold=0.4), ((NETWORK, NETWORK),), "tiny", "CC0-1.0", provenance)
     return StoredModel(header, 1234, Path("tiny.safetensors"), "ab" * 32)
 
 

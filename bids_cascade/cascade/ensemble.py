@@ -1,0 +1,80 @@
+"""Several cascades that look at the same scan: their mean is the answer, what they disagree on is uncertain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_cascade.cascade.calibration import calibrate
+from bids_cascade.cascade.cascade import Cascade, Volume, segment
+from bids_cascade.cascade.inference import Engine, dense_probability
+from bids_cascade.cascade.sampling import BoolVolume
+from bids_cascade.config import CascadeConfig
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One cascade or several, trained from other seeds or by other recipes, with one configuration.
+
+    Attributes
+    ----------
+    members : tuple of Cascade
+        At least one; their networks may differ.
+    """
+
+    members: tuple[Cascade, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an ensemble of nothing, or of cascades with different configurations.
+
+        Raises
+        ------
+        ValueError
+        """
+        if not self.members:
+            raise ValueError("an ensemble needs at least one cascade, found none")
+        if any(one.config != self.config for one in self.members):
+            raise ValueError("the cascades of an ensemble must have one configuration")
+
+    @property
+    def config(self) -> CascadeConfig:
+        """What the members have in common."""
+        return self.members[0].config
+
+
+@dataclass(frozen=True)
+class EnsembleSegmentation:
+    """What an ensemble says of one scan, as (X, Y, Z) float32 probabilities in [0, 1].
+
+    Attributes
+    ----------
+    first : array
+        The members' mean of stage 1, at all candidates; 0 elsewhere.
+    final : array
+        The members' mean of stage 2, calibrated.
+    members : tuple of arrays
+        Each member's own final probability, calibrated in the same way; none of a single one, which is `final`.
+    """
+
+    first: Volume
+    final: Volume
+    members: tuple[Volume, ...] = ()
+
+
+def segment_by_ensemble(
+    ensemble: Ensemble, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability
+) -> EnsembleSegmentation:
+    """Run the members on one scan, one after another; parameters and errors are those of :func:`segment`."""
+    first, final = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
+    members = []
+    for member in ensemble.members:
+        found = segment(member, channels, brain, engine)
+        first += found.first
+        final += found.final
+        members.append(found.final)
+    n, calibration = np.float32(len(members)), ensemble.config.calibration
+    first /= n
+    final /= n
+    of_members = tuple(calibrate(one, calibration) for one in members) if len(members) > 1 else ()
+    return EnsembleSegmentation(first, calibrate(final, calibration), of_members)

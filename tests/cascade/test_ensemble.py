@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bids_cascade.cascade.calibration import calibrate
+from bids_cascade.cascade.cascade import Cascade, segment
+from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
+from bids_cascade.config import CascadeConfig
+
+from .conftest import TINY, make_visit
+from .test_inference import random_network
+
+CONFIG = CascadeConfig(gate_probability=0.3)
+
+
+def random_cascade(seed: int, config: CascadeConfig = CONFIG) -> Cascade:
+    return Cascade(config, (random_network(TINY, seed), random_network(TINY, seed + 1)))
+
+
+def test_one_cascade_says_what_it_says_alone() -> None:
+    visit, cascade = make_visit("a", 0), random_cascade(0)
+    alone = segment(cascade, visit.channels, visit.brain)
+    found = segment_by_ensemble(Ensemble((cascade,)), visit.channels, visit.brain)
+    assert alone.final.any()
+    np.testing.assert_array_equal(found.first, alone.first)
+    np.testing.assert_array_equal(found.final, alone.final)
+    assert found.members == ()
+
+
+def test_several_say_their_mean_calibrated() -> None:
+    visit, calibration = make_visit("a", 0), (0.5, 1.0)
+    config = replace(CONFIG, calibration=calibration)
+    members = [random_cascade(seed, config) for seed in (0, 10, 20)]
+    alone = [segment(one, visit.channels, visit.brain) for one in members]
+    found = segment_by_ensemble(Ensemble(tuple(members)), visit.channels, visit.brain)
+    mean = np.mean([one.final for one in alone], axis=0)
+    assert len({one.final.sum() for one in alone}) == 3
+    np.testing.assert_allclose(found.first, np.mean([one.first for one in alone], axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.final, calibrate(mean, calibration), atol=1e-6)
+    for member, one in zip(found.members, alone, strict=True):
+        np.testing.assert_array_equal(member, calibrate(one.final, calibration))
+
+
+def test_members_have_one_configuration() -> None:
+    with pytest.raises(ValueError, match="at least one cascade, found none"):
+        Ensemble(())
+    other = replace(CONFIG, candidate_level=1.1)
+    with pytest.raises(ValueError, match="must have one configuration"):
+        Ensemble((random_cascade(0), random_cascade(1, other)))
