@@ -47,7 +47,7 @@ def test_torch_is_pinned_exactly(project: dict[str, Any]) -> None:
 
 
 def test_commands_exist(project: dict[str, Any]) -> None:
-    assert set(project["scripts"]) == {"bids-cascade", "bids-cascade-demo"}
+    assert set(project["scripts"]) == {"bids-cascade", "bids-cascade-demo", "bids-cascade-model"}
     for target in project["scripts"].values():
         module, function = target.split(":")
         assert callable(getattr(import_module(module), function))

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.ensemble import Ensemble
+from bids_cascade.cascade.model import Model
+from bids_cascade.cascade.network import build_network
+from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.errors import BadDataError, MissingInputError, OutputError, UsageError
+from bids_cascade.model_command import main
+from bids_cascade.models.store import load_model, save_model
+
+TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[str]:
+    paths = []
+    for name, level in (("a", 1.25), ("b", 1.125)):
+        networks = build_network(TINY, 0), build_network(TINY, 1)
+        model = Model(Ensemble((Cascade(CascadeConfig(candidate_level=level), networks),)), name)
+        paths.append(str(save_model(model, tmp_path / f"{name}.safetensors").path))
+    return paths
+
+
+def test_join(models, tmp_path, capsys) -> None:
+    out = tmp_path / "new" / "both.safetensors"
+    chosen = ["--threshold", ".4", "--peak", ".6", "--min-volume", "3", "--calibration", ".9", "-0.2"]
+    assert main(["join", *models, "--name", "both", *chosen, "--out", str(out)]) == 0
+    header = load_model(out).header
+    config = header.cascade
+    assert (header.name, len(header.networks)) == ("both", 2)
+    assert (config.threshold, config.peak_probability, config.min_lesion_volume_mm3) == (0.4, 0.6, 3)
+    assert config.calibration == (0.9, -0.2)
+    assert config.candidate_level == 1.25
+    assert "candidate_level of b: was 1.125, is now 1.25" in capsys.readouterr().out
+    assert out.with_suffix(".md").read_text().startswith("# Model card: both\n")
+
+
+def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models, tmp_path, capsys) -> None:
+    out, there = tmp_path / "new.safetensors", tmp_path / "there.safetensors"
+    there.with_suffix(".md").write_text("mine")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(b"no model")
+    for arguments, error, message in (
+        ([*models, "--out", there], OutputError, "there.md: there is already such a file; name another one"),
+        ([tmp_path / "none.safetensors", "--out", out], MissingInputError, "there is no such model file"),
+        ([*models, cut, "--out", out], BadDataError, "cut.safetensors: not a usable model"),
+        ([*models, "--threshold", "7", "--out", out], UsageError, "the threshold is 7.0; expected 0 < threshold"),
+        ([*models, "--calibration", "0", "1", "--out", out], UsageError, "expected a slope above 0"),
+    ):
+        assert main(["join", "--name", "x", *map(str, arguments)]) == error.exit_code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        assert not out.exists()
+    assert there.with_suffix(".md").read_text() == "mine"
