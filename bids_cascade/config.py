@@ -126,7 +126,8 @@ class CascadeConfig:
     hard_negative_probability : float
         Stage-1 probability above which a voxel without lesion is a negative sample of stage 2.
     gate_probability : float
-        Stage-1 probability above which stage 2 looks at a voxel.
+        Stage-1 probability above which stage 2 looks at a voxel, and at all that are connected to it by voxels above
+        `hard_negative_probability`: there it has learnt.
     threshold : float
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
@@ -187,6 +188,11 @@ class CascadeConfig:
     def voxel_volume_mm3(self) -> float:
         """Of the model's grid."""
         return self.voxel_size_mm**3
+
+    @property
+    def gate(self) -> tuple[float, float]:
+        """How far stage 2 looks, and from where: stage-1 probabilities, see :func:`cascade.gate.open_gate`."""
+        return self.hard_negative_probability, self.gate_probability
 
     def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:
         """Return this with what a user has chosen of what becomes a lesion; None keeps what there is."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bids_cascade.cascade.gate import open_gate
 from bids_cascade.cascade.inference import Engine, dense_probability
 from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.sampling import (
@@ -95,7 +96,7 @@ def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engin
             f"found {len(channels)}"
         )
     first = engine(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
-    final = engine(cascade.networks[1], channels, first > cascade.config.gate_probability)
+    final = engine(cascade.networks[1], channels, open_gate(first, cascade.config.gate))
     return Segmentation(first, final)
 
 

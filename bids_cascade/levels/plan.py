@@ -26,7 +26,7 @@ def plan_outputs(
         model_name=model.header.name,
         model_sha256=model.sha256,
         rule=cascade.rule,
-        gate_probability=cascade.gate_probability,
+        gate=cascade.gate,
         learnt_from=sources_of(model.header.provenance),
         precision="half" if config.half_precision else "single",
         provenance={
@@ -34,6 +34,9 @@ def plan_outputs(
             "CandidateSequence": cascade.candidate_sequence,
             "CandidateLevel": cascade.candidate_level,
             "GateProbability": cascade.gate_probability,
+            "GateExtentProbability": cascade.hard_negative_probability,
+            "NumberOfCascades": len(model.header.networks),
+            "Calibration": cascade.calibration,
             "VoxelSize": cascade.voxel_size_mm,
             "VoxelSizeUnits": "mm",
             "RandomSeed": config.seed,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.cascade.gate import open_gate
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
 from bids_cascade.imaging.scan import Scan, slice_axis
@@ -35,7 +36,7 @@ _MARGIN_MM = 6.0
 _HEAD_MARGIN_MM = 18.0
 
 
-def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, gate_probability: float) -> bytes:
+def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, gate: tuple[float, float]) -> bytes:
     """Draw the scan in the planes it was taken in, with the candidates of stage 1 and the lesions of the final mask.
 
     Parameters
@@ -44,13 +45,13 @@ def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, ga
         The FLAIR.
     lesion, first : nibabel.Nifti1Image
         Mask and stage 1's probability, on the grid of the scan.
-    gate_probability : float
-        Above it, a voxel is a candidate.
+    gate : pair of float
+        Which voxels are candidates, see :func:`bids_cascade.cascade.gate.open_gate`.
     """
     inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
     shown, inside = scan.image.slicer[box], inside[box]
-    masks = {"candidate": data_of(first.slicer[box]) > gate_probability, "lesion": mask_of(lesion.slicer[box])}
+    masks = {"candidate": open_gate(data_of(first.slicer[box]), gate), "lesion": mask_of(lesion.slicer[box])}
     grey = grey_levels(data_of(shown), *window_of(data_of(shown), inside))
     indices = spread_indices(*_extent(inside, axis), MOST_SLICES)
     tiles = [make_tile([grey], masks, sizes_mm, axis, index, f"{index + 1 + box[axis].start}") for index in indices]

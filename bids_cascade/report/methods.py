@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bids_cascade.cascade.calibration import UNCHANGED
+
 REFERENCES = {
     "Fisch et al., 2024": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of T1-weighted MRI "
     "using convolutional neural networks. Computers in Biology and Medicine 179:108845, 2024. "
@@ -91,14 +93,31 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
         f"{_join(sidecar['Sequences'])}: the first network judged every voxel with a {sidecar['CandidateSequence']} "
         f"intensity above {float(sidecar['CandidateLevel']):g}, the second those to which the first gave a probability "
-        f"above {float(sidecar['GateProbability']):g}. Its probability map was interpolated linearly to the grid of "
-        f"the image and thresholded at {float(sidecar['Threshold']):g}; 26-connected components below "
+        f"above {float(sidecar['GateProbability']):g}{_gate_extent(sidecar)}. "
+        f"{_averaging(sidecar)} probability map was interpolated linearly to the grid of the image and thresholded at "
+        f"{float(sidecar['Threshold']):g}; 26-connected components below "
         f"{float(sidecar['MinLesionVolume']):g} mm³, or without a probability of at least "
         f"{float(sidecar['PeakProbability']):g}, were removed"
         + (", and cavities that a component encloses were filled. " if "LargestFilledCavity" in sidecar else ". ")
         + f"The random seed was {int(sidecar['RandomSeed'])}."
         + (" The networks computed in half precision." if sidecar.get("Precision") == "half" else "")
     )
+
+
+def _gate_extent(sidecar: Mapping[str, Any]) -> str:
+    """Say how far the second network looks; results of before say nothing of it."""
+    if "GateExtentProbability" not in sidecar:
+        return ""
+    return f", with all that were connected to these by voxels above {float(sidecar['GateExtentProbability']):g}"
+
+
+def _averaging(sidecar: Mapping[str, Any]) -> str:
+    """Say whose probability map is used, and what is done to it first."""
+    n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
+    said = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
+    if (slope, intercept) != UNCHANGED:
+        said.append(f"The probability p was calibrated to sigmoid({slope:g} logit(p) {intercept:+g}).")
+    return " ".join([*said, "The"]) if said else "Its"
 
 
 def _join(names: list[str]) -> str:

@@ -28,8 +28,8 @@ class Findings:
     scan : Scan
     lesion, probability, first_probability : nibabel.Nifti1Image
         Lesion mask, and probability of lesion by the whole cascade and by stage 1, on the grid of the scan.
-    gate_probability : float
-        Stage 1's probability above which a voxel is a candidate.
+    gate : pair of float
+        Stage 1's probabilities that say how far stage 2 looks, and from where.
     lesions : sequence of Lesion
     """
 
@@ -38,7 +38,7 @@ class Findings:
     lesion: nib.Nifti1Image
     probability: nib.Nifti1Image
     first_probability: nib.Nifti1Image
-    gate_probability: float
+    gate: tuple[float, float]
     lesions: Sequence[Lesion]
 
 
@@ -77,7 +77,7 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
 def draw_findings(found: Findings, folder: Path) -> list[Path]:
     """Write the figures of what has been found, and the viewer, into a folder; return the files."""
     scan, lesion, first = found.scan, found.lesion, found.first_probability
-    lesions = draw_lesions(scan, lesion, first, found.gate_probability)
+    lesions = draw_lesions(scan, lesion, first, found.gate)
     viewer = viewer_page(scan, lesion, found.probability, first, found.lesions)
     sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
     contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}

@@ -397,7 +397,7 @@ class DrawFindingsInputSpec(StepInputSpec):
     transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
-    gate_probability = traits.Float(mandatory=True, desc="stage 1's probability above which stage 2 looks")
+    gate = traits.Tuple(traits.Float, traits.Float, mandatory=True, desc="how far stage 2 looks, and from where")
     rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
 
 
@@ -433,7 +433,7 @@ class DrawFindings(Step):
             lesion=nib.Nifti1Image(own_lesion.astype(np.uint8), scan.image.affine),
             probability=nib.Nifti1Image(in_own, scan.image.affine),
             first_probability=first,
-            gate_probability=spec.gate_probability,
+            gate=spec.gate,
             lesions=lesion_table(label_lesions(lesion)[0], in_t1w, mask.affine),
         )
         files = draw_findings(found, folder)

@@ -67,8 +67,8 @@ class OutputPlan:
         Roots of the raw and of the derivative dataset.
     model_name, model_sha256 : str
     rule : LesionRule
-    gate_probability : float
-        Stage 1's probability above which stage 2 looks.
+    gate : pair of float
+        Stage 1's probabilities that say how far stage 2 looks, and from where.
     precision : str
         ``single`` or ``half``: of the networks' arithmetic.
     provenance : mapping
@@ -85,7 +85,7 @@ class OutputPlan:
     model_name: str
     model_sha256: str
     rule: LesionRule
-    gate_probability: float
+    gate: tuple[float, float]
     precision: str = "single"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     learnt_from: Sequence[Mapping[str, Any]] | None = None

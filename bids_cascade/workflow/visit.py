@@ -196,7 +196,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
 
 def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     """Return the node that draws what the cascade has found, connected to it."""
-    draw = DrawFindings(sequence=plan.shown, gate_probability=plan.gate_probability, rule=plan.rule)
+    draw = DrawFindings(sequence=plan.shown, gate=plan.gate, rule=plan.rule)
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)

@@ -7,6 +7,7 @@ import torch
 
 from bids_cascade.cascade import cascade as module
 from bids_cascade.cascade.cascade import Cascade, between, segment, train_cascade
+from bids_cascade.cascade.gate import open_gate
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.sampling import LabelledVisit, candidates
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
@@ -29,7 +30,7 @@ def test_it_finds_lesions_of_a_subject_it_never_saw_and_stage_two_throws_out_wha
     final = found.final >= 0.5
     dice = 2 * (final & visit.lesion).sum() / (final.sum() + visit.lesion.sum())
     assert dice > 0.7
-    let_through = (found.first > CONFIG.gate_probability) & ~visit.lesion
+    let_through = open_gate(found.first, CONFIG.gate) & ~visit.lesion
     assert let_through.any()
     assert (final & ~visit.lesion).sum() < let_through.sum()
 
@@ -40,7 +41,7 @@ def test_hand_over(trained) -> None:
     looked_at = candidates(visit.channels, visit.brain, CONFIG)
     assert looked_at.any()
     assert not found.first[~looked_at].any()
-    gate = found.first > CONFIG.gate_probability
+    gate = open_gate(found.first, CONFIG.gate)
     assert not found.final[~gate].any()
     expected = patchwise_probability(trained.cascade.networks[1], visit.channels, gate)
     np.testing.assert_allclose(found.final, expected, atol=1e-5)

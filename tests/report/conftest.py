@@ -215,7 +215,7 @@ def visit_content() -> Any:
     lesion = nib.Nifti1Image((np.asarray(probability.dataobj) > 0).astype(np.uint8), probability.affine)
     lesions = [Lesion(1, 4096, 30, 40, 20, 0.9), Lesion(2, 512, -30, -40, -20, 0.9)]
     own = [nib.as_closest_canonical(image) for image in (lesion, probability, first)]
-    found = Findings("FLAIR", make_scan(flair, brain, t1w_to_own), *own, 0.8, lesions)
+    found = Findings("FLAIR", make_scan(flair, brain, t1w_to_own), *own, (0.8, 0.8), lesions)
     return found, make_scan(t1w, brain, np.eye(4))
 
 

@@ -15,6 +15,7 @@ SIDECAR: dict[str, Any] = {
     "CandidateSequence": "FLAIR",
     "CandidateLevel": 1.125,
     "GateProbability": 0.8,
+    "GateExtentProbability": 0.3,
     "VoxelSize": 1.0,
     "RandomSeed": 7,
     "GeneratedByVersion": "1.2.3",
@@ -42,13 +43,24 @@ def test_paragraph_says_what_was_run() -> None:
         f"the model tiny (SHA-256 {'ab' * 32})",
         "takes T1w and FLAIR",
         "FLAIR intensity above 1.125",
-        "probability above 0.8",
+        "probability above 0.8, with all that were connected to these by voxels above 0.3. Its",
         "thresholded at 0.4",
         "below 12.5 mm³",
         "seed was 7",
     ):
         assert said in found.paragraph
     assert found.references == tuple(REFERENCES[word] for word in sorted(REFERENCES))
+
+
+def test_what_is_done_to_the_probability_is_said() -> None:
+    once = {"NumberOfCascades": 1, "Calibration": [1.0, 0.0]}
+    assert _paragraph(once) == _paragraph({}), "results of before say nothing of it"
+    several = _paragraph({"NumberOfCascades": 2, "Calibration": [0.75, -0.5]})
+    assert (
+        "The probabilities of 2 such cascades were averaged. The probability p was calibrated to "
+        "sigmoid(0.75 logit(p) -0.5). The probability map was interpolated"
+    ) in several
+    assert "above 0.3. Its probability map was interpolated" in _paragraph(once)
 
 
 def test_stripped_scans_and_single_sequences_are_told_apart() -> None:

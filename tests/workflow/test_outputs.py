@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 def plan(tmp_path: Path, session: str | None) -> OutputPlan:
     images = {"T1w": ImageChoice(tmp_path / "x.nii", "the only one")}
-    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, RULE, 0.8)
+    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, RULE, (0.2, 0.8))
 
 
 def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def visit(tmp_path: Path) -> Visit:
 
 @pytest.fixture
 def plan(visit: Visit, tmp_path: Path) -> OutputPlan:
-    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, LesionRule(0.5, 10, 0.7), 0.8)
+    return OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, LesionRule(0.5, 10, 0.7), (0.2, 0.8))
 
 
 @pytest.fixture
