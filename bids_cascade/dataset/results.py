@@ -19,6 +19,7 @@ from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputErro
 
 _ATTEMPTS = 3
 _LESION_NUMBERS = ("volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability")
+_OPTIONAL_NUMBERS = ("uncertainty",)
 _NUMBERS = ("lesion_volume_t1w_ml", "lesion_volume_flair_ml", "brain_volume_ml")
 _STAGING = re.compile(rf"\.(sub-{LABEL}(?:_ses-{LABEL})?)\.[0-9a-f]+")
 
@@ -256,7 +257,8 @@ def _check(results: VisitResults, name: str) -> None:
 def _are_numbers(lesions: Tsv) -> bool:
     """Return whether all cells of a table of lesions that must be finite numbers are."""
     try:
-        indices = [lesions.columns.index(name) for name in _LESION_NUMBERS]
+        names = [*_LESION_NUMBERS, *(name for name in _OPTIONAL_NUMBERS if name in lesions.columns)]
+        indices = [lesions.columns.index(name) for name in names]
         return all(math.isfinite(float(row[index])) for row in lesions.rows for index in indices)
     except ValueError:
         return False

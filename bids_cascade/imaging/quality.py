@@ -18,6 +18,9 @@ from bids_cascade.imaging.scan import Scan, slice_axis
 
 Row = dict[str, float | None]
 
+AGREEMENT = "cascade_agreement"
+"""Column of how well the cascades of a model agree: the mean Dice of each two masks."""
+
 _CONTRASTS = ("t1w_correlation", "depth_contrast")
 _MOST_SLICES = 24
 _MUSCLE = 0.79
@@ -47,6 +50,7 @@ class _Rule:
 # Ghosting was -0.053 to 0.002 (below 0 since scanners dim the edges of the field of view, which are nearer in front
 # and behind), 0.065 with ghosts of 7.5 %, 0.025 to 0.034 with visible motion. Cut areas up to 18 cm^2 were the medulla
 # or the rim of the mask; scans that do cut the brain had 55 to 84 cm^2. What is bright in which sequence: see contrast.
+# The limit of the cascades' agreement is a first guess.
 _RULES = {
     "registration_similarity": _Rule(
         "Normalised mutual information of the registered {sequence} image and the T1w image in the brain",
@@ -142,6 +146,15 @@ _RULES = {
         0,
         "{value:.0f} voxels of the {sequence} image are absurdly bright or dark",
     ),
+    AGREEMENT: _Rule(
+        "Mean Dice of the masks of each two of the model's cascades",
+        "",
+        "cascades_disagree",
+        0.5,
+        np.inf,
+        "the model's cascades agree little on what is lesion (mean Dice {value:.2f} of their masks, expected at least "
+        "{low:g})",
+    ),
     "noise": _Rule(
         "Noise within the brain of the {sequence} image as a share of its median intensity",
         "",
@@ -192,7 +205,7 @@ def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> 
     return row | {"noise": noise(scan.image, scan.brain), "ghosting": ghosting(scan.image, scan.brain)}
 
 
-def gather(measured: Mapping[str, Row], contrast: float | None) -> Row:
+def gather(measured: Mapping[str, Row], contrast: float | None, agreement: float | None = None) -> Row:
     """Return the measures of a visit, by column.
 
     Parameters
@@ -203,6 +216,8 @@ def gather(measured: Mapping[str, Row], contrast: float | None) -> Row:
         :func:`bids_cascade.imaging.intensity.outlier_count` (``outlier_voxels``) have found.
     contrast : float or None
         What :func:`lesion_contrast` has found.
+    agreement : float, optional
+        Mean Dice of the masks of each two of the model's cascades, if it has several.
     """
     t1w, *others = measured
     row = {
@@ -215,6 +230,8 @@ def gather(measured: Mapping[str, Row], contrast: float | None) -> Row:
         contrasts = {f"{column}_{name.lower()}": found[column] for column in _CONTRASTS if column in found}
         row |= {column: value for column, value in contrasts.items() if column in _RULES}
     row["lesion_contrast_sd"] = contrast
+    if agreement is not None:
+        row[AGREEMENT] = agreement
     for name, found in measured.items():
         row |= {f"{column}_{name.lower()}": found[column] for column in ("noise", "ghosting", "outlier_voxels")}
     return row

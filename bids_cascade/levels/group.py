@@ -26,7 +26,14 @@ from bids_cascade.levels.group_text import closing_text
 from bids_cascade.levels.results import VisitResult, exit_code_of
 from bids_cascade.report.group_columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.report.group_page import write_group_page
-from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
+from bids_cascade.report.group_tables import (
+    GroupVisit,
+    lesion_rows,
+    number_processings,
+    summary_rows,
+    visit_rows,
+    without_unused,
+)
 from bids_cascade.surroundings import say
 
 _NEEDED = ("T1w", "FLAIR")
@@ -143,10 +150,11 @@ def _write_tables(
         "Selection": {"Participants": inputs.selection.participants, "Sessions": inputs.selection.sessions},
         "Processings": {str(number): asdict(processing) for processing, number in number_processings(visits).items()},
     }
-    columns = {**VISIT_COLUMNS, **joined.descriptions}
+    columns = {**without_unused(VISIT_COLUMNS, visits), **joined.descriptions}
+    of_lesions = without_unused(LESION_COLUMNS, visits)
     out = inputs.out_dir
     write_tsv(rows, list(columns), out / "group_lesions.tsv", columns | common)
-    write_tsv(lesion_rows(visits), list(LESION_COLUMNS), out / "group_lesion_table.tsv", LESION_COLUMNS | common)
+    write_tsv(lesion_rows(visits), list(of_lesions), out / "group_lesion_table.tsv", of_lesions | common)
     write_tsv(summary_rows(rows), list(SUMMARY_COLUMNS), out / "group_summary.tsv", SUMMARY_COLUMNS | common)
 
 

@@ -45,6 +45,10 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
     "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
+    "cascade_agreement": {
+        "Description": "Mean Dice of the masks of each two of the model's cascades, if it has several: the lower, the "
+        "less the mask is to be trusted"
+    },
     "lesion_volume_brain_percent": {
         "Description": "lesion_volume_t1w_ml as a share of brain_volume_ml",
         "Units": "percent",
@@ -96,8 +100,14 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
     "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
     "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
     "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},
+    "uncertainty": {
+        "Description": "Of models with several cascades: 0 where all their masks have the lesion in the same shape, 1 "
+        "where none has it"
+    },
     "processing": {"Description": "As in group_lesions.tsv; only lesions of one number are comparable"},
 }
+OF_SEVERAL_CASCADES = ("cascade_agreement", "uncertainty")
+"""Columns that are left out where no visit has been judged by a model with several cascades."""
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
     "processing": {"Description": "As in group_lesions.tsv"},
     "measure": {"Description": "A column of group_lesions.tsv"},

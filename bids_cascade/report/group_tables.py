@@ -18,7 +18,7 @@ from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.errors import OK
 from bids_cascade.lesions.burden import OUTLIER_Z, log_volume, modified_z_scores
 from bids_cascade.lesions.sizes import count_by_size, count_clinical
-from bids_cascade.report.group_columns import SUMMARISED
+from bids_cascade.report.group_columns import OF_SEVERAL_CASCADES, SUMMARISED
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,14 @@ def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
                 yield {**dict(zip(visit.results.lesions.columns, lesion, strict=True)), **own}
 
 
+def without_unused(columns: Mapping[str, Any], visits: Sequence[GroupVisit]) -> dict[str, Any]:
+    """Return the columns of a table without those that no visit's results have, as of models with one cascade."""
+    there = {
+        name for visit in visits if visit.results for name in (*visit.results.stats, *visit.results.lesions.columns)
+    }
+    return {name: text for name, text in columns.items() if name not in OF_SEVERAL_CASCADES or name in there}
+
+
 def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of group_summary.tsv, by column: each measure over the visits of each processing."""
     numbers = sorted({row["processing"] for row in rows if row.get("processing")})
@@ -142,6 +150,7 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
         **{name: results.stats[name] for name in _STATS},
         # Counted here, so that earlier results have it, too.
         "n_lesions_14mm3": count_clinical(volumes_mm3),
+        **{name: cell for name, cell in results.stats.items() if name in OF_SEVERAL_CASCADES},
         "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if lesion_ml is not None and brain_ml else None,
         "largest_lesion_mm3": max(volumes_mm3, default=None),
         "median_lesion_mm3": float(np.median(volumes_mm3)) if volumes_mm3 else None,

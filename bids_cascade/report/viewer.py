@@ -33,6 +33,7 @@ def viewer_page(
     probability: nib.Nifti1Image,
     first: nib.Nifti1Image,
     lesions: Sequence[Lesion],
+    uncertainty: nib.Nifti1Image | None = None,
 ) -> str:
     """Return the page as HTML: a file that needs no other and asks for none.
 
@@ -46,13 +47,18 @@ def viewer_page(
         Mask, final and stage 1's probability, on the grid of the scan.
     lesions : sequence of Lesion
         Their centres are in the world of the T1w image.
+    uncertainty : nibabel.Nifti1Image, optional
+        Standard deviation of several cascades' probabilities, on the grid of the scan.
     """
     box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
     cut = scan.image.slicer[box]
     grid = coarsened(grid_of(cut), MOST_VOXELS)
     volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
     volumes["mask"] = np.where(mask_of(resample(lesion, grid, 0)), 255, 0)
-    for name, one in (("probability", probability), ("candidates", first)):
+    layers = {"probability": probability, "candidates": first}
+    if uncertainty is not None:
+        layers["uncertainty"] = uncertainty
+    for name, one in layers.items():
         share = data_of(resample(one, grid, 1))
         volumes[name] = np.rint(np.where(share < _LEAST_PROBABILITY, 0, share) * 255)
     stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())

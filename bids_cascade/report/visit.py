@@ -31,6 +31,8 @@ class Findings:
     gate : pair of float
         Stage 1's probabilities that say how far stage 2 looks, and from where.
     lesions : sequence of Lesion
+    uncertainty : nibabel.Nifti1Image, optional
+        What the cascades of a model with several disagree on, on the grid of the scan.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Findings:
     first_probability: nib.Nifti1Image
     gate: tuple[float, float]
     lesions: Sequence[Lesion]
+    uncertainty: nib.Nifti1Image | None = None
 
 
 def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:
@@ -78,14 +81,18 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
     """Write the figures of what has been found, and the viewer, into a folder; return the files."""
     scan, lesion, first = found.scan, found.lesion, found.first_probability
     lesions = draw_lesions(scan, lesion, first, found.gate)
-    viewer = viewer_page(scan, lesion, found.probability, first, found.lesions)
+    viewer = viewer_page(scan, lesion, found.probability, first, found.lesions, found.uncertainty)
     sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
     contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)
 
 
 def write_quality(
-    measured: Mapping[str, Row], contrast: float | None, flags: Mapping[str, str], folder: Path
+    measured: Mapping[str, Row],
+    contrast: float | None,
+    flags: Mapping[str, str],
+    folder: Path,
+    agreement: float | None = None,
 ) -> list[Path]:
     """Write a visit's quality measures, see :func:`gather`, and all of its flags into a folder; return the files.
 
@@ -96,8 +103,10 @@ def write_quality(
     flags : mapping of str to str
         Reasons by flag that were raised before; the measures' own say the same more exactly.
     folder : Path
+    agreement : float, optional
+        See :func:`gather`.
     """
-    row = gather(measured, contrast)
+    row = gather(measured, contrast, agreement)
     flags = {**flags, **find_flags(row)}
     descriptions = {
         **describe_columns(row),

@@ -190,6 +190,8 @@ class SegmentInputSpec(StepInputSpec):
 class SegmentOutputSpec(TraitedSpec):  # type: ignore[misc]
     probability = File(exists=True, desc="final lesion probability on the model's grid")
     first_probability = File(exists=True, desc="stage 1's lesion probability on the model's grid")
+    members = traits.List(File(exists=True), desc="each cascade's own probability there; none of a single cascade")
+    uncertainty = traits.List(File(exists=True), desc="one map of what the cascades disagree on, or none")
 
 
 class Segment(Step):
@@ -204,6 +206,7 @@ class Segment(Step):
         from bids_cascade.cascade.ensemble import segment_by_ensemble
         from bids_cascade.cascade.inference import dense_probability
         from bids_cascade.imaging.images import mask_of, save_image
+        from bids_cascade.lesions.uncertainty import voxel_uncertainty
         from bids_cascade.models.store import load_ensemble
 
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
@@ -215,10 +218,17 @@ class Segment(Step):
             found = segment_by_ensemble(ensemble, np.load(self.inputs.channels), mask_of(brain), engine)
         finally:
             torch.set_num_threads(threads_before)
-        outputs = {"probability": found.final, "first_probability": found.first}
-        for name, values in outputs.items():
+
+        def save(values: Any, name: str) -> str:
             save_image(values, brain.affine, folder / f"{name}.nii", np.float32)
-        return {name: str(folder / f"{name}.nii") for name in outputs}
+            return str(folder / f"{name}.nii")
+
+        return {
+            "probability": save(found.final, "probability"),
+            "first_probability": save(found.first, "first_probability"),
+            "members": [save(one, f"member{number}") for number, one in enumerate(found.members, start=1)],
+            "uncertainty": [save(voxel_uncertainty(found.members), "uncertainty")] if found.members else [],
+        }
 
 
 class MoveLabelInputSpec(StepInputSpec):
@@ -293,6 +303,8 @@ class WriteOutputsInputSpec(StepInputSpec):
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    members = InputMultiObject(File(exists=True), desc="each cascade's own, of several")
+    uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
 
 
 class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -317,6 +329,8 @@ class WriteOutputs(Step):
             mask=nib.Nifti1Image.from_filename(self.inputs.mask),
             mask_method=self.inputs.mask_method,
             probability=nib.Nifti1Image.from_filename(self.inputs.probability),
+            members=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.members)],
+            uncertainty=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.uncertainty)],
         )
         return {"stats": str(write_outputs(self.inputs.plan, images))}
 
@@ -397,6 +411,7 @@ class DrawFindingsInputSpec(StepInputSpec):
     transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
+    uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
     gate = traits.Tuple(traits.Float, traits.Float, mandatory=True, desc="how far stage 2 looks, and from where")
     rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
 
@@ -426,7 +441,10 @@ class DrawFindings(Step):
         scan = make_scan(corrected, mask, to_own)
         in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), spec.rule)
         in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, spec.rule)
-        first = resample(image(spec.first_probability), grid_of(scan.image), 1, scan.own_to_t1w)
+        first, *uncertainty = (
+            resample(image(path), grid_of(scan.image), 1, scan.own_to_t1w)
+            for path in (spec.first_probability, *_given(spec.uncertainty))
+        )
         found = Findings(
             name=spec.sequence,
             scan=scan,
@@ -435,6 +453,7 @@ class DrawFindings(Step):
             first_probability=first,
             gate=spec.gate,
             lesions=lesion_table(label_lesions(lesion)[0], in_t1w, mask.affine),
+            uncertainty=next(iter(uncertainty), None),
         )
         files = draw_findings(found, folder)
         return {"files": [str(path) for path in files], "contrast": lesion_contrast(found.scan, found.lesion)}
@@ -458,13 +477,13 @@ class PublishReport(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.write_quality`, :func:`bids_cascade.workflow.outputs.publish_report`."""
         from bids_cascade.report.visit import write_quality
-        from bids_cascade.workflow.outputs import publish_report
+        from bids_cascade.workflow.outputs import publish_report, read_agreement
 
         plan = self.inputs.plan
         pairs = zip(plan.visit.images, self.inputs.measured, strict=True)
         measured = {name: {**row, **self.inputs.sequences[name]} for name, row in pairs}
         flags = plan.joined_flags(_given(self.inputs.flags))
-        quality = write_quality(measured, self.inputs.contrast, flags, folder)
+        quality = write_quality(measured, self.inputs.contrast, flags, folder, read_agreement(plan))
         publish_report(plan, [*map(Path, self.inputs.files), *quality])
         return {}
 

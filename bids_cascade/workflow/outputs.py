@@ -25,10 +25,12 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
+from bids_cascade.imaging.quality import AGREEMENT
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import CENTRE, label_lesions, lesion_table
 from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
+from bids_cascade.lesions.uncertainty import lesion_uncertainty, mean_pairwise_dice
 from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
 
 LEARNT_FROM_KEY = "ModelLearntFrom"
@@ -53,6 +55,19 @@ _STATS_COLUMNS = {
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
 }
+_UNCERTAINTY_COLUMN = {
+    "uncertainty": {
+        "Description": "1 less the mean over the model's cascades of the intersection over union of the lesion and "
+        "what the cascade's own mask has in its place: 0 where all agree, 1 where none has it"
+    }
+}
+_AGREEMENT_COLUMN = {
+    AGREEMENT: {
+        "Description": "Mean Dice of the masks of each two of the model's cascades, on the grid of the T1w image"
+    }
+}
+"""Of models with several cascades only."""
+_UNCERTAINTY_ENTITIES = {"space": "T1w", "label": "L", "desc": "uncertainty"}
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,10 @@ class VisitImages:
         Brain on the grid of the T1w image; lesion on the model's grid.
     mask_method : str
         ``deepbet`` or ``nonzero``.
+    members : list of nibabel.Nifti1Image
+        Each cascade's own probability on the model's grid; none of a single cascade.
+    uncertainty : list of nibabel.Nifti1Image
+        One map of what they disagree on, or none.
     """
 
     corrected: list[nib.Nifti1Image]
@@ -131,6 +150,8 @@ class VisitImages:
     mask: nib.Nifti1Image
     mask_method: str
     probability: nib.Nifti1Image
+    members: list[nib.Nifti1Image] = field(default_factory=list)
+    uncertainty: list[nib.Nifti1Image] = field(default_factory=list)
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
@@ -189,7 +210,10 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
     probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), writer.plan.rule)
     _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
-    volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid)
+    own_masks = [find_lesions(one, t1w_grid, np.eye(4), writer.plan.rule)[1] for one in images.members]
+    volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid, own_masks)
+    for one in images.uncertainty:
+        _write_uncertainty(writer, one, t1w_grid)
     volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
     if "FLAIR" in sequences:
         index = sequences.index("FLAIR")
@@ -204,15 +228,18 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         "lesion_volume_flair_ml": volumes.get("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
+    columns = _STATS_COLUMNS
+    if own_masks:
+        row[AGREEMENT], columns = mean_pairwise_dice(own_masks), {**_STATS_COLUMNS, **_AGREEMENT_COLUMN}
     descriptions = {
-        **_STATS_COLUMNS,
+        **columns,
         FLAGS_KEY: writer.plan.joined_flags(images.flags),
         **_model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,
         **writer.plan.provenance,
         "GeneratedByVersion": __version__,
     }
-    write_tsv([row], list(_STATS_COLUMNS), writer.path("stats", ".tsv", desc="lesions"), descriptions)
+    write_tsv([row], list(columns), writer.path("stats", ".tsv", desc="lesions"), descriptions)
 
 
 class _Writer:
@@ -323,24 +350,48 @@ def _write_lesions(
 
 
 def _write_lesion_table(
-    writer: _Writer, lesion: NDArray[np.bool_], probability: NDArray[np.float32], grid: Grid
+    writer: _Writer,
+    lesion: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    grid: Grid,
+    own_masks: Sequence[NDArray[np.bool_]],
 ) -> list[float]:
-    """Write each lesion as a value of a discrete segmentation, and a row of its table; return their volumes in mm^3."""
+    """Write each lesion as a value of a discrete segmentation, and a row of its table; return their volumes in mm^3.
+
+    With the cascades' own masks, of several, the table says how sure each lesion is.
+    """
     labels, _ = label_lesions(lesion)
     lesions = lesion_table(labels, probability, grid.affine)
     rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions]
+    columns = _LESION_COLUMNS
+    if own_masks:
+        columns = {**_LESION_COLUMNS, **_UNCERTAINTY_COLUMN}
+        for row, uncertainty in zip(rows, lesion_uncertainty(labels, own_masks), strict=True):
+            row["uncertainty"] = uncertainty
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {
         "Description": "Lesions, numbered from the largest",
         "Sources": [writer.uri(mask)],
         "SpatialReference": writer.spatial_reference("T1w"),
-        **_LESION_COLUMNS,
+        **columns,
         **_model_fields(writer.plan),
     }
     # The columns index and name are BIDS's own; describing them anew would make the validator warn.
-    write_tsv(rows, ["index", "name", *_LESION_COLUMNS], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
     return [one.volume_mm3 for one in lesions]
+
+
+def _write_uncertainty(writer: _Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
+    """Write what the cascades disagree on."""
+    sidecar = {
+        "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
+        "Sources": list(writer.raw.values()),
+        "SpatialReference": writer.spatial_reference("T1w"),
+        **_model_fields(writer.plan),
+    }
+    values = data_of(resample(uncertainty, grid, 1))
+    writer.image("probseg", values, grid, np.float32, sidecar, **_UNCERTAINTY_ENTITIES)
 
 
 def _model_fields(plan: OutputPlan) -> dict[str, Any]:
@@ -365,6 +416,12 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
     (row,) = read_tsv(path).dicts()
     quality = read_quality_flags(_quality_path(plan)) or {}
     return row, flags_of(read_object(sidecar_path(path))) | quality
+
+
+def read_agreement(plan: OutputPlan) -> float | None:
+    """Return how well the cascades agree on a visit whose volumes have been written; None of a single cascade."""
+    found = read_stats(plan)
+    return float(found[0][AGREEMENT]) if found and AGREEMENT in found[0] else None
 
 
 def has_outputs(plan: OutputPlan) -> bool:
@@ -407,13 +464,11 @@ def _remove_earlier(plan: OutputPlan) -> None:
     """Remove what says that earlier results are whole, then what shows or judges them."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
     quality = _quality_path(plan)
+    # Another model may have had several cascades, and this one may not.
+    uncertainty = derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_UNCERTAINTY_ENTITIES)
+    single = [path for one in (quality, uncertainty) for path in (one, sidecar_path(one))]
     try:
-        for path in [
-            _stats_path(plan),
-            *figures.glob(f"{plan.visit.name}_desc-*"),
-            quality,
-            sidecar_path(quality),
-        ]:
+        for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"can't replace {error.filename}: {error.strerror}") from error

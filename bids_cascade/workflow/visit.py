@@ -135,7 +135,8 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
-    graph.connect(segment, "probability", write, "probability")
+    for name in ("probability", "members", "uncertainty"):
+        graph.connect(segment, name, write, name)
     graph.connect(brain, "mask", write, "mask")
     graph.connect(brain, "method", write, "mask_method")
     graph.connect(graph.get_node("corrected"), "out", write, "images")
@@ -200,7 +201,7 @@ def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)
-    for name in ("probability", "first_probability"):
+    for name in ("probability", "first_probability", "uncertainty"):
         graph.connect(segment, name, figures, name)
     return figures
 

@@ -160,6 +160,19 @@ def test_neck_is_what_is_dark_at_the_lower_end_of_the_brain_mask() -> None:
     assert neck_volume_ml(make_scan(*upside_down, np.eye(4))) == pytest.approx(64)
 
 
+def test_cascades_that_disagree_are_flagged_where_there_are_several() -> None:
+    columns = ("brain_volume_ml", "brain_cut_area_cm2", "neck_volume_ml", "noise", "ghosting", "outlier_voxels")
+    measured = {"T1w": dict.fromkeys(columns, 1.0)}
+    assert "cascade_agreement" not in gather(measured, 3.0)
+    row = gather(measured, 3.0, 0.49)
+    assert row["cascade_agreement"] == 0.49
+    assert find_flags(row)["cascades_disagree"] == (
+        "the model's cascades agree little on what is lesion (mean Dice 0.49 of their masks, expected at least 0.5)."
+    )
+    assert "cascades_disagree" not in find_flags(gather(measured, 3.0, 0.5))
+    assert "flagged cascades_disagree" in describe_columns(row)["cascade_agreement"]["Description"]
+
+
 def test_nothing_is_flagged_of_a_good_visit() -> None:
     assert find_flags(GOOD) == {}
     assert set(describe_columns(GOOD)) == set(GOOD)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -9,7 +10,14 @@ from bids_cascade.dataset.layout import Unit
 from bids_cascade.dataset.results import Processing, VisitResults
 from bids_cascade.dataset.tables import Tsv
 from bids_cascade.report.group_columns import GROUP_FLAGS, LESION_COLUMNS, STATUSES, SUMMARY_COLUMNS, VISIT_COLUMNS
-from bids_cascade.report.group_tables import GroupVisit, lesion_rows, number_processings, summary_rows, visit_rows
+from bids_cascade.report.group_tables import (
+    GroupVisit,
+    lesion_rows,
+    number_processings,
+    summary_rows,
+    visit_rows,
+    without_unused,
+)
 
 USUAL = Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0")
 OTHER = Processing("tiny", "ab" * 32, 0.4, 10.0, "single", "1.0.0")
@@ -162,6 +170,23 @@ def test_lesions_of_all_visits_in_order() -> None:
         ("sub-01", "ses-1", "2", "20", 2),
         ("sub-02", None, "1", "40", 1),
     ]
+
+
+def test_columns_of_several_cascades_are_there_where_a_visit_has_them() -> None:
+    one = visit(("01", None), 30)
+    for columns in (VISIT_COLUMNS, LESION_COLUMNS):
+        assert set(columns) - set(without_unused(columns, [one])) <= {"cascade_agreement", "uncertainty"}
+        assert set(columns) - set(without_unused(columns, [one, GroupVisit(("03", None), "missing")]))
+    results = replace(
+        one.results,
+        stats={**one.results.stats, "cascade_agreement": "0.75"},
+        lesions=Tsv((*one.results.lesions.columns, "uncertainty"), (f"{one.results.lesions.lines[0]}\t0.25",)),
+    )
+    several = replace(one, unit=("02", None), results=results)
+    for columns in (VISIT_COLUMNS, LESION_COLUMNS):
+        assert without_unused(columns, [one, several]) == columns
+    assert [row.get("cascade_agreement") for row in visit_rows([one, several])] == [None, "0.75"]
+    assert [row.get("uncertainty") for row in lesion_rows([one, several])] == [None, "0.25"]
 
 
 def test_summary_by_hand() -> None:

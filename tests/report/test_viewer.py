@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
 from bids_cascade.imaging.grid import Grid
 from bids_cascade.report.viewer import coarsened, viewer_page
+
+READY = "new Promise(done => {const wait = () => window.viewer ? done(true) : setTimeout(wait, 20); wait()})"
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,7 @@ def opened(page: str, browser: Any, tmp_path: Path) -> Any:
     path = tmp_path / "viewer.html"
     path.write_text(page, encoding="utf-8")
     one = browser.open(path)
-    ready = "new Promise(done => {const wait = () => window.viewer ? done(true) : setTimeout(wait, 20); wait()})"
-    assert one.evaluate(ready)
+    assert one.evaluate(READY)
     yield one
     one.close()
 
@@ -54,6 +56,24 @@ def test_voxels_are_those_of_the_scan_in_the_world_of_the_t1w(page: str) -> None
         assert volumes["mask"][-x, y, z] == 0
     np.testing.assert_allclose(np.array(content["to_world"]) @ content["from_world"], np.eye(4), atol=1e-9)
     assert not volumes["image"][volumes["image"] % 2 == 1].any()
+
+
+def test_uncertainty_is_a_layer_where_there_is_one(page: str, visit_content: Any, browser: Any, tmp_path: Path) -> None:
+    one, _ = visit_content
+    assert "uncertainty" not in content_of(page)[1]
+    assert 'value="uncertainty"' not in page
+    half = nib.Nifti1Image(np.asarray(one.probability.dataobj) / 1.8, one.probability.affine)  # 0.5 in lesions
+    with_it = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions, half)
+    content, volumes = content_of(with_it)
+    x, y, z = np.rint(apply_affine(np.array(content["from_world"]), (30, 40, 20))).astype(int)
+    assert volumes["uncertainty"][x, y, z] == round(0.5 * 255)
+    assert 'value="uncertainty"' in with_it
+    path = tmp_path / "viewer.html"
+    path.write_text(with_it, encoding="utf-8")
+    tab = browser.open(path)
+    assert tab.evaluate(READY)
+    assert "uncertainty 0.50" in tab.evaluate("document.querySelector('#value').textContent")
+    tab.close()
 
 
 def test_page_asks_for_nothing_and_is_the_same_again(page: str, visit_content: Any) -> None:

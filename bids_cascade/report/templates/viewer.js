@@ -15,7 +15,9 @@ const multiply = (matrix, point) =>
 
 // From blue-violet for what is unlikely over red to yellow for what is certain.
 const heat = (share) => [255 * clamp(0.35 + 1.3 * share, 0, 1), 255 * clamp(1.6 * share - 0.6, 0, 1), 150 * (1 - share)];
-const LAYER_COLOURS = { mask: () => [255, 59, 59], probability: heat, candidates: heat };
+// The uncertainty is a standard deviation of probabilities, at most a half.
+const doubt = (share) => heat(2 * share);
+const LAYER_COLOURS = { mask: () => [255, 59, 59], probability: heat, candidates: heat, uncertainty: doubt };
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -142,7 +144,8 @@ class Viewer {
     document.querySelector("#slice").textContent =
       `slice ${Math.round((this.at[axis] + 0.5) * per_voxel - 0.5) + first} of ${count}`;
     document.querySelector("#value").textContent =
-      `probability ${likely("probability")} (stage 1: ${likely("candidates")})`;
+      `probability ${likely("probability")} (stage 1: ${likely("candidates")})` +
+      (this.volumes.uncertainty ? `, uncertainty ${likely("uncertainty")}` : "");
     const lesion = this.lesions[this.lesion];
     document.querySelector("#lesion").textContent = lesion ? `lesion ${lesion.index}` : "";
   }
