@@ -6,9 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from bids_cascade import __version__
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, UsageError
+
+_CHOICES = ("candidate_level", "threshold", "peak_probability", "min_lesion_volume_mm3", "calibration")
+"""Fields of the configuration that a user may choose."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would exit with, so that exit codes are decided in one place."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str or None
         Command line without the program's name; None takes ``sys.argv``.
     """
-    parser = argparse.ArgumentParser(prog="bids-cascade-model", description="Work with model files.")
+    parser = _Parser(prog="bids-cascade-model", description="Work with model files.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_join(commands)
-    options = parser.parse_args(argv)
     try:
+        options = parser.parse_args(argv)
         options.run(options)
     except BidsCascadeError as error:
         print(f"bids-cascade-model: {error}", file=sys.stderr)
@@ -32,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
-def _add_join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
     about = "make one model file of several, whose cascades are averaged"
     join = commands.add_parser("join", help=about, description=f"{about[0].upper()}{about[1:]}; write its card, too.")
     join.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="of the same sequences and voxel size")
@@ -55,9 +66,6 @@ def _add_join(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="the mean probability p becomes sigmoid(SLOPE logit(p) + INTERCEPT)",
     )
     join.set_defaults(run=_join)
-
-
-_CHOICES = ("candidate_level", "threshold", "peak_probability", "min_lesion_volume_mm3", "calibration")
 
 
 def _join(options: argparse.Namespace) -> None:

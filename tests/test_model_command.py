@@ -49,6 +49,12 @@ def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models,
         ([*models, cut, "--out", out], BadDataError, "cut.safetensors: not a usable model"),
         ([*models, "--threshold", "7", "--out", out], UsageError, "the threshold is 7.0; expected 0 < threshold"),
         ([*models, "--calibration", "0", "1", "--out", out], UsageError, "expected a slope above 0"),
+        (
+            [*models, "--threshold", "much", "--out", out],
+            UsageError,
+            "--threshold: invalid float value: 'much'",
+        ),
+        ([*models], UsageError, "the following arguments are required: --out; see --help"),
     ):
         assert main(["join", "--name", "x", *map(str, arguments)]) == error.exit_code
         (line,) = capsys.readouterr().err.splitlines()

@@ -1,0 +1,25 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from bids_cascade.cascade.cascade import Cascade
+from bids_cascade.cascade.ensemble import Ensemble
+from bids_cascade.cascade.model import Model
+from bids_cascade.cascade.network import build_network
+from bids_cascade.config import CascadeConfig, NetworkConfig, TrainConfig
+from bids_cascade.levels.train import _start_origin, check_start
+from bids_cascade.models.store import save_model
+
+TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_of_several_cascades_training_says_that_it_begins_with_the_first(tmp_path: Path, caplog, n: int) -> None:
+    members = tuple(Cascade(CascadeConfig(), (build_network(TINY, i), build_network(TINY, 9))) for i in range(n))
+    path = save_model(Model(Ensemble(members), "start"), tmp_path / "start.safetensors").path
+    config = TrainConfig("manual", start_from=path)
+    with caplog.at_level(logging.WARNING):
+        check_start(config)
+    assert caplog.messages == [f"{path}: training begins with the first of its 2 cascades"][: n - 1]
+    assert _start_origin(config)["start"].get("cascade") == (None, "the first of 2")[n - 1]
