@@ -33,11 +33,21 @@ def describe_source(bids_dir: Path, visits: Iterable[Visit], sequences: Sequence
 def sources_of(provenance: Mapping[str, Any]) -> list[Source] | None:
     """Return what a model has learnt from, with what the models that it began with have; None if it doesn't say.
 
+    One that was joined has learnt from what any of its parts has, and doesn't say if one of them doesn't.
+
     Parameters
     ----------
     provenance : mapping
         Of the model's header.
     """
+    if isinstance(provenance.get("members"), list):
+        found: list[Source] = []
+        for member in provenance["members"]:
+            of_member = sources_of(member["provenance"])
+            if of_member is None:
+                return None
+            found += [source for source in of_member if source not in found]
+        return found
     if isinstance(provenance.get("learnt_from"), list):
         return list(provenance["learnt_from"])
     if "dataset" not in provenance:

@@ -64,6 +64,13 @@ def test_earlier_models_name_participants_alone(bids_dir: Path) -> None:
     assert sources_of({}) is None
 
 
+def test_a_joined_model_has_learnt_from_what_its_parts_have() -> None:
+    a, b, c = ({"Dataset": name, "Participants": ["01"]} for name in "abc")
+    parts = [{"provenance": {"learnt_from": sources}} for sources in ([a, b], [b, c])]
+    assert sources_of({"members": parts}) == [a, b, c]
+    assert sources_of({"members": [*parts, {"provenance": {}}]}) is None
+
+
 @pytest.mark.parametrize("sources", [None, "A study", {"Dataset": "A study"}])
 def test_what_is_not_said_is_not_known(bids_dir: Path, sources: object) -> None:
     assert has_learnt_from(visit(bids_dir, "01", 1), "A study", sources) is None
