@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -38,6 +39,7 @@ def error_classes() -> dict[str, type[errors.BidsCascadeError]]:
     }
 
 
+@cache
 def messages() -> list[Message]:
     """Return every message with which the package makes one of its errors, sorted."""
     found = {message for path in _PACKAGE.rglob("*.py") for message in _messages_of(path)}
