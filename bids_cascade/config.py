@@ -432,7 +432,9 @@ SYNTHETIC_SEQUENCES = ("T1w", "FLAIR")
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
-    """What the synthesize level makes; the ranges it draws from are :class:`synthesis.config.SynthesisConfig`.
+    """What the synthesize level makes.
+
+    The ranges it draws from are those of :class:`bids_cascade.synthesis.config.SynthesisConfig`.
 
     Attributes
     ----------

@@ -87,7 +87,7 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
 def write_quality(
     measured: Mapping[str, Row], contrast: float | None, flags: Mapping[str, str], folder: Path
 ) -> list[Path]:
-    """Write a visit's quality measures, see :func:`gather`, and all of its flags into a folder; return the files.
+    """Write a visit's quality measures and all of its flags into a folder; return the files.
 
     Parameters
     ----------

@@ -64,7 +64,10 @@ class Columns(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return a table."""
-        (path,) = (Path(self.env.srcdir) / RUN).glob(self.arguments[0])
+        path = Path(self.env.srcdir) / RUN / self.arguments[0]
+        if not path.is_file():
+            _LOGGER.warning("the tutorial's run has left no %s", path, location=self.get_location())
+            return []
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [
             f"| `{name}` | {about['Description']} | {about.get('Units', '')} |"
