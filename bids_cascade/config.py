@@ -18,6 +18,7 @@ def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
 
 
 SKULL_STRIP_MODES = ("auto", "skip", "force")
+"""Unless the T1w image is stripped already; never, since it is; in any case."""
 
 
 @dataclass(frozen=True)
@@ -426,6 +427,8 @@ class EvaluateConfig:
 
 
 SYNTHETIC_PROTOCOLS = ("mixed", "3d", "2d")
+"""Scans of all kinds, 3D ones, or thick slices."""
+
 SYNTHETIC_SEQUENCES = ("T1w", "FLAIR")
 """What synthetic heads have."""
 
