@@ -48,14 +48,20 @@ def messages() -> list[Message]:
 
 def _messages_of(path: Path) -> Iterator[Message]:
     classes = error_classes()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not (isinstance(node, ast.Call) and node.args):
-            continue
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        text = _text_of(node.args[0])
-        # A message that is nothing but another error's says nothing here.
-        if name in classes and " " in text.replace("<", "").replace(">", "").strip():
-            yield Message(text, classes[name].exit_code)
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    made_by = {name: {name} for name in classes}
+    # Where a case decides on the class: `kind = OutputError if ... else ReadWriteError`.
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp) and isinstance(node.targets[0], ast.Name):
+            chosen = {getattr(part, "id", "") for part in (node.value.body, node.value.orelse)}
+            made_by[node.targets[0].id] = chosen & classes.keys()
+    for node in nodes:
+        if isinstance(node, ast.Call) and node.args:
+            text = _text_of(node.args[0])
+            # A message that is nothing but another error's says nothing here.
+            if " " in text.replace("<", "").replace(">", "").strip():
+                for name in made_by.get(getattr(node.func, "id", getattr(node.func, "attr", "")), ()):
+                    yield Message(text, classes[name].exit_code)
 
 
 def _text_of(node: ast.expr) -> str:
