@@ -41,7 +41,7 @@ suppress_warnings = ["myst.domains"]  # sphinx-argparse's domain can't look name
 
 # The tutorial runs each time the site is built, and a cell that fails fails the build.
 nb_execution_mode = "force"
-nb_execution_timeout = 600
+nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
