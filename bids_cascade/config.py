@@ -19,6 +19,7 @@ def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
 
 
 SKULL_STRIP_MODES = ("auto", "skip", "force")
+"""Unless the T1w image is stripped already; never, since it is; in any case."""
 
 
 @dataclass(frozen=True)
@@ -441,13 +442,17 @@ class EvaluateConfig:
 
 
 SYNTHETIC_PROTOCOLS = ("mixed", "3d", "2d")
+"""Scans of all kinds, 3D ones, or thick slices."""
+
 SYNTHETIC_SEQUENCES = ("T1w", "FLAIR")
 """What synthetic heads have."""
 
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
-    """What the synthesize level makes; the ranges it draws from are :class:`synthesis.config.SynthesisConfig`.
+    """What the synthesize level makes.
+
+    The ranges it draws from are those of :class:`bids_cascade.synthesis.config.SynthesisConfig`.
 
     Attributes
     ----------

@@ -86,7 +86,7 @@ def test_imports_go_down(path: Path) -> None:
     if not layer:
         assert imported_layers(path) == set()
         return
-    assert layer in RANKS, f"{layer} has no place among the layers: add it to RANKS, and to the README"
+    assert layer in RANKS, f"{layer} has no place among the layers: add it to RANKS"
     wrong = {
         other
         for other in imported_layers(path)

@@ -50,7 +50,7 @@ class PatchNetwork(nn.Module):
 
     Beside the published branch of blocks, which sees the patch in the grid's own voxels, others see what surrounds it
     in coarser ones (as in Kamnitsas et al. 2017, doi 10.1016/j.media.2016.10.004): as many voxels, each the mean of
-    ``scale``^3 of the grid's, around the one that the centre voxel lies in. Without padding inside the patches, unlike
+    ``scale**3`` of the grid's, around the one that the centre voxel lies in. Without padding inside the patches, unlike
     the published network: so a voxel's features do not depend on where in the patch it lies, and a whole volume can be
     evaluated at once (:func:`bids_cascade.cascade.inference.dense_probability`).
 

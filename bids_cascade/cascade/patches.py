@@ -22,7 +22,7 @@ FLIPS = tuple(
 
 
 def coarsen(channels: NDArray[np.floating], scale: int) -> NDArray[np.float32]:
-    """Return the means (C, X', Y', Z') float32 of blocks of `scale`^3 voxels, the last ones filled up with zeros.
+    """Return the means (C, X', Y', Z') float32 of blocks of ``scale**3`` voxels, the last ones filled up with zeros.
 
     Parameters
     ----------

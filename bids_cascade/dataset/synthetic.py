@@ -88,7 +88,7 @@ def prepare_synthetic(out_dir: Path, sources: Sequence[str]) -> None:
 
 
 def write_participants(out_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``participants.tsv`` and its sidecar: a row a head, by :data:`_COLUMNS`."""
+    """Write ``participants.tsv`` and its sidecar: a row for each head."""
     write_tsv(rows, list(_COLUMNS), out_dir / "participants.tsv", _COLUMNS)
 
 

@@ -74,7 +74,7 @@ class LesionWise:
 
 
 def dice(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient, 2 |A & B| / (|A| + |B|) (Dice 1945); 1 when both masks are empty.
+    """Return the Dice coefficient, ``2 |A & B| / (|A| + |B|)`` (Dice 1945); 1 when both masks are empty.
 
     Raises
     ------

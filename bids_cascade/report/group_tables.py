@@ -29,7 +29,7 @@ class GroupVisit:
     ----------
     unit : Unit
     status : str
-        One of :data:`bids_cascade.report.group_columns.STATUSES`.
+        One of ``STATUSES`` in :mod:`bids_cascade.report.group_columns`.
     reason : str
         Why it is not complete.
     exit_code : int

@@ -94,7 +94,7 @@ def write_quality(
     folder: Path,
     agreement: float | None = None,
 ) -> list[Path]:
-    """Write a visit's quality measures, see :func:`gather`, and all of its flags into a folder; return the files.
+    """Write a visit's quality measures and all of its flags into a folder; return the files.
 
     Parameters
     ----------

@@ -24,7 +24,10 @@ MARGIN_MM = 12
 
 
 class Tissue(IntEnum):
-    """What a voxel is made of; in lower case, the names are those of :class:`config.Signals`."""
+    """What a voxel is made of.
+
+    In lower case, the names are those of :class:`bids_cascade.synthesis.config.Signals`.
+    """
 
     AIR = 0
     WHITE = 1
