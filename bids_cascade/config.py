@@ -140,6 +140,9 @@ class CascadeConfig:
     calibration : pair of float
         Slope and intercept: a probability above 0 becomes ``sigmoid(slope * logit(p) + intercept)``, to which the
         threshold and the peak probability apply.
+    prevalence_weight : float
+        How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that of
+        each voxel, see :mod:`bids_cascade.cascade.calibration`.
     """
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
@@ -152,6 +155,7 @@ class CascadeConfig:
     peak_probability: float = 0.8
     voxel_size_mm: float = 1.0
     calibration: tuple[float, float] = (1.0, 0.0)
+    prevalence_weight: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
@@ -178,6 +182,8 @@ class CascadeConfig:
             raise ValueError(
                 f"the calibration is {self.calibration}; expected a slope above 0 and an intercept, both finite"
             )
+        if not (math.isfinite(self.prevalence_weight) and self.prevalence_weight >= 0):
+            raise ValueError(f"the prevalence weight is {self.prevalence_weight}; expected a number of at least 0")
         _ = self.rule  # which refuses what it can't be
 
     @property

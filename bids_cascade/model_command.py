@@ -11,7 +11,14 @@ from typing import NoReturn
 from bids_cascade import __version__
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, UsageError
 
-_CHOICES = ("candidate_level", "threshold", "peak_probability", "min_lesion_volume_mm3", "calibration")
+_CHOICES = (
+    "candidate_level",
+    "threshold",
+    "peak_probability",
+    "min_lesion_volume_mm3",
+    "calibration",
+    "prevalence_weight",
+)
 """Fields of the configuration that a user may choose."""
 
 
@@ -64,6 +71,9 @@ def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=float,
         metavar=("SLOPE", "INTERCEPT"),
         help="the mean probability p becomes sigmoid(SLOPE logit(p) + INTERCEPT)",
+    )
+    group.add_argument(
+        "--prevalence-weight", type=float, metavar="W", help="of the scan's estimated prevalence of lesion in that sum"
     )
     join.set_defaults(run=_join)
 

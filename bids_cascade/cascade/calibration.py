@@ -1,4 +1,14 @@
-"""What makes a cascade's probability mean how often a voxel is lesion."""
+"""What makes a cascade's probability mean how often a voxel is lesion.
+
+A stage learns from as many lesion voxels as others, whatever a scan's lesion load. In a scan full of lesions, what it calls
+even is mostly lesion, and in a healthy brain it never is. How much of what stage 2 looks at is lesion can be estimated from
+its probabilities alone, by expectation maximisation [1]_; the probabilities are then moved by a part of that estimate.
+
+References
+----------
+.. [1] Saerens M., Latinne P., Decaestecker C., Adjusting the outputs of a classifier to new a priori probabilities: a simple
+   procedure, Neural Computation 14 (2002) 21-41.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +18,37 @@ from numpy.typing import NDArray
 UNCHANGED = (1.0, 0.0)
 """The slope and intercept that change nothing."""
 
+LOGIT_RANGE = (-2.0, 3.0)
+"""To which the logit of a scan's prevalence is cut off: beyond it, the estimate says little."""
 
-def calibrate(probability: NDArray[np.float32], calibration: tuple[float, float]) -> NDArray[np.float32]:
-    """Return ``sigmoid(slope * logit(p) + intercept)`` where a probability is above 0, and 0 elsewhere.
+_STEPS = 100
+_SMALLEST = 1e-3
+"""Probabilities nearer to 0 or 1 than this count as this: a few voxels must not decide."""
+
+
+def prevalence_logit(probability: NDArray[np.floating]) -> float:
+    """Return the logit of the estimated part of the looked-at voxels that are lesion, in :data:`LOGIT_RANGE`.
+
+    Parameters
+    ----------
+    probability : array
+        Of a classifier that has learnt from as many voxels with as without lesion; those of 0 were not looked at. Where
+        none was, the logit is 0.
+    """
+    looked_at = probability[probability > 0].astype(np.float64).clip(_SMALLEST, 1 - _SMALLEST)
+    if not len(looked_at):
+        return 0.0
+    odds = looked_at / (1 - looked_at)
+    prevalence = 0.5
+    for _ in range(_STEPS):
+        prevalence = min(max(float(np.mean(1 / (1 + (1 - prevalence) / (prevalence * odds)))), 1e-4), 1 - 1e-4)
+    return float(np.clip(np.log(prevalence) - np.log1p(-prevalence), *LOGIT_RANGE))
+
+
+def calibrate(
+    probability: NDArray[np.float32], calibration: tuple[float, float], offset: float = 0.0
+) -> NDArray[np.float32]:
+    """Return ``sigmoid(slope * logit(p) + intercept + offset)`` where a probability is above 0, and 0 elsewhere.
 
     The order of the voxels stays (logistic recalibration [1]_), and 0 still says that no network has looked there.
 
@@ -20,17 +58,19 @@ def calibrate(probability: NDArray[np.float32], calibration: tuple[float, float]
         In [0, 1].
     calibration : pair of float
         Slope, above 0, and intercept.
+    offset : float
+        Of this scan: a part of its :func:`prevalence_logit`.
 
     References
     ----------
     .. [1] Cox D. R., Two further applications of a model for binary regression, Biometrika 45, 1958.
     """
-    if calibration == UNCHANGED:
+    if calibration == UNCHANGED and not offset:
         return probability
     slope, intercept = calibration
     calibrated = np.zeros_like(probability)
     looked_at = probability > 0
     p = probability[looked_at].astype(np.float64)
     with np.errstate(divide="ignore", over="ignore"):  # of 1, the logit is infinite, and the sigmoid is 1 again
-        calibrated[looked_at] = 1 / (1 + np.exp(-slope * (np.log(p) - np.log1p(-p)) - intercept))
+        calibrated[looked_at] = 1 / (1 + np.exp(-slope * (np.log(p) - np.log1p(-p)) - intercept - offset))
     return calibrated

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_cascade.cascade.calibration import calibrate
+from bids_cascade.cascade.calibration import calibrate, prevalence_logit
 from bids_cascade.cascade.cascade import Cascade, Volume, segment
 from bids_cascade.cascade.inference import Engine, dense_probability
 from bids_cascade.cascade.sampling import BoolVolume
@@ -73,8 +73,9 @@ def segment_by_ensemble(
         first += found.first
         final += found.final
         members.append(found.final)
-    n, calibration = np.float32(len(members)), ensemble.config.calibration
+    n, config = np.float32(len(members)), ensemble.config
     first /= n
     final /= n
-    of_members = tuple(calibrate(one, calibration) for one in members) if len(members) > 1 else ()
-    return EnsembleSegmentation(first, calibrate(final, calibration), of_members)
+    offset = config.prevalence_weight * prevalence_logit(final) if config.prevalence_weight else 0.0
+    of_members = tuple(calibrate(one, config.calibration, offset) for one in members) if len(members) > 1 else ()
+    return EnsembleSegmentation(first, calibrate(final, config.calibration, offset), of_members)

@@ -37,6 +37,7 @@ def plan_outputs(
             "GateExtentProbability": cascade.hard_negative_probability,
             "NumberOfCascades": len(model.header.networks),
             "Calibration": cascade.calibration,
+            "PrevalenceWeight": cascade.prevalence_weight,
             "VoxelSize": cascade.voxel_size_mm,
             "VoxelSizeUnits": "mm",
             "RandomSeed": config.seed,

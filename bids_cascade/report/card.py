@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bids_cascade.cascade.calibration import UNCHANGED
-from bids_cascade.config import NetworkConfig
+from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.models.store import StoredModel
 
@@ -39,7 +39,7 @@ def model_card(stored: StoredModel) -> str:
         f"{config.rule.largest_cavity_mm3:g} mm³",
         *_networks(header.networks),
         f"- {stored.n_weights:,} weights together",
-        *_calibration(config.calibration),
+        *_calibration(config),
         "",
         "## How it was made",
         "",
@@ -83,11 +83,12 @@ def _networks(of_cascades: Sequence[tuple[NetworkConfig, NetworkConfig]]) -> lis
     ]
 
 
-def _calibration(calibration: tuple[float, float]) -> list[str]:
-    if calibration == UNCHANGED:
+def _calibration(config: CascadeConfig) -> list[str]:
+    if config.calibration == UNCHANGED and not config.prevalence_weight:
         return []
-    slope, intercept = calibration
-    return [f"- Calibration: probability p becomes sigmoid({slope:g} logit(p) {intercept:+g})"]
+    slope, intercept = config.calibration
+    prevalence = f" {config.prevalence_weight:+g} logit(prevalence in the scan)" if config.prevalence_weight else ""
+    return [f"- Calibration: probability p becomes sigmoid({slope:g} logit(p) {intercept:+g}{prevalence})"]
 
 
 def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:

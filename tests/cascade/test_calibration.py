@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.calibration import calibrate
+from bids_cascade.cascade.calibration import LOGIT_RANGE, calibrate, prevalence_logit
 from bids_cascade.config import CascadeConfig
 
 
@@ -34,3 +34,32 @@ def test_order_and_bounds_stay_for_the_smallest_and_largest_probabilities(calibr
 def test_what_can_not_be_meant_is_refused(calibration) -> None:
     with pytest.raises(ValueError, match="expected a slope above 0 and an intercept, both finite"):
         CascadeConfig(calibration=calibration)
+
+
+def test_an_offset_is_added_to_the_logits() -> None:
+    p = np.array([0, 0.5, 0.8], np.float32)
+    np.testing.assert_allclose(calibrate(p, (1, 0), np.log(4)), [0, 4 / 5, 16 / 17], rtol=1e-6)
+
+
+def test_prevalence_of_what_a_balanced_classifier_says_is_recovered() -> None:
+    """Two Gaussians one unit apart on either side of 0 have the logit 2x when there are as many of both."""
+    rng = np.random.default_rng(0)
+    for prevalence in (0.2, 0.5, 0.9):
+        n_lesion = int(prevalence * 200_000)
+        x = np.concatenate([rng.normal(1, 1, n_lesion), rng.normal(-1, 1, 200_000 - n_lesion)])
+        found = prevalence_logit(1 / (1 + np.exp(-2 * x)))
+        assert found == pytest.approx(np.log(prevalence / (1 - prevalence)), abs=0.05)
+
+
+def test_prevalence_counts_what_was_looked_at_and_is_cut_off() -> None:
+    assert prevalence_logit(np.zeros((3, 3, 3))) == 0
+    some = np.full(50, 0.4)
+    assert prevalence_logit(np.concatenate([some, np.zeros(1000)])) == prevalence_logit(some)
+    assert prevalence_logit(some) == LOGIT_RANGE[0]
+    assert prevalence_logit(np.full(50, 0.9)) == LOGIT_RANGE[1]
+
+
+@pytest.mark.parametrize("weight", [-0.1, np.nan, np.inf])
+def test_a_prevalence_weight_that_can_not_be_meant_is_refused(weight) -> None:
+    with pytest.raises(ValueError, match="prevalence weight"):
+        CascadeConfig(prevalence_weight=weight)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.calibration import calibrate
+from bids_cascade.cascade.calibration import calibrate, prevalence_logit
 from bids_cascade.cascade.cascade import Cascade, segment
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.config import CascadeConfig
@@ -40,6 +40,18 @@ def test_several_say_their_mean_calibrated() -> None:
     np.testing.assert_allclose(found.final, calibrate(mean, calibration), atol=1e-6)
     for member, one in zip(found.members, alone, strict=True):
         np.testing.assert_array_equal(member, calibrate(one.final, calibration))
+
+
+def test_all_are_moved_by_the_prevalence_that_their_mean_shows() -> None:
+    visit = make_visit("a", 0)
+    plain = Ensemble(tuple(random_cascade(seed) for seed in (0, 10)))
+    config = replace(CONFIG, calibration=(0.5, 1.0), prevalence_weight=0.7)
+    moved = Ensemble(tuple(replace(one, config=config) for one in plain.members))
+    before, found = (segment_by_ensemble(one, visit.channels, visit.brain) for one in (plain, moved))
+    offset = 0.7 * prevalence_logit(before.final)
+    assert offset
+    for was, now in zip((before.final, *before.members), (found.final, *found.members), strict=True):
+        np.testing.assert_allclose(now, calibrate(was, (0.5, 1.0), offset), atol=1e-6)
 
 
 def test_members_have_one_configuration() -> None:

@@ -49,7 +49,10 @@ def test_paragraph_says_what_was_run() -> None:
         "seed was 7",
     ):
         assert said in found.paragraph
-    assert found.references == tuple(REFERENCES[word] for word in sorted(REFERENCES))
+    every = describe_methods(SIDECAR | {"PrevalenceWeight": 0.5})
+    assert every is not None
+    assert every.references == tuple(REFERENCES[word] for word in sorted(REFERENCES))
+    assert set(every.references) - set(found.references) == {REFERENCES["Saerens et al., 2002"]}
 
 
 def test_what_is_done_to_the_probability_is_said() -> None:
@@ -61,6 +64,8 @@ def test_what_is_done_to_the_probability_is_said() -> None:
         "sigmoid(0.75 logit(p) -0.5). The probability map was interpolated"
     ) in several
     assert "above 0.3. Its probability map was interpolated" in _paragraph(once)
+    adapted = _paragraph({"Calibration": [0.75, -0.5], "PrevalenceWeight": 0.5})
+    assert "sigmoid(0.75 logit(p) -0.5 +0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
 
 
 def test_stripped_scans_and_single_sequences_are_told_apart() -> None:
