@@ -141,8 +141,8 @@ class CascadeConfig:
         Slope and intercept: a probability above 0 becomes ``sigmoid(slope * logit(p) + intercept)``, to which the
         threshold and the peak probability apply.
     prevalence_weight : float
-        How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that of
-        each voxel, see :mod:`bids_cascade.cascade.calibration`.
+        How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that
+        of each voxel, see :mod:`bids_cascade.cascade.calibration`.
     """
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")

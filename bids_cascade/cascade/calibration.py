@@ -1,13 +1,13 @@
 """What makes a cascade's probability mean how often a voxel is lesion.
 
-A stage learns from as many lesion voxels as others, whatever a scan's lesion load. In a scan full of lesions, what it calls
-even is mostly lesion, and in a healthy brain it never is. How much of what stage 2 looks at is lesion can be estimated from
-its probabilities alone, by expectation maximisation [1]_; the probabilities are then moved by a part of that estimate.
+A stage learns from as many lesion voxels as others, whatever a scan's lesion load. So where it says .5, a scan full of
+lesions mostly has lesion, and a healthy brain never has. How much of what stage 2 looks at is lesion can be estimated
+from its probabilities alone, by expectation maximisation [1]_; a part of that estimate then moves the probabilities.
 
 References
 ----------
-.. [1] Saerens M., Latinne P., Decaestecker C., Adjusting the outputs of a classifier to new a priori probabilities: a simple
-   procedure, Neural Computation 14 (2002) 21-41.
+.. [1] Saerens M., Latinne P., Decaestecker C., Adjusting the outputs of a classifier to new a priori probabilities: a
+   simple procedure, Neural Computation 14 (2002) 21-41.
 """
 
 from __future__ import annotations

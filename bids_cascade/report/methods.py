@@ -20,8 +20,8 @@ REFERENCES = {
     "13(3):e1005209, 2017. doi:10.1371/journal.pcbi.1005209",
     "Mattes et al., 2003": "Mattes D, Haynor DR, Vesselle H, et al. PET-CT image registration in the chest using "
     "free-form deformations. IEEE Transactions on Medical Imaging 22(1):120-128, 2003. doi:10.1109/TMI.2003.809072",
-    "Saerens et al., 2002": "Saerens M, Latinne P, Decaestecker C. Adjusting the outputs of a classifier to new a priori "
-    "probabilities: a simple procedure. Neural Computation 14(1):21-41, 2002. doi:10.1162/089976602753284446",
+    "Saerens et al., 2002": "Saerens M, Latinne P, Decaestecker C. Adjusting the outputs of a classifier to new a "
+    "priori probabilities: a simple procedure. Neural Computation 14(1):21-41, 2002. doi:10.1162/089976602753284446",
     "Tustison et al., 2010": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: Improved N3 bias correction. IEEE "
     "Transactions on Medical Imaging 29(6):1310-1320, 2010. doi:10.1109/TMI.2010.2046908",
     "Tustison et al., 2021": "Tustison NJ, Cook PA, Holbrook AJ, et al. The ANTsX ecosystem for quantitative "
@@ -123,8 +123,8 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
         said.append(f"The probability p was calibrated to sigmoid({slope:g} logit(p) {intercept:+g}{prevalence}).")
     if weight:
         said.append(
-            "There, the prevalence of lesion among the voxels that the second network looked at was estimated from their "
-            "probabilities by expectation maximisation (Saerens et al., 2002)."
+            "There, the prevalence of lesion among the voxels that the second network looked at was estimated from "
+            "their probabilities by expectation maximisation (Saerens et al., 2002)."
         )
     return " ".join([*said, "The"]) if said else "Its"
 
