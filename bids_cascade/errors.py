@@ -10,8 +10,8 @@ import errno
 import os
 
 OK = 0
-FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What the system says of a disk that is full, or fails."""
+FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says of a disk that is full, allows no file as large, or fails."""
 
 
 class BidsCascadeError(Exception):

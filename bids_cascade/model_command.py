@@ -37,17 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str or None
         Command line without the program's name; None takes ``sys.argv``.
     """
-    parser = _Parser(prog="bids-cascade-model", description="Work with model files.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_join(commands)
     try:
-        options = parser.parse_args(argv)
+        options = build_parser().parse_args(argv)
         options.run(options)
     except BidsCascadeError as error:
         print(f"bids-cascade-model: {error}", file=sys.stderr)
         return error.exit_code
     return OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(prog="bids-cascade-model", description="Work with model files.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_join(parser.add_subparsers(metavar="COMMAND", required=True))
+    return parser
 
 
 def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import bids_cascade
+from bids_cascade import model_command
 from bids_cascade.cli import build_parser
 
 
@@ -119,6 +120,12 @@ def test_readme_is_short(readme: str) -> None:
     assert len(re.findall(r"\S*\w\S*", prose)) <= 700
 
 
+def join_help() -> str:
+    """Return what `bids-cascade-model join --help` says."""
+    (commands,) = (action for action in model_command.build_parser()._actions if isinstance(action.choices, dict))
+    return commands.choices["join"].format_help()
+
+
 def pages(repository: Path) -> list[Path]:
     return [repository / "README.md", repository / "CONTRIBUTING.md", *sorted((repository / "docs").glob("*.md"))]
 
@@ -127,6 +134,7 @@ def test_pages_name_no_option_that_there_is_not(repository: Path) -> None:
     """All options are listed by the documentation itself, from the parser; what the pages say of some may grow old."""
     known = {option for action in build_parser()._actions for option in action.option_strings}
     known |= {"--participants", "--seed"}  # of bids-cascade-demo
+    known |= set(re.findall(r"--[a-z][\w-]+", join_help()))
     for page in pages(repository):
         text = page.read_text()
         commands = "".join(re.findall(r"^ *bids-cascade [^`#]*", text, re.MULTILINE))

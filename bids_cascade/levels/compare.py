@@ -145,5 +145,5 @@ def _find_background(visit: Visit, predicted: Path, reference: nib.Nifti1Image) 
             if same_grid(load_image(path), reference):
                 return path
         except BidsCascadeError as error:
-            _LOGGER.debug("%s: no background for pictures: %s", path, error)
+            _LOGGER.warning("%s: drawn without its scan: %s", visit.name, error)
     return None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
-from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
+from bids_cascade.errors import BadDataError, MissingInputError, OutputError
 from bids_cascade.imaging.images import from_ants, load_image, load_mask, same_grid, save_image, to_ants, warn_of_guess
 
 SHAPE = (30, 25, 12)
@@ -183,7 +183,7 @@ def test_save_image_rounds_and_takes_bool(tmp_path):
 
 def test_save_image_leaves_nothing_when_it_fails(tmp_path):
     (tmp_path / "a.nii.gz").mkdir()
-    with pytest.raises(ReadWriteError, match=r"a\.nii\.gz"):
+    with pytest.raises(OutputError, match=r"a\.nii\.gz"):
         save_image(values(), PLAIN, tmp_path / "a.nii.gz", np.int16)
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
 

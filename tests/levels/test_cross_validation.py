@@ -92,7 +92,7 @@ def test_tables_have_every_visit_and_both_methods(done) -> None:
         mean = summary[method, "dice"]
         assert float(mean["mean"]) == pytest.approx(np.mean(values), rel=1e-4)
         assert float(mean["median"]) == pytest.approx(np.median(values), rel=1e-4)
-        assert float(mean["mean_ci95_low"]) <= float(mean["mean"]) <= float(mean["mean_ci95_high"])
+        assert (mean["mean_ci95_low"], mean["mean_ci95_high"]) == ("n/a", "n/a"), "three participants are too few"
         own = read_tsv(out / "cross-validation" / method / "group_evaluation.tsv")
         assert [float(row["dice"]) for row in own] == values
     differences = [float(row["dice_cascade"]) - float(row["dice_flair_threshold"]) for row in rows]

@@ -218,15 +218,13 @@ def test_visits_without_prediction_are_named(dataset: Path, capsys) -> None:
     assert "2 of 3 visits evaluated" in said
 
 
-@pytest.mark.parametrize("change", ["shape", "place", "turned"])
+@pytest.mark.parametrize("change", ["shape", "place"])
 def test_grids_are_checked(dataset: Path, capsys, change: str) -> None:
     mask, affine = some_mask(2), AFFINE.copy()
     if change == "shape":
         mask = mask[:-1]
-    elif change == "place":
-        affine[2, 3] += 0.5
     else:
-        affine[0, 0], affine[0, 3] = 1, 7
+        affine[2, 3] += 0.5
     write(mask, other(dataset), affine)
     assert evaluate(dataset) == 65
     said = capsys.readouterr().out
@@ -292,7 +290,7 @@ def test_a_broken_mask_or_scan_stops_no_other_visit(dataset: Path, capsys) -> No
     said = capsys.readouterr()
     rows = {line.split()[0]: line for line in said.out.splitlines() if line.startswith("sub-")}
     assert f"{manual(dataset)} is not a readable NIfTI image" in rows["sub-02"]
-    assert "is not a readable NIfTI image" in rows["sub-01_ses-1"]
+    assert "_mask.nii.gz is empty" in rows["sub-01_ses-1"]
     assert "NOT EVALUATED" not in rows["sub-01_ses-2"]
     assert "1 of 3 visits evaluated" in said.out
     assert "sub-01_ses-2: drawn without its scan" in said.err
@@ -309,7 +307,7 @@ def test_an_earlier_evaluation_is_not_taken_for_this_one(dataset: Path, capsys) 
 @pytest.mark.parametrize(
     ("options", "predictions", "code", "message"),
     [
-        (["--predictions", ""], None, 64, "--predictions is empty"),
+        (["--predictions", ""], None, 64, "--predictions: expected the name or path of a derivative dataset"),
         ([], "nowhere", 66, "no derivative dataset `nowhere`"),
         ([], None, 66, "no derivative dataset"),
         (["--labels", "nowhere"], "other", 66, "no derivative dataset `nowhere`"),

@@ -204,6 +204,7 @@ def test_training_with_heads_through_the_command_line(tiny_dataset: Path, source
         "seed": 0,
         "label maps": 2,
         "lesion masks": 1,
+        "insertions": 0,
         "names": ["a.nii.gz", "b.nii", "m.nii.gz"],
     }
     assert "synthetic heads" in (out / "models" / "tiny.md").read_text()
