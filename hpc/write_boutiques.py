@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade import __version__, cli, errors
+from bids_cascade.cli import values
+from bids_cascade.cli.parser import LEVELS
 
 TARGET = Path(__file__).resolve().parent.parent / "boutiques.json"
 
 _NUMBERS: dict[Any, dict[str, Any]] = {
-    cli._count: {"integer": True, "minimum": 1},
-    cli._seed: {"integer": True, "minimum": 0, "maximum": 2**31 - 1},
-    cli._positive: {"minimum": 0, "exclusive-minimum": True},
-    cli._not_negative: {"minimum": 0},
-    cli._fraction: {"minimum": 0, "exclusive-minimum": True, "maximum": 1},
-    cli._share: {"minimum": 0, "maximum": 1},
+    values.count: {"integer": True, "minimum": 1},
+    values.seed: {"integer": True, "minimum": 0, "maximum": 2**31 - 1},
+    values.positive: {"minimum": 0, "exclusive-minimum": True},
+    values.not_negative: {"minimum": 0},
+    values.probability: {"minimum": 0, "exclusive-minimum": True, "maximum": 1},
+    values.share: {"minimum": 0, "maximum": 1},
 }
 _READ = ("bids_dir", "bids_filter_file", "model", "use_plugin")
 """Paths of what must exist; the others are made, and so are strings to Boutiques."""
@@ -66,7 +68,7 @@ def _input_of(action: argparse.Action) -> dict[str, Any]:
     }
     if action.option_strings:
         one["command-line-flag"] = max(action.option_strings[:2], key=len)
-    choices = cli.LEVELS if action.dest == "analysis_level" else action.choices
+    choices = LEVELS if action.dest == "analysis_level" else action.choices
     if choices:
         one["value-choices"] = list(choices)
     if action.nargs == "+":

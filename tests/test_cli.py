@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from bids_cascade import __version__, cli
+from bids_cascade.cli import configuration, run
 from bids_cascade.config import SEQUENCES, HeadsConfig, TrainingConfig
+from bids_cascade.errors import UsageError
 from bids_cascade.models.store import PACKAGED_MODEL
 
 
@@ -21,15 +23,15 @@ def parse(*arguments: str):
 
 def test_participants_with_and_without_prefix() -> None:
     options = parse("participant", "--participant_label", "sub-01", "02", "--session-label", "ses-a", "b")
-    inputs = cli._make_inputs(options)
+    inputs = configuration.make_inputs(options)
     assert inputs.selection.participants == ("01", "02")
     assert inputs.selection.sessions == ("a", "b")
     assert inputs.validate
-    assert not cli._make_inputs(parse("participant", "--skip-bids-validation")).validate
+    assert not configuration.make_inputs(parse("participant", "--skip-bids-validation")).validate
 
 
 def test_train_options_and_channel_order() -> None:
-    config = cli._make_train(
+    config = configuration.make_train(
         parse("train", "--labels", "manual", "--sequences", "T2w", "FLAIR", "T1w", "--random-seed", "3")
     )
     assert config.cascade.sequences == ("T1w", "FLAIR", "T2w")
@@ -41,42 +43,45 @@ def test_train_options_and_channel_order() -> None:
 
 def test_how_long_and_on_what_to_train() -> None:
     few = ("--max-epochs", "3", "--crops-per-epoch", "40", "--validation-share", "0", "--half-precision")
-    config = cli._make_train(parse("train", "--labels", "m", *few))
+    config = configuration.make_train(parse("train", "--labels", "m", *few))
     expected = TrainingConfig(max_epochs=3, crops_per_epoch=40, validation_fraction=0, half_precision=True)
     assert config.training == expected
 
 
 def test_a_model_to_start_from() -> None:
-    assert cli._make_train(parse("train", "--labels", "m")).start_from is None
-    adapted = cli._make_train(
+    assert configuration.make_train(parse("train", "--labels", "m")).start_from is None
+    adapted = configuration.make_train(
         parse("train", "--labels", "m", "--start-from", "a.safetensors", "--learning-rate", "5e-4")
     )
     assert adapted.start_from == Path("a.safetensors").absolute()
     assert adapted.training == TrainingConfig(learning_rate=5e-4)
     assert adapted.kept_share == 0
-    half = cli._make_train(parse("train", "--labels", "m", "--start-from", "default", "--kept-share", "0.5"))
+    half = configuration.make_train(parse("train", "--labels", "m", "--start-from", "default", "--kept-share", "0.5"))
     assert half.kept_share == 0.5
-    assert cli._make_train(parse("train", "--labels", "m", "--start-from", "default")).start_from == PACKAGED_MODEL
+    assert (
+        configuration.make_train(parse("train", "--labels", "m", "--start-from", "default")).start_from
+        == PACKAGED_MODEL
+    )
 
 
 def test_synthetic_heads_to_train_on() -> None:
     sources = ("--label-maps", "/maps", "one.nii", "--lesion-masks", "/masks")
-    heads = cli._make_train(parse("train", "--labels", "m", *sources, "--random-seed", "5")).heads
+    heads = configuration.make_train(parse("train", "--labels", "m", *sources, "--random-seed", "5")).heads
     assert heads == HeadsConfig((Path("/maps"), Path("one.nii").absolute()), (Path("/masks"),), HeadsConfig.n_heads, 5)
-    mixed = cli._make_train(parse("train", "--labels", "m", *sources, "--synthetic-share", "0.2"))
+    mixed = configuration.make_train(parse("train", "--labels", "m", *sources, "--synthetic-share", "0.2"))
     assert mixed.training == TrainingConfig(synthetic_share=0.2)
-    free = cli._make_train(parse("train", "--labels", "m", *sources, "--lesion-free-share", "0.1"))
+    free = configuration.make_train(parse("train", "--labels", "m", *sources, "--lesion-free-share", "0.1"))
     assert free.training == TrainingConfig(lesion_free_share=0.1)
-    few = cli._make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
+    few = configuration.make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
     assert few.heads
     assert few.heads.n_heads == 7
-    all_held_out = cli._make_train(parse("train", "--labels", "m", *sources, "--validation-share", "1"))
+    all_held_out = configuration.make_train(parse("train", "--labels", "m", *sources, "--validation-share", "1"))
     assert all_held_out.training.validation_fraction == 1
 
 
 def test_a_threshold_is_chosen_unless_it_is_given() -> None:
-    assert cli._make_train(parse("train", "--labels", "m")).choose_threshold
-    given = cli._make_train(parse("train", "--labels", "m", "--threshold", "0.4"))
+    assert configuration.make_train(parse("train", "--labels", "m")).choose_threshold
+    given = configuration.make_train(parse("train", "--labels", "m", "--threshold", "0.4"))
     assert (given.choose_threshold, given.cascade.threshold) == (False, 0.4)
 
 
@@ -203,20 +208,20 @@ def test_each_error_is_one_line_with_its_exit_code(tmp_path: Path, capsys, argum
 def test_bad_filter_files(tmp_path: Path, content: str) -> None:
     path = tmp_path / "filter.json"
     path.write_text(content)
-    with pytest.raises(cli.UsageError, match=r"filter\.json"):
-        cli._read_filters(path)
+    with pytest.raises(UsageError, match=r"filter\.json"):
+        configuration._read_filters(path)
 
 
 def test_a_filter_file_that_is_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "filter.json")
-    with pytest.raises(cli.UsageError, match=r"the filter file .*filter\.json is a named pipe"):
-        cli._read_filters(tmp_path / "filter.json")
+    with pytest.raises(UsageError, match=r"the filter file .*filter\.json is a named pipe"):
+        configuration._read_filters(tmp_path / "filter.json")
 
 
 def test_good_filter_file(tmp_path: Path) -> None:
     path = tmp_path / "filter.json"
     path.write_text(json.dumps({"flair": {"acquisition": "3D"}}))
-    assert cli._read_filters(path) == {"flair": {"acquisition": "3D"}}
+    assert configuration._read_filters(path) == {"flair": {"acquisition": "3D"}}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -231,7 +236,7 @@ def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, c
     def fail(*_: object) -> int:
         raise OSError(28, "No space left")
 
-    monkeypatch.setattr(cli, "_run_level", fail)
+    monkeypatch.setattr(run, "_run_level", fail)
     monkeypatch.setattr(sys, "stdout", (tmp_path / "said").open("w"))
     assert cli.main([str(tmp_path), str(tmp_path / "out"), "group"]) == 74
     words = capfd.readouterr().err
@@ -240,7 +245,7 @@ def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, c
 
 
 def test_a_warning_comes_once(capsys) -> None:
-    cli._set_up_logging(0)
+    run._set_up_logging(0)
     for text in ("sub-0_1 is ignored", "sub-0_1 is ignored", "sub-0_2 is ignored"):
         logging.getLogger("bids_cascade.dataset").warning(text)
     for _ in range(2):
@@ -254,7 +259,7 @@ def test_a_terminal_that_closes_ends_the_app_and_nohup_does_not(monkeypatch, tmp
         os.kill(os.getpid(), signal.SIGHUP)
         return 3
 
-    monkeypatch.setattr(cli, "_run_level", hang_up)
+    monkeypatch.setattr(run, "_run_level", hang_up)
     before = {one: signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGTERM)}
     try:
         for handler, code in ((signal.SIG_DFL, 130), (signal.SIG_IGN, 3)):
@@ -271,5 +276,5 @@ def test_a_derivative_is_found_from_where_the_app_was_started(tmp_path: Path, mo
     (tmp_path / "bids" / "derivatives" / "there").mkdir(parents=True)
     cases = {"here": str(tmp_path / "here"), "there": "there", "nowhere": "nowhere", None: None}
     for given, expected in cases.items():
-        assert cli._located(given, tmp_path / "bids") == expected
+        assert configuration.located(given, tmp_path / "bids") == expected
     assert parse("train", "--labels", "folder/here").labels == str(tmp_path / "folder" / "here")

@@ -1,0 +1,164 @@
+"""Options to configuration: made once here, and passed on explicitly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.config import (
+    SEQUENCES,
+    SYNTHETIC_SEQUENCES,
+    CascadeConfig,
+    HeadsConfig,
+    Inputs,
+    ParticipantConfig,
+    RunConfig,
+    Selection,
+    SynthesizeConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+from bids_cascade.errors import BadDataError, MissingInputError, UsageError
+from bids_cascade.folders import make_work_dir
+from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
+from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
+
+
+def located(derivative: str | None, bids_dir: Path) -> str | None:
+    """Return the path of a derivative dataset that is named as if in the dataset, but lies in the current folder."""
+    if derivative is None or (bids_dir / "derivatives" / derivative).is_dir() or not Path(derivative).is_dir():
+        return derivative
+    return str(Path(derivative).absolute())
+
+
+def make_inputs(options: argparse.Namespace) -> Inputs:
+    """Return where from, where to, and which part."""
+    selection = Selection(
+        participants=tuple(label.removeprefix("sub-") for label in options.participant_label),
+        sessions=tuple(label.removeprefix("ses-") for label in options.session_label),
+        filters=_read_filters(options.bids_filter_file),
+    )
+    return Inputs(
+        bids_dir=options.bids_dir,
+        out_dir=options.output_dir,
+        selection=selection,
+        database_dir=options.bids_database_dir,
+        validate=not options.skip_bids_validation,
+    )
+
+
+def _read_filters(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        filters = json.loads(read_text(path, MAX_JSON_BYTES))
+    except MissingInputError as error:
+        raise MissingInputError(f"{path}: there is no such filter file") from error
+    except BadDataError as error:
+        raise UsageError(f"the filter file {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: the filter file can't be read as JSON: {error}") from error
+    if not isinstance(filters, dict) or not all(isinstance(value, dict) for value in filters.values()):
+        raise UsageError(f'{path}: expected a JSON object of objects, such as {{"t1w": {{"acquisition": "mprage"}}}}')
+    return filters
+
+
+def make_participant(options: argparse.Namespace) -> ParticipantConfig:
+    """Return what the participant level computes."""
+    return ParticipantConfig(
+        model=options.model,
+        threshold=options.threshold,
+        min_lesion_volume_mm3=options.min_lesion_volume_mm3,
+        skull_strip=options.skull_strip,
+        seed=options.random_seed,
+        half_precision=options.half_precision,
+        guess_orientation=options.guess_orientation,
+    )
+
+
+def make_synthesize(options: argparse.Namespace) -> SynthesizeConfig:
+    """Return what the synthesize level computes."""
+    return SynthesizeConfig(
+        lesion_masks=tuple(options.lesion_masks),
+        n_heads=options.n_heads or SynthesizeConfig.n_heads,
+        protocol=options.protocol,
+        lesion_free_share=(
+            SynthesizeConfig.lesion_free_share if options.lesion_free_share is None else options.lesion_free_share
+        ),
+        seed=options.random_seed,
+    )
+
+
+def make_train(options: argparse.Namespace) -> TrainConfig:
+    """Return what the train level computes."""
+    sequences = tuple(sequence for sequence in SEQUENCES if sequence in options.sequences)
+    if CascadeConfig.candidate_sequence not in sequences:
+        raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
+    heads = _make_heads(options, sequences)
+    if options.kept_share and options.start_from is None:
+        raise UsageError("--kept-share needs --start-from: the model of whose weights it is a share")
+    if options.validation_share == 1 and heads is None:
+        raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
+    return TrainConfig(
+        labels=options.labels,
+        cascade=CascadeConfig(sequences).with_choices(options.threshold, options.min_lesion_volume_mm3),
+        training=TrainingConfig(
+            max_epochs=options.max_epochs,
+            crops_per_epoch=options.crops_per_epoch,
+            validation_fraction=options.validation_share,
+            learning_rate=options.learning_rate,
+            synthetic_share=options.synthetic_share,
+            lesion_free_share=options.lesion_free_share,
+            component_power=options.component_power,
+            half_precision=options.half_precision,
+            seed=options.random_seed,
+        ),
+        heads=heads,
+        start_from=options.start_from,
+        kept_share=options.kept_share,
+        choose_threshold=options.threshold is None,
+        skull_strip=options.skull_strip,
+        name=options.model_name,
+        guess_orientation=options.guess_orientation,
+    )
+
+
+def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:
+    if not options.label_maps and not options.lesion_masks:
+        return None
+    if not options.label_maps or not options.lesion_masks:
+        raise UsageError("synthetic heads need both --label-maps and --lesion-masks")
+    if not set(sequences) <= set(SYNTHETIC_SEQUENCES):
+        raise UsageError(
+            f"--sequences {' '.join(sequences)}: synthetic heads have {' and '.join(SYNTHETIC_SEQUENCES)} only; leave "
+            "out --label-maps or the other sequences"
+        )
+    if options.insertions and sequences != SYNTHETIC_SEQUENCES:
+        raise UsageError(f"--sequences {' '.join(sequences)}: --insertions needs {' and '.join(SYNTHETIC_SEQUENCES)}")
+    return HeadsConfig(
+        tuple(options.label_maps),
+        tuple(options.lesion_masks),
+        options.n_heads or HeadsConfig.n_heads,
+        options.random_seed,
+        options.insertions,
+    )
+
+
+def make_run(options: argparse.Namespace, inputs: Inputs) -> RunConfig:
+    """Return how the app runs; the work folder is made."""
+    n_procs = options.nprocs or allowed_processors()
+    return RunConfig(
+        work_dir=make_work_dir(options.work_dir, inputs.bids_dir, inputs.out_dir),
+        n_procs=n_procs,
+        omp_nthreads=min(options.omp_nthreads or min(n_procs, 8), n_procs),
+        mem_gb=options.mem_gb or free_memory_gb(),
+        device=resolve_device(options.device),
+        plugin_file=options.use_plugin,
+        stop_on_first_crash=options.stop_on_first_crash,
+        write_graph=options.write_graph,
+        resource_monitor=options.resource_monitor,
+        clean_work_dir=options.clean_workdir,
+    )

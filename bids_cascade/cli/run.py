@@ -1,0 +1,179 @@
+"""The command line: arguments to configuration, one level, an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bids_cascade.cli.configuration import (
+    located,
+    make_inputs,
+    make_participant,
+    make_run,
+    make_synthesize,
+    make_train,
+)
+from bids_cascade.cli.parser import LEVELS, build_parser
+from bids_cascade.config import CrossValidationConfig, EvaluateConfig, Inputs, RunConfig
+from bids_cascade.dataset.validation import Validation
+from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, UnknownLevelError, UsageError
+from bids_cascade.folders import contained
+from bids_cascade.limits import allowed_processors
+from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
+from bids_cascade.workflow.workers import importing, prepare_workers
+
+_LOGGER = logging.getLogger("bids_cascade")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the app; return its exit code."""
+    leave_out_current_folder()
+    open_streams()
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except BidsCascadeError as error:
+        complain(f"bids_cascade: error: {error}")
+        _LOGGER.debug("where it came from", exc_info=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("bids_cascade: interrupted; run the same command again to go on")
+        return 130
+    except OSError as error:
+        complain(f"bids_cascade: error: reading or writing broke off: {error}")
+        _LOGGER.debug("where it came from", exc_info=True)
+        return ReadWriteError.exit_code
+    except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
+        complain(f"bids_cascade: unexpected {type(error).__name__}: {error}; please report it, with what -vv says")
+        _LOGGER.debug("where it came from", exc_info=True)
+        return BidsCascadeError.exit_code
+    finally:
+        release_streams()
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = build_parser().parse_args(arguments)
+    _set_up_logging(options.verbose)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
+    if options.analysis_level not in LEVELS:
+        raise UnknownLevelError(
+            f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
+        )
+    return _run_level(options)
+
+
+def _stop(*_: object) -> NoReturn:
+    """End as Ctrl-C does when the system, a batch scheduler or a terminal that closes asks to."""
+    raise KeyboardInterrupt
+
+
+def _run_level(options: argparse.Namespace) -> int:
+    """Make the configuration and hand over; what is heavy is imported only here."""
+    if options.analysis_level == "synthesize":
+        return _run_synthesize(options)
+    inputs = make_inputs(options)
+    if options.list_participants:
+        return _print_participants(options, inputs)
+    if options.analysis_level == "group":
+        from bids_cascade.levels.group import run_group
+
+        return run_group(inputs)
+    if options.analysis_level in ("train", "evaluate") and not options.labels:
+        raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
+    if options.fold is not None and options.cross_validate is None:
+        raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
+    options.labels = located(options.labels, inputs.bids_dir)
+    options.predictions = located(options.predictions, inputs.bids_dir)
+    run = make_run(options, inputs)
+    with contained(run.work_dir):
+        if options.analysis_level == "evaluate":
+            from bids_cascade.levels.evaluate import run_evaluate
+
+            return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
+        prepare_workers()
+        if options.analysis_level == "train":
+            return _run_train(options, inputs, run)
+        return _run_participant(options, inputs, run)
+
+
+def _run_participant(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Segment, and let the dataset be validated while that which is needed is imported."""
+    validation = Validation(inputs.bids_dir) if inputs.validate else None
+    try:
+        with importing():
+            from bids_cascade.levels.participant import run_participant
+        return run_participant(inputs, make_participant(options), run, validation)
+    finally:
+        if validation is not None:
+            validation.stop()
+
+
+def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
+    """Train once, or by cross-validation."""
+    config = make_train(options)
+    if options.cross_validate is None:
+        from bids_cascade.levels.train import run_train
+
+        return run_train(inputs, config, run)
+    from bids_cascade.levels.cross_validation import run_cross_validation
+
+    return run_cross_validation(
+        inputs, config, CrossValidationConfig(options.cross_validate or None, options.fold), run
+    )
+
+
+def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
+    """Print the labels of those there is to process, one a line, for a job array; nothing is written."""
+    if options.analysis_level != "participant":
+        raise UsageError("--list-participants goes with the participant level")
+    from bids_cascade.levels.listing import list_participants
+
+    labels = list_participants(inputs, make_participant(options), options.list_participants == "unfinished")
+    if labels:
+        say("\n".join(labels))
+    return OK
+
+
+def _run_synthesize(options: argparse.Namespace) -> int:
+    """Run the one level whose input is no dataset and that needs no work folder."""
+    if not options.lesion_masks:
+        raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
+    from bids_cascade.levels.synthesize import run_synthesize
+
+    n_procs = options.nprocs or allowed_processors()
+    return run_synthesize(options.bids_dir, options.output_dir, make_synthesize(options), n_procs)
+
+
+def _set_up_logging(verbosity: int) -> None:
+    level = logging.DEBUG if verbosity > 1 else logging.INFO
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    _LOGGER.setLevel(level)
+    logging.getLogger().handlers[0].addFilter(_Once())
+
+
+class _Once(logging.Filter):
+    """Lets a warning through once, however many parts of the app come across its reason."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        message = record.getMessage()
+        if message in self._said:
+            return False
+        self._said.add(message)
+        return True
