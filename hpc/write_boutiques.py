@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_cascade import __version__, cli, errors
 from bids_cascade.cli import values
-from bids_cascade.cli.parser import LEVELS
+from bids_cascade.cli.options import LEVELS
 
 TARGET = Path(__file__).resolve().parent.parent / "boutiques.json"
 
@@ -28,11 +28,14 @@ _READ = ("bids_dir", "bids_filter_file", "model", "use_plugin")
 
 def make_descriptor() -> dict[str, Any]:
     """Return the descriptor of the app as it is."""
-    inputs = [_input_of(action) for action in cli.build_parser()._actions if not _only_prints(action)]
+    parser = cli.build_parser()
+    # Of several options for one value, such as --mem for --mem-gb, the first.
+    actions = {action.dest: action for action in reversed(parser._actions) if not _only_prints(action)}
+    inputs = [_input_of(action) for action in reversed(actions.values())]
     return {
         "name": "bids_cascade",
         "tool-version": __version__,
-        "description": cli.build_parser().description,
+        "description": str(parser.description).partition("\n")[0],
         "author": "The bids_cascade developers",
         "schema-version": "0.5",
         "command-line": " ".join(["bids-cascade", *(one["value-key"] for one in inputs)]),
@@ -67,7 +70,7 @@ def _input_of(action: argparse.Action) -> dict[str, Any]:
         **_type_of(action),
     }
     if action.option_strings:
-        one["command-line-flag"] = max(action.option_strings[:2], key=len)
+        one["command-line-flag"] = next(name for name in action.option_strings if name.startswith("--"))
     choices = LEVELS if action.dest == "analysis_level" else action.choices
     if choices:
         one["value-choices"] = list(choices)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bids_cascade import __version__, cli
-from bids_cascade.cli import configuration, run
+from bids_cascade.cli import configuration, parser, run
+from bids_cascade.cli.options import LEVELS, OPTIONS, check_options, options_of
 from bids_cascade.config import SEQUENCES, HeadsConfig, TrainingConfig
 from bids_cascade.errors import UsageError
 from bids_cascade.models.store import PACKAGED_MODEL
@@ -92,6 +93,72 @@ def test_folds() -> None:
     assert parse("train").cross_validate is None
 
 
+ALIASES = [
+    (("--nthreads", "3"), "nprocs", 3),
+    (("--n_cpus", "3"), "nprocs", 3),
+    (("--n-cpus", "3"), "nprocs", 3),
+    (("--mem", "16000"), "mem_gb", 16.0),
+    (("--mem-mb", "16000"), "mem_gb", 16.0),
+    (("--mem_mb", "16G"), "mem_gb", 16.0),
+    (("--mem-gb", "16"), "mem_gb", 16.0),
+    (("--participant_label", "01"), "participant_label", ["01"]),
+    (("--session_label", "a"), "session_label", ["a"]),
+    (("--skip_bids_validation",), "skip_bids_validation", True),
+    (("--nipype-plugin-file", "/p"), "use_plugin", Path("/p")),
+    (("--model", "default"), "model", PACKAGED_MODEL),
+]
+
+
+@pytest.mark.parametrize(("words", "name", "value"), ALIASES)
+def test_names_and_units_are_those_of_fmriprep(words, name, value) -> None:
+    assert getattr(parser.parse(["bids", "out", "participant", *words]), name) == value
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--participant-label 01 02 bids out participant",
+        "--skip-bids-validation --participant-label 01 02 bids out participant -v",
+        "bids out participant --participant-label 01 02",
+        "-w work bids out participant --participant-label 01 02",
+        "--participant-label 01 02 -- bids out participant",
+    ],
+)
+def test_options_may_precede_the_folders(words: str) -> None:
+    options = parser.parse(words.split())
+    folders = (options.bids_dir, options.output_dir, options.analysis_level)
+    assert folders == (Path("bids").absolute(), Path("out").absolute(), "participant")
+    assert options.participant_label == ["01", "02"]
+
+
+def test_every_level_takes_its_own_options_and_no_other() -> None:
+    everything = {option.dest: option for options in OPTIONS.values() for option in options}
+    for level in LEVELS:
+        own = {option.dest for option in options_of(level)}
+        assert not check_options(level, own)
+        required = {name for name, option in everything.items() if level in option.required}
+        for name in everything.keys() - own:
+            assert f"the {level} level has no " in check_options(level, {*required, name})
+
+
+def test_defaults_are_those_of_the_parser() -> None:
+    words = ["bids", "out", "participant"]
+    assert parser.parse(words) == cli.build_parser().parse_args(words)
+
+
+def test_help_of_one_level_leaves_out_the_others(capsys) -> None:
+    for words, shown, hidden in (
+        (["group", "--help"], "bids-cascade data/ out/ group", "--threshold"),
+        (["data", "out", "evaluate", "-h"], "--predictions", "--sequences"),
+        (["--help"], "[participant, train]", "--no-such"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse(words)
+        text = capsys.readouterr().out
+        assert shown in " ".join(text.split())
+        assert hidden not in text
+
+
 def test_version(capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["--version"])
@@ -120,6 +187,18 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "participant", "--min-lesion-volume-mm3", "x"], 64, "not negative, found `x`"),
         (["{bids}", "{out}", "participant", "--device", "gpu"], 64, "expected auto, cpu, cuda or cuda:N"),
         (["{bids}", "{out}", "train"], 64, "train needs --labels"),
+        (
+            ["{bids}", "{out}", "group", "--threshold", "0.3", "--device", "cuda"],
+            64,
+            "the group level has no --threshold (participant, train),",
+        ),
+        (["{bids}", "{out}", "participant", "--labels", "m"], 64, "the participant level has no --labels (train, eval"),
+        (["{bids}", "{out}", "evaluate", "--sequences", "T1w", "FLAIR"], 64, "has no --sequences (train)"),
+        (["{bids}", "{out}", "evaluate", "--random-seed", "0", "--device", "auto"], 64, "has no --device (part"),
+        (["{bids}", "{out}", "train", "--labels", "m", "--n-heads", "5"], 64, "--n-heads needs --label-maps"),
+        (["{bids}", "{out}", "participant", "--particip", "01"], 64, "did you mean --participant-label?"),
+        (["{bids}", "{out}", "participant", "--mem", "16X"], 64, "or one with the unit K, M, G or T, found `16X`"),
+        (["{bids}", "--participant-label", "01", "{out}", "participant"], 64, "take all words up to the next option"),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", "../x"], 64, "expected a name"),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ""], 64, "expected a name"),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ".x"], 64, "expected a name"),
@@ -143,12 +222,12 @@ def test_version(capsys) -> None:
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x"],
             64,
-            "synthetic heads need both --label-maps and --lesion-masks",
+            "--label-maps needs --lesion-masks",
         ),
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--lesion-masks", "x"],
             64,
-            "synthetic heads need both --label-maps and --lesion-masks",
+            "--lesion-masks needs --label-maps",
         ),
         (
             [
@@ -166,7 +245,7 @@ def test_version(capsys) -> None:
         (
             ["{bids}", "{out}", "group", "--list-participants", "all"],
             64,
-            "--list-participants goes with the participant level",
+            "the group level has no --list-participants (participant)",
         ),
         (["{bids}", "{out}", "train", "--labels", "m", "--sequences", "T1w"], 64, "--sequences needs FLAIR"),
         (
@@ -195,7 +274,7 @@ def test_each_error_is_one_line_with_its_exit_code(tmp_path: Path, capsys, argum
     (bids / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
     out.mkdir()
     file.touch()
-    work = [] if "--work-dir" in arguments else ["--work-dir", str(tmp_path / "work")]
+    work = [] if {"--work-dir", "group"} & set(arguments) else ["--work-dir", str(tmp_path / "work")]
     filled = [argument.format(bids=bids, out=out, file=file) for argument in arguments]
     assert cli.main([*filled, *(work if len(filled) > 2 else [])]) == code
     said = capsys.readouterr().err.strip().splitlines()

@@ -98,8 +98,6 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
     if CascadeConfig.candidate_sequence not in sequences:
         raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
     heads = _make_heads(options, sequences)
-    if options.kept_share and options.start_from is None:
-        raise UsageError("--kept-share needs --start-from: the model of whose weights it is a share")
     if options.validation_share == 1 and heads is None:
         raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
     return TrainConfig(
@@ -127,10 +125,8 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
 
 
 def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:
-    if not options.label_maps and not options.lesion_masks:
+    if not options.label_maps:
         return None
-    if not options.label_maps or not options.lesion_masks:
-        raise UsageError("synthetic heads need both --label-maps and --lesion-masks")
     if not set(sequences) <= set(SYNTHETIC_SEQUENCES):
         raise UsageError(
             f"--sequences {' '.join(sequences)}: synthetic heads have {' and '.join(SYNTHETIC_SEQUENCES)} only; leave "

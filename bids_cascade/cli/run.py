@@ -17,10 +17,10 @@ from bids_cascade.cli.configuration import (
     make_synthesize,
     make_train,
 )
-from bids_cascade.cli.parser import LEVELS, build_parser
+from bids_cascade.cli.parser import parse
 from bids_cascade.config import CrossValidationConfig, EvaluateConfig, Inputs, RunConfig
 from bids_cascade.dataset.validation import Validation
-from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, UnknownLevelError, UsageError
+from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError
 from bids_cascade.folders import contained
 from bids_cascade.limits import allowed_processors
 from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
@@ -55,15 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
     _set_up_logging(options.verbose)
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, _stop)
-    if options.analysis_level not in LEVELS:
-        raise UnknownLevelError(
-            f"there is no analysis level `{options.analysis_level}`; expected one of {', '.join(LEVELS)}"
-        )
     return _run_level(options)
 
 
@@ -83,10 +79,6 @@ def _run_level(options: argparse.Namespace) -> int:
         from bids_cascade.levels.group import run_group
 
         return run_group(inputs)
-    if options.analysis_level in ("train", "evaluate") and not options.labels:
-        raise UsageError(f"{options.analysis_level} needs --labels: the dataset of manual lesion masks")
-    if options.fold is not None and options.cross_validate is None:
-        raise UsageError("--fold needs --cross-validate: it says which of its folds to work on")
     options.labels = located(options.labels, inputs.bids_dir)
     options.predictions = located(options.predictions, inputs.bids_dir)
     run = make_run(options, inputs)
@@ -129,8 +121,6 @@ def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> i
 
 def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
     """Print the labels of those there is to process, one a line, for a job array; nothing is written."""
-    if options.analysis_level != "participant":
-        raise UsageError("--list-participants goes with the participant level")
     from bids_cascade.levels.listing import list_participants
 
     labels = list_participants(inputs, make_participant(options), options.list_participants == "unfinished")
@@ -141,8 +131,6 @@ def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
 
 def _run_synthesize(options: argparse.Namespace) -> int:
     """Run the one level whose input is no dataset and that needs no work folder."""
-    if not options.lesion_masks:
-        raise UsageError("synthesize needs --lesion-masks: the masks whose lesions the heads get")
     from bids_cascade.levels.synthesize import run_synthesize
 
     n_procs = options.nprocs or allowed_processors()

@@ -71,6 +71,14 @@ def positive(text: str) -> float:
     return _number(text, lambda value: value > 0, "a number above 0")
 
 
+def gb_of_mb(text: str) -> float:
+    """Return GB of a number of MB, or of a number with the unit K, M, G or T, as fMRIPrep reads it."""
+    scales = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in scales else (text, "M")
+    expected = "a number of MB above 0, or one with the unit K, M, G or T"
+    return _number(number, lambda value: value > 0, expected) * scales[unit]
+
+
 def count(text: str) -> int:
     """Return a whole number above 0."""
     return int(_number(text, lambda value: value >= 1 and value == int(value), "a whole number above 0"))

@@ -1,0 +1,464 @@
+"""The one table of levels and options: the parser, its check, ``--help``, the documentation and Boutiques follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from bids_cascade.cli import values
+from bids_cascade.config import (
+    SEQUENCES,
+    SKULL_STRIP_MODES,
+    SYNTHETIC_PROTOCOLS,
+    HeadsConfig,
+    SynthesizeConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+
+LEVELS = {
+    "participant": "segment the lesions of every visit that has the sequences the model needs",
+    "group": "summarise the results in output_dir as tables and a page; nothing is recomputed",
+    "train": "train a model from scans with lesion masks, or adapt one",
+    "evaluate": "compare lesion masks with reference masks",
+    "synthesize": "make synthetic heads with known lesions from label maps",
+}
+EXAMPLES = (
+    "bids-cascade data/ out/ participant --participant-label 01 02 --work-dir work/",
+    "bids-cascade data/ out/ group",
+    "bids-cascade data/ out/ train --labels manual --start-from default --max-epochs 5 --learning-rate 0.0005",
+    "bids-cascade data/ out/ evaluate --labels manual",
+    "bids-cascade label-maps/ heads/ synthesize --lesion-masks masks/",
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option, and where it has a meaning.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The first is the one that messages use; the others are aliases, those of fMRIPrep among them.
+    levels : tuple of str
+        The levels that use it; the others refuse it.
+    help : str
+    settings : dict
+        What else argparse is told.
+    required : tuple of str
+        The levels that cannot do without it.
+    needs : str
+        Name of the option without which it would do nothing, at levels that have that option.
+    """
+
+    names: tuple[str, ...]
+    levels: tuple[str, ...]
+    help: str
+    settings: dict[str, Any]
+    required: tuple[str, ...] = ()
+    needs: str = ""
+
+    @property
+    def dest(self) -> str:
+        """Where argparse keeps the value."""
+        long = next(name for name in self.names if name.startswith("--"))
+        return str(self.settings.get("dest", long[2:].replace("-", "_")))
+
+    @property
+    def help_with_levels(self) -> str:
+        """The help text, and the levels that use the option if some do not."""
+        return self.help if set(self.levels) == set(LEVELS) else f"{self.help} [{', '.join(self.levels)}]"
+
+
+def _option(
+    *names: str, levels: tuple[str, ...], help: str, required: tuple[str, ...] = (), needs: str = "", **settings: Any
+) -> Option:
+    return Option(names, levels, help, settings, required, needs)
+
+
+def options_of(level: str) -> list[Option]:
+    """Return the options that a level uses."""
+    return [option for options in OPTIONS.values() for option in options if level in option.levels]
+
+
+def check_options(level: str, given: Collection[str]) -> str:
+    """Return what is wrong with the options given to a level, or nothing.
+
+    Parameters
+    ----------
+    level : str
+        One of :data:`LEVELS`.
+    given : collection of str
+        :attr:`Option.dest` of the options on the command line.
+    """
+    # Of two options for one value, such as --mem-gb and --mem, the first is named.
+    by_dest = {option.dest: option for options in reversed(OPTIONS.values()) for option in reversed(options)}
+    foreign = [option for name, option in reversed(by_dest.items()) if name in given and level not in option.levels]
+    if foreign:
+        named = ", ".join(f"{option.names[0]} ({', '.join(option.levels)})" for option in foreign)
+        return f"the {level} level has no {named}; leave it out, or give a level that has it"
+    names = {option.names[0]: option.dest for option in options_of(level)}
+    for option in options_of(level):
+        if level in option.required and option.dest not in given:
+            return f"{level} needs {option.names[0]}"
+        if option.dest in given and option.needs in names and names[option.needs] not in given:
+            return f"{option.names[0]} needs {option.needs}, without which it does nothing"
+    return ""
+
+
+_TRAINING = TrainingConfig()
+_PARTICIPANT = ("participant",)
+_TRAIN = ("train",)
+_SYNTHESIZE = ("synthesize",)
+_DATASET = ("participant", "group", "train", "evaluate")
+_IMAGES = ("participant", "train", "evaluate")
+_SEGMENT = ("participant", "train")
+_ALL = tuple(LEVELS)
+
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    "what to process": (
+        _option(
+            *("--participant-label", "--participant_label"),
+            levels=_DATASET,
+            nargs="+",
+            type=values.label,
+            default=[],
+            metavar="LABEL",
+            help="with or without sub-",
+        ),
+        _option(
+            *("--session-label", "--session_label"),
+            levels=_DATASET,
+            nargs="+",
+            type=values.label,
+            default=[],
+            metavar="LABEL",
+            help="with or without ses-",
+        ),
+        _option(
+            "--list-participants",
+            levels=_PARTICIPANT,
+            choices=("all", "unfinished"),
+            help="only print the labels of the participants that can be processed, or of those not yet processed so",
+        ),
+        _option(
+            "--bids-filter-file",
+            levels=_IMAGES,
+            type=values.path_of,
+            metavar="FILE",
+            help="JSON: by sequence, the entities to match; .bidsignore sets no image aside",
+        ),
+        _option(
+            *("--skip-bids-validation", "--skip_bids_validation"),
+            levels=_DATASET,
+            action="store_true",
+            help="don't run bids-validator on the input; the group level never does",
+        ),
+        _option(
+            "--bids-database-dir",
+            levels=_IMAGES,
+            type=values.path_of,
+            metavar="DIR",
+            help="where to keep pybids's index of the input",
+        ),
+    ),
+    "what to compute": (
+        _option(
+            "--model",
+            levels=_PARTICIPANT,
+            type=values.model_file,
+            metavar="FILE",
+            help="model file, or default: the packaged one (default: default)",
+        ),
+        _option(
+            "--threshold",
+            levels=_SEGMENT,
+            type=values.probability,
+            metavar="P",
+            help="probability from which a voxel is lesion (default: the model's; when training, chosen)",
+        ),
+        _option(
+            "--min-lesion-volume-mm3",
+            levels=_SEGMENT,
+            type=values.not_negative,
+            metavar="V",
+            help="drop smaller lesions (default: the model's)",
+        ),
+        _option(
+            "--skull-strip",
+            levels=_SEGMENT,
+            choices=SKULL_STRIP_MODES,
+            default="auto",
+            help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any "
+            "case",
+        ),
+        _option(
+            "--guess-orientation",
+            levels=_SEGMENT,
+            action="store_true",
+            help="take images with neither sform nor qform, whose left and right may be exchanged; they are flagged",
+        ),
+        _option(
+            "--half-precision",
+            levels=_SEGMENT,
+            action="store_true",
+            help="networks in half precision: faster on a GPU or a processor with bfloat16; a few voxels change",
+        ),
+        _option(
+            "--random-seed",
+            levels=("participant", "train", "evaluate", "synthesize"),
+            type=values.seed,
+            default=0,
+            metavar="N",
+            help="seed of all that is random (default: 0)",
+        ),
+    ),
+    "masks to learn from or to compare": (
+        _option(
+            "--labels",
+            levels=("train", "evaluate"),
+            required=("train", "evaluate"),
+            type=values.derivative,
+            metavar="DERIVATIVE",
+            help="dataset of manual lesion masks: a path, or a name under bids_dir/derivatives",
+        ),
+        _option(
+            "--predictions",
+            levels=("evaluate",),
+            type=values.derivative,
+            metavar="DERIVATIVE",
+            help="dataset of predicted lesion masks, named in the same way (default: output_dir)",
+        ),
+    ),
+    "training": (
+        _option(
+            "--sequences",
+            levels=_TRAIN,
+            nargs="+",
+            choices=SEQUENCES,
+            default=["T1w", "FLAIR"],
+            help="channels (default: T1w FLAIR)",
+        ),
+        _option(
+            "--model-name",
+            levels=_TRAIN,
+            type=values.file_name,
+            default="cascade",
+            metavar="NAME",
+            help="name of the model (default: cascade)",
+        ),
+        _option(
+            "--max-epochs",
+            levels=_TRAIN,
+            type=values.count,
+            default=_TRAINING.max_epochs,
+            metavar="N",
+            help="(default: %(default)s)",
+        ),
+        _option(
+            "--crops-per-epoch",
+            levels=_TRAIN,
+            type=values.count,
+            default=_TRAINING.crops_per_epoch,
+            metavar="N",
+            help="draw so many crops an epoch (default: %(default)s)",
+        ),
+        _option(
+            "--validation-share",
+            levels=_TRAIN,
+            type=values.share,
+            default=_TRAINING.validation_fraction,
+            metavar="SHARE",
+            help="of the participants, held out to choose the threshold (default: %(default)s)",
+        ),
+        _option(
+            "--learning-rate",
+            levels=_TRAIN,
+            type=values.positive,
+            default=_TRAINING.learning_rate,
+            metavar="R",
+            help="the highest of a training (default: %(default)s)",
+        ),
+        _option(
+            "--start-from",
+            levels=_TRAIN,
+            type=values.model_file,
+            metavar="MODEL",
+            help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
+        ),
+        _option(
+            "--kept-share",
+            levels=_TRAIN,
+            needs="--start-from",
+            type=values.share,
+            default=TrainConfig.kept_share,
+            metavar="SHARE",
+            help="with --start-from: how much of that model's weights the average with the trained ones keeps "
+            "(default: %(default)s)",
+        ),
+        _option(
+            "--label-maps",
+            levels=_TRAIN,
+            needs="--lesion-masks",
+            nargs="+",
+            type=values.path_of,
+            default=[],
+            metavar="PATH",
+            help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
+        ),
+        _option(
+            "--synthetic-share",
+            levels=_TRAIN,
+            needs="--label-maps",
+            type=values.share,
+            default=_TRAINING.synthetic_share,
+            metavar="SHARE",
+            help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
+        ),
+        _option(
+            "--insertions",
+            levels=_TRAIN,
+            needs="--label-maps",
+            type=values.seed,
+            default=HeadsConfig.n_insertions,
+            metavar="N",
+            help="with a collection of single lesions (NPZ) among --lesion-masks: train on N copies of each labelled "
+            "scan with such lesions put into it, too (default: %(default)s)",
+        ),
+        _option(
+            "--component-power",
+            levels=_TRAIN,
+            type=values.share,
+            default=_TRAINING.component_power,
+            metavar="P",
+            help="a lesion voxel weighs its lesion's size to the power of minus P: 0 makes all voxels count the same, "
+            "1 all lesions (default: %(default)s)",
+        ),
+        _option(
+            "--cross-validate",
+            levels=_TRAIN,
+            type=values.n_folds,
+            metavar="{loo,K}",
+            help="leave out each participant in turn (loo), or each of K parts of them, and evaluate what is left out",
+        ),
+        _option(
+            "--fold",
+            levels=_TRAIN,
+            needs="--cross-validate",
+            type=values.count,
+            metavar="I",
+            help="work on this fold only, from 1; without --fold, all are gathered",
+        ),
+    ),
+    "synthetic heads": (
+        _option(
+            "--lesion-masks",
+            levels=("train", "synthesize"),
+            required=_SYNTHESIZE,
+            needs="--label-maps",
+            nargs="+",
+            type=values.path_of,
+            default=[],
+            metavar="PATH",
+            help="lesion masks in MNI space, or folders of them, for synthetic heads; when synthesizing, bids_dir is a "
+            "folder of label maps",
+        ),
+        _option(
+            "--n-heads",
+            levels=("train", "synthesize"),
+            needs="--label-maps",
+            type=values.count,
+            metavar="N",
+            help=f"synthetic heads to make (default: {SynthesizeConfig.n_heads}; to train on: {HeadsConfig.n_heads})",
+        ),
+        _option(
+            "--protocol",
+            levels=_SYNTHESIZE,
+            choices=SYNTHETIC_PROTOCOLS,
+            default=SynthesizeConfig.protocol,
+            help="scans of all kinds, 3D ones, or thick slices (default: %(default)s)",
+        ),
+        _option(
+            "--lesion-free-share",
+            levels=("train", "synthesize"),
+            needs="--label-maps",
+            type=values.share,
+            metavar="SHARE",
+            help=f"of the heads, those without any lesion (default: {SynthesizeConfig.lesion_free_share}); to train "
+            "on: of the heads' crops (default: some 2 in 100)",
+        ),
+    ),
+    "how to run; changes no result but, by its threads, a training": (
+        _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="say more; -vv for debugging"),
+        _option(
+            *("--work-dir", "-w"),
+            levels=_IMAGES,
+            type=values.path_of,
+            metavar="DIR",
+            help="intermediate results, to resume from",
+        ),
+        _option(
+            "--clean-workdir",
+            levels=_PARTICIPANT,
+            action="store_true",
+            help="delete what finished visits have left in the work folder",
+        ),
+        _option(
+            *("--nprocs", "--nthreads", "--n-cpus", "--n_cpus"),
+            levels=("participant", "train", "synthesize"),
+            type=values.count,
+            metavar="N",
+            help="processors to use (default: all allowed)",
+        ),
+        _option(
+            "--omp-nthreads",
+            levels=_SEGMENT,
+            type=values.count,
+            metavar="N",
+            help="threads of one process (default: up to 8)",
+        ),
+        _option(
+            "--mem-gb",
+            levels=_SEGMENT,
+            type=values.positive,
+            metavar="GB",
+            help="memory to use, in GB (default: 90 %% of what is free)",
+        ),
+        _option(
+            *("--mem", "--mem-mb", "--mem_mb"),
+            levels=_SEGMENT,
+            dest="mem_gb",
+            type=values.gb_of_mb,
+            metavar="MB",
+            help="as --mem-gb, but in MB, or with a unit such as 16G, as in fMRIPrep",
+        ),
+        _option(
+            "--device",
+            levels=_SEGMENT,
+            default="auto",
+            metavar="{auto,cpu,cuda,cuda:N}",
+            help="where the networks run (default: auto)",
+        ),
+        _option(
+            "--stop-on-first-crash",
+            levels=_SEGMENT,
+            action="store_true",
+            help="don't go on with the other participants",
+        ),
+        _option("--write-graph", levels=_SEGMENT, action="store_true", help="draw the workflow into the log folder"),
+        _option(
+            *("--use-plugin", "--nipype-plugin-file"),
+            levels=_SEGMENT,
+            type=values.path_of,
+            metavar="FILE",
+            help="nipype plugin and its arguments, as YAML",
+        ),
+        _option(
+            "--resource-monitor",
+            levels=_SEGMENT,
+            action="store_true",
+            help="record each step's memory and processor use",
+        ),
+    ),
+}
