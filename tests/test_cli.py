@@ -198,7 +198,11 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "train", "--labels", "m", "--n-heads", "5"], 64, "--n-heads needs --label-maps"),
         (["{bids}", "{out}", "participant", "--particip", "01"], 64, "did you mean --participant-label?"),
         (["{bids}", "{out}", "participant", "--mem", "16X"], 64, "or one with the unit K, M, G or T, found `16X`"),
-        (["{bids}", "--participant-label", "01", "{out}", "participant"], 64, "take all words up to the next option"),
+        (
+            ["{bids}", "--participant-label", "01", "{out}", "participant"],
+            64,
+            "come first: --participant-label, --participant_label take all words that follow",
+        ),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", "../x"], 64, "expected a name"),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ""], 64, "expected a name"),
         (["{bids}", "{out}", "train", "--labels", "m", "--model-name", ".x"], 64, "expected a name"),

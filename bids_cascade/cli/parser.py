@@ -27,11 +27,11 @@ class _Parser(argparse.ArgumentParser):
     """Raises what argparse would exit with, so that exit codes are decided in one place."""
 
     def error(self, message: str) -> NoReturn:
+        several = sorted(name for name in _VARIADIC if name in message.partition(":")[0])
         if "arguments are required" in message:
-            several = ", ".join(sorted(name for name in _VARIADIC if "_" not in name))
-            message += (
-                f"; expected bids_dir, output_dir and the level first: {several} take all words up to the next option"
-            )
+            several = sorted(name for name in _VARIADIC if "_" not in name)
+        if several:
+            message += f"; bids_dir, output_dir and level come first: {', '.join(several)} take all words that follow"
         raise UsageError(f"{message}{self._suggestion(message)}; see --help")
 
     def _suggestion(self, message: str) -> str:
