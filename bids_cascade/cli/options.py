@@ -16,6 +16,7 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
+from bids_cascade.errors import UsageError
 
 LEVELS = {
     "participant": "segment the lesions of every visit that has the sequences the model needs",
@@ -82,29 +83,32 @@ def options_of(level: str) -> list[Option]:
     return [option for options in OPTIONS.values() for option in options if level in option.levels]
 
 
-def check_options(level: str, given: Collection[str]) -> str:
-    """Return what is wrong with the options given to a level, or nothing.
+def check_options(level: str, given: Collection[str]) -> None:
+    """Refuse options that the level does not use, or that do nothing without another one, and ask for missing ones.
 
     Parameters
     ----------
     level : str
-        One of :data:`LEVELS`.
+        One of ``LEVELS``.
     given : collection of str
-        :attr:`Option.dest` of the options on the command line.
+        The ``dest`` of each option on the command line.
+
+    Raises
+    ------
+    UsageError
     """
     # Of two options for one value, such as --mem-gb and --mem, the first is named.
     by_dest = {option.dest: option for options in reversed(OPTIONS.values()) for option in reversed(options)}
     foreign = [option for name, option in reversed(by_dest.items()) if name in given and level not in option.levels]
     if foreign:
         named = ", ".join(f"{option.names[0]} ({', '.join(option.levels)})" for option in foreign)
-        return f"the {level} level has no {named}; leave it out, or give a level that has it"
+        raise UsageError(f"the {level} level has no {named}; leave it out; see bids-cascade {level} --help")
     names = {option.names[0]: option.dest for option in options_of(level)}
     for option in options_of(level):
         if level in option.required and option.dest not in given:
-            return f"{level} needs {option.names[0]}"
+            raise UsageError(f"{level} needs {option.names[0]}; see bids-cascade {level} --help")
         if option.dest in given and option.needs in names and names[option.needs] not in given:
-            return f"{option.names[0]} needs {option.needs}, without which it does nothing"
-    return ""
+            raise UsageError(f"{option.names[0]} needs {option.needs}, without which it does nothing")
 
 
 _TRAINING = TrainingConfig()

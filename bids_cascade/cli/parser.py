@@ -62,9 +62,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if level not in LEVELS:
         raise UnknownLevelError(f"there is no analysis level `{level}`; expected one of {', '.join(LEVELS)}")
     given = {name for name in names if getattr(options, name) is not _NOT_GIVEN}
-    problem = check_options(level, given)
-    if problem:
-        raise UsageError(f"{problem}; see bids-cascade {level} --help")
+    check_options(level, given)
     for name in names - given:
         setattr(options, name, parser.get_default(name))
     return options
