@@ -252,5 +252,7 @@ def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Pat
     methods = page_of(tmp_path).partition('<h2 id="methods">')[2]
     assert methods.count('<div class="methods">') == 2
     assert re.findall(r"<h3>(.*?)</h3>", methods) == ["ses-1, ses-2", "ses-3"]
+    assert methods.count('<pre class="bibtex"') == methods.count("@inproceedings{aitali2005,") == 2
+    assert "}\n\n@article{fisch2024,\n  author = {Fisch, L." in methods
     assert "the model old (SHA-256 0)" in methods
     assert "the model new (SHA-256 0)" in methods
