@@ -140,6 +140,15 @@ class Page:
         self._send("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self._send("Input.dispatchKeyEvent", type="keyUp", **common)
 
+    def click(self, x: float, y: float) -> None:
+        """Click at a point of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def turn_wheel(self, x: float, y: float, down: float) -> None:
+        """Turn the mouse wheel over a point of the window, by so many pixels."""
+        self._send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
+
     def follow(self, act: Callable[[], None]) -> None:
         """Do what leads to another page, and return when that is loaded."""
         loaded = "Page.loadEventFired"

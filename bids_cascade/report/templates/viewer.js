@@ -77,8 +77,10 @@ class Viewer {
     return panel;
   }
 
-  // One slice for a click of a mouse wheel, and a few for a long stroke over a touchpad.
+  // One slice for a click of a mouse wheel, and a few for a long stroke over a touchpad. In a frame without the focus the
+  // wheel scrolls the page around it.
   scroll(panel, event) {
+    if (parent !== window && !document.hasFocus()) return;
     event.preventDefault();
     panel.wheel += Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100);
     const steps = Math.abs(event.deltaY) >= 50 ? Math.sign(event.deltaY) : Math.trunc(panel.wheel / 30);
