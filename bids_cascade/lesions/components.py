@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_TOUCHING = np.ones((3, 3, 3), bool)
+TOUCHING = np.ones((3, 3, 3), bool)
 """Voxels that share a face, an edge or a corner are one lesion (26-connected)."""
 
 
@@ -89,7 +89,7 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
     """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
     box = box_of(mask)
-    found, n = ndimage.label(mask[box], _TOUCHING)
+    found, n = ndimage.label(mask[box], TOUCHING)
     return box, found, np.bincount(found.ravel(), minlength=n + 1)[1:]
 
 

@@ -31,7 +31,19 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
     "status": {"Description": "What there is of this visit", "Levels": STATUSES},
+    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
+    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
+    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
+    "quality_flags": {
+        "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing"
+    },
+    "group_flags": {
+        "Description": "What is unusual about the visit among the others, joined by semicolons",
+        "Levels": GROUP_FLAGS,
+    },
     "status_reason": {"Description": "Why the status is not complete"},
+    "warnings": {"Description": "The quality flags in words, joined by semicolons"},
     "visit_number": {
         "Description": "Place among the participant's visits: by acquisition date if all have one, else by session"
     },
@@ -41,10 +53,6 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "Time since the participant's previous visit with whole results",
         "Units": "day",
     },
-    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
-    "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
-    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
-    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "cascade_agreement": {
         "Description": "Mean Dice of the masks of each two of the model's cascades, if it has several: the lower, the "
         "less the mask is to be trusted"
@@ -62,14 +70,6 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "median_lesion_mm3": {"Description": "Median volume of a lesion; n/a without lesions", "Units": "mm^3"},
     **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {size_text(name)}"} for name in SIZE_CLASSES_MM3},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
-    "quality_flags": {
-        "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing"
-    },
-    "warnings": {"Description": "The same in words, joined by semicolons"},
-    "group_flags": {
-        "Description": "What is unusual about the visit among the others, joined by semicolons",
-        "Levels": GROUP_FLAGS,
-    },
     "lesion_volume_modified_z": {
         "Description": f"Modified z-score (median and MAD) of ln(lesion_volume_t1w_ml + {LOG_OFFSET_ML:g}) among the "
         f"visits with the same processing. {_RULE}"

@@ -7,32 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bids_cascade.cascade.calibration import UNCHANGED
-
-REFERENCES = {
-    "Fisch et al., 2024": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of T1-weighted MRI "
-    "using convolutional neural networks. Computers in Biology and Medicine 179:108845, 2024. "
-    "doi:10.1016/j.compbiomed.2024.108845",
-    "Gorgolewski et al., 2011": "Gorgolewski K, Burns CD, Madison C, et al. Nipype: a flexible, lightweight and "
-    "extensible neuroimaging data processing framework in Python. Frontiers in Neuroinformatics 5:13, 2011. "
-    "doi:10.3389/fninf.2011.00013",
-    "Gorgolewski et al., 2017": "Gorgolewski KJ, Alfaro-Almagro F, Auer T, et al. BIDS Apps: Improving ease of use, "
-    "accessibility, and reproducibility of neuroimaging data analysis methods. PLOS Computational Biology "
-    "13(3):e1005209, 2017. doi:10.1371/journal.pcbi.1005209",
-    "Mattes et al., 2003": "Mattes D, Haynor DR, Vesselle H, et al. PET-CT image registration in the chest using "
-    "free-form deformations. IEEE Transactions on Medical Imaging 22(1):120-128, 2003. doi:10.1109/TMI.2003.809072",
-    "Saerens et al., 2002": "Saerens M, Latinne P, Decaestecker C. Adjusting the outputs of a classifier to new a "
-    "priori probabilities: a simple procedure. Neural Computation 14(1):21-41, 2002. doi:10.1162/089976602753284446",
-    "Tustison et al., 2010": "Tustison NJ, Avants BB, Cook PA, et al. N4ITK: Improved N3 bias correction. IEEE "
-    "Transactions on Medical Imaging 29(6):1310-1320, 2010. doi:10.1109/TMI.2010.2046908",
-    "Tustison et al., 2021": "Tustison NJ, Cook PA, Holbrook AJ, et al. The ANTsX ecosystem for quantitative "
-    "biological and medical imaging. Scientific Reports 11:9068, 2021. doi:10.1038/s41598-021-87564-6",
-    "Valverde et al., 2017": "Valverde S, Cabezas M, Roura E, et al. Improving automated multiple sclerosis lesion "
-    "segmentation with a cascaded 3D convolutional neural network approach. NeuroImage 155:159-168, 2017. "
-    "doi:10.1016/j.neuroimage.2017.04.034",
-    "Yarkoni et al., 2019": "Yarkoni T, Markiewicz CJ, de la Vega A, et al. PyBIDS: Python tools for BIDS datasets. "
-    "Journal of Open Source Software 4(40):1294, 2019. doi:10.21105/joss.01294",
-}
-"""By the words they are cited with."""
+from bids_cascade.report.references import REFERENCES, Reference
 
 
 @dataclass(frozen=True)
@@ -40,7 +15,7 @@ class Methods:
     """A paragraph, and the references it cites in alphabetical order."""
 
     paragraph: str
-    references: tuple[str, ...]
+    references: tuple[Reference, ...]
 
 
 def describe_methods(sidecar: Mapping[str, Any]) -> Methods | None:

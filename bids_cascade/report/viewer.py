@@ -17,6 +17,7 @@ from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
 from bids_cascade.imaging.scan import Scan, slice_axis
 from bids_cascade.lesions.components import Lesion
+from bids_cascade.report.lesion_numbers import lesion_numbers
 from bids_cascade.report.page import render_bare
 from bids_cascade.report.planes import bounding_box, grey_levels, sizes_of, window_of
 
@@ -32,6 +33,7 @@ def viewer_page(
     lesion: nib.Nifti1Image,
     probability: nib.Nifti1Image,
     first: nib.Nifti1Image,
+    labels: nib.Nifti1Image,
     lesions: Sequence[Lesion],
     uncertainty: nib.Nifti1Image | None = None,
 ) -> str:
@@ -45,6 +47,8 @@ def viewer_page(
         The FLAIR.
     lesion, probability, first : nibabel.Nifti1Image
         Mask, final and stage 1's probability, on the grid of the scan.
+    labels : nibabel.Nifti1Image
+        Numbers of the lesions, on the grid of the T1w image.
     lesions : sequence of Lesion
         Their centres are in the world of the T1w image.
     uncertainty : nibabel.Nifti1Image, optional
@@ -54,7 +58,8 @@ def viewer_page(
     cut = scan.image.slicer[box]
     grid = coarsened(grid_of(cut), MOST_VOXELS)
     volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
-    volumes["mask"] = np.where(mask_of(resample(lesion, grid, 0)), 255, 0)
+    mask = mask_of(resample(lesion, grid, 0))
+    volumes["mask"] = np.where(mask, 255, 0)
     layers = {"probability": probability, "candidates": first}
     if uncertainty is not None:
         layers["uncertainty"] = uncertainty
@@ -62,6 +67,7 @@ def viewer_page(
         share = data_of(resample(one, grid, 1))
         volumes[name] = np.rint(np.where(share < _LEAST_PROBABILITY, 0, share) * 255)
     stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())
+    stacked += lesion_numbers(labels, lesions, mask, grid, scan.own_to_t1w).astype("<u4").tobytes(order="F")
     to_world = scan.own_to_t1w @ grid.affine
     axis = slice_axis(scan.brain)
     content: dict[str, Any] = {

@@ -30,6 +30,8 @@ class Findings:
         Lesion mask, and probability of lesion by the whole cascade and by stage 1, on the grid of the scan.
     gate : pair of float
         Stage 1's probabilities that say how far stage 2 looks, and from where.
+    labels : nibabel.Nifti1Image
+        Numbers of the lesions, on the grid of the T1w image.
     lesions : sequence of Lesion
     uncertainty : nibabel.Nifti1Image, optional
         What the cascades of a model with several disagree on, on the grid of the scan.
@@ -41,6 +43,7 @@ class Findings:
     probability: nib.Nifti1Image
     first_probability: nib.Nifti1Image
     gate: tuple[float, float]
+    labels: nib.Nifti1Image
     lesions: Sequence[Lesion]
     uncertainty: nib.Nifti1Image | None = None
 
@@ -81,7 +84,7 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
     """Write the figures of what has been found, and the viewer, into a folder; return the files."""
     scan, lesion, first = found.scan, found.lesion, found.first_probability
     lesions = draw_lesions(scan, lesion, first, found.gate)
-    viewer = viewer_page(scan, lesion, found.probability, first, found.lesions, found.uncertainty)
+    viewer = viewer_page(scan, lesion, found.probability, first, found.labels, found.lesions, found.uncertainty)
     sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
     contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)

@@ -441,6 +441,7 @@ class DrawFindings(Step):
         scan = make_scan(corrected, mask, to_own)
         in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), spec.rule)
         in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, spec.rule)
+        labels, _ = label_lesions(lesion)
         first, *uncertainty = (
             resample(image(path), grid_of(scan.image), 1, scan.own_to_t1w)
             for path in (spec.first_probability, *_given(spec.uncertainty))
@@ -452,7 +453,8 @@ class DrawFindings(Step):
             probability=nib.Nifti1Image(in_own, scan.image.affine),
             first_probability=first,
             gate=spec.gate,
-            lesions=lesion_table(label_lesions(lesion)[0], in_t1w, mask.affine),
+            labels=nib.Nifti1Image(labels, mask.affine),
+            lesions=lesion_table(labels, in_t1w, mask.affine),
             uncertainty=next(iter(uncertainty), None),
         )
         files = draw_findings(found, folder)

@@ -140,6 +140,15 @@ class Page:
         self._send("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self._send("Input.dispatchKeyEvent", type="keyUp", **common)
 
+    def click(self, x: float, y: float) -> None:
+        """Click at a point of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def turn_wheel(self, x: float, y: float, down: float) -> None:
+        """Turn the mouse wheel over a point of the window, by so many pixels."""
+        self._send("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
+
     def follow(self, act: Callable[[], None]) -> None:
         """Do what leads to another page, and return when that is loaded."""
         loaded = "Page.loadEventFired"
@@ -186,7 +195,7 @@ def visit_content() -> Any:
     import numpy as np
 
     from bids_cascade.imaging.scan import make_scan
-    from bids_cascade.lesions.components import Lesion
+    from bids_cascade.lesions.components import Lesion, label_lesions
     from bids_cascade.report.visit import Findings
 
     t1w_to_own = np.eye(4)
@@ -213,9 +222,11 @@ def visit_content() -> Any:
     _, probability = both(head=0, brain=0, lesion=0.9)
     _, first = both(head=0, brain=0.2, lesion=1)
     lesion = nib.Nifti1Image((np.asarray(probability.dataobj) > 0).astype(np.uint8), probability.affine)
+    in_t1w, _ = both(head=0, brain=0, lesion=1)
+    labels = nib.Nifti1Image(label_lesions(np.asarray(in_t1w.dataobj) > 0)[0], t1w_affine)
     lesions = [Lesion(1, 4096, 30, 40, 20, 0.9), Lesion(2, 512, -30, -40, -20, 0.9)]
     own = [nib.as_closest_canonical(image) for image in (lesion, probability, first)]
-    found = Findings("FLAIR", make_scan(flair, brain, t1w_to_own), *own, (0.8, 0.8), lesions)
+    found = Findings("FLAIR", make_scan(flair, brain, t1w_to_own), *own, (0.8, 0.8), labels, lesions)
     return found, make_scan(t1w, brain, np.eye(4))
 
 

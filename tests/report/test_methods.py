@@ -1,8 +1,10 @@
+import re
 from typing import Any
 
 import pytest
 
-from bids_cascade.report.methods import REFERENCES, describe_methods
+from bids_cascade.report.methods import describe_methods
+from bids_cascade.report.references import REFERENCES
 
 SIDECAR: dict[str, Any] = {
     "ModelName": "tiny",
@@ -49,10 +51,58 @@ def test_paragraph_says_what_was_run() -> None:
         "seed was 7",
     ):
         assert said in found.paragraph
-    every = describe_methods(SIDECAR | {"PrevalenceWeight": 0.5})
-    assert every is not None
-    assert every.references == tuple(REFERENCES[word] for word in sorted(REFERENCES))
-    assert set(every.references) - set(found.references) == {REFERENCES["Saerens et al., 2002"]}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"BrainMaskMethod": "nonzero"},
+        {"Sequences": ["T1w"]},
+        {"NumberOfCascades": 2, "Calibration": [0.75, -0.5]},
+        {"PrevalenceWeight": 0.5},
+    ],
+)
+def test_what_is_cited_is_listed_and_what_is_listed_is_cited(changed: dict[str, Any]) -> None:
+    found = describe_methods(SIDECAR | changed)
+    assert found is not None
+    cited = re.findall(r"[\w-]+ et al\., \d{4}", found.paragraph)
+    assert found.references == tuple(REFERENCES[words] for words in sorted(set(cited)))
+    assert len(cited) == len(re.findall(r"\b(?:19|20)\d\d\b", found.paragraph)), "no citation looks otherwise"
+
+
+def test_every_reference_is_cited_and_named_as_it_is_cited() -> None:
+    found = describe_methods(SIDECAR | {"PrevalenceWeight": 0.5})
+    assert found is not None
+    assert set(found.references) == set(REFERENCES.values())
+    for words, one in REFERENCES.items():
+        assert words == f"{one.authors[0].rpartition(' ')[0]} et al., {one.year}"
+    assert len({one.key for one in found.references}) == len(REFERENCES)
+
+
+def test_references_as_text_and_as_bibtex() -> None:
+    article, chapter = REFERENCES["Yarkoni et al., 2019"], REFERENCES["Aït-Ali et al., 2005"]
+    assert article.text == (
+        "Yarkoni T, Markiewicz CJ, de la Vega A, et al. PyBIDS: Python tools for BIDS datasets. Journal of Open Source "
+        "Software 4(40):1294, 2019. doi:10.21105/joss.01294"
+    )
+    assert article.bibtex == (
+        "@article{yarkoni2019,\n"
+        "  author = {Yarkoni, T. and Markiewicz, C. J. and de la Vega, A. and others},\n"
+        "  title = {{PyBIDS: Python tools for BIDS datasets}},\n"
+        "  journal = {Journal of Open Source Software},\n"
+        "  year = {2019},\n"
+        "  volume = {4},\n"
+        "  number = {40},\n"
+        "  pages = {1294},\n"
+        "  doi = {10.21105/joss.01294},\n"
+        "}"
+    )
+    assert REFERENCES["Saerens et al., 2002"].text.startswith("Saerens M, Latinne P, Decaestecker C. Adjusting the")
+    assert "Decaestecker, C.},\n" in REFERENCES["Saerens et al., 2002"].bibtex
+    assert chapter.bibtex.startswith("@inproceedings{aitali2005,\n  author = {Aït-Ali, L. S. and ")
+    assert "\n  booktitle = {Medical Image Computing" in chapter.bibtex
+    assert "\n  pages = {409--416},\n}" in chapter.bibtex
 
 
 def test_what_is_done_to_the_probability_is_said() -> None:
@@ -73,7 +123,7 @@ def test_stripped_scans_and_single_sequences_are_told_apart() -> None:
     assert found is not None
     assert "skull-stripped already" in found.paragraph
     assert "registered" not in found.paragraph
-    assert not any("deepbet" in one or "PET-CT" in one for one in found.references)
+    assert not any("deepbet" in one.text or "PET-CT" in one.text for one in found.references)
     assert "FLAIR and T2w images were registered" in _paragraph({"Sequences": ["T1w", "FLAIR", "T2w"]})
 
 

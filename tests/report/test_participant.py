@@ -129,7 +129,10 @@ def test_a_missing_image_and_earlier_results_are_named(tmp_path: Path, drawn: li
     visit = Visit("01", "1", {})
     add_results(tmp_path, visit, drawn)
     add_record(tmp_path, visit, exit_code=66, message="not processed: no T1w image", missing=["T1w"])
-    text = text_of(page_of(tmp_path))
+    html = page_of(tmp_path)
+    text = text_of(html)
+    assert '<div class="notice note"' in html
+    assert '<div class="notice error"' not in html, "nothing has gone wrong"
     assert "not processed, earlier results" in text
     assert "results of an earlier run" in text
     assert "T1w missing" in text
@@ -218,18 +221,43 @@ def test_page_in_browser(tmp_path: Path, drawn: list[Path], browser: Any) -> Non
     one.close()
 
 
+VIEWER_HEIGHT = (
+    "new Promise(done => {const { style } = document.querySelector('iframe');"
+    "const wait = () => style.height ? done(parseFloat(style.height)) : setTimeout(wait, 20); wait()})"
+)
+
+
 def test_a_lesions_number_leads_to_its_place(tmp_path: Path, drawn: list[Path], browser: Any) -> None:
     add_results(tmp_path, Visit("01", None, {}), drawn)
     one = browser.open(write_participant_page(tmp_path, "01"))
-    height = (
-        "new Promise(done => {const { style } = document.querySelector('iframe');"
-        "const wait = () => style.height ? done(parseFloat(style.height)) : setTimeout(wait, 20); wait()})"
-    )
     one.evaluate("document.querySelector('iframe').scrollIntoView()")
-    assert one.evaluate(height) > 200, "the viewer has said how tall it is"
+    assert one.evaluate(VIEWER_HEIGHT) > 200, "the viewer has said how tall it is"
     one.evaluate("document.querySelectorAll('tbody a[href*=lesion-]')[1].click()")
     assert one.evaluate("document.querySelector('iframe').src").endswith("_desc-viewer_FLAIR.html#lesion-2")
     assert one.evaluate("location.pathname").endswith("sub-01.html"), "the page itself stays"
+    assert one.problems == []
+    one.close()
+
+
+def test_the_wheel_scrolls_the_page_until_the_viewer_has_the_focus(
+    tmp_path: Path, drawn: list[Path], browser: Any
+) -> None:
+    add_results(tmp_path, Visit("01", None, {}), drawn)
+    one = browser.open(write_participant_page(tmp_path, "01"))
+    one.evaluate("document.querySelector('iframe').scrollIntoView({ behavior: 'instant' })")
+    one.evaluate(VIEWER_HEIGHT)
+
+    def scrolled() -> float:
+        one.turn_wheel(400, 150, 100)
+        one.turn_wheel(400, 150, 100)
+        return one.evaluate("new Promise(done => setTimeout(() => done(scrollY), 1000))")
+
+    top = one.evaluate("scrollY")
+    below = scrolled()
+    assert below > top
+    one.click(400, 50)
+    assert one.evaluate("document.activeElement.className") == "viewer"
+    assert scrolled() == below
     assert one.problems == []
     one.close()
 
@@ -252,5 +280,7 @@ def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Pat
     methods = page_of(tmp_path).partition('<h2 id="methods">')[2]
     assert methods.count('<div class="methods">') == 2
     assert re.findall(r"<h3>(.*?)</h3>", methods) == ["ses-1, ses-2", "ses-3"]
+    assert methods.count('<pre class="bibtex"') == methods.count("@inproceedings{aitali2005,") == 2
+    assert "}\n\n@article{fisch2024,\n  author = {Fisch, L." in methods
     assert "the model old (SHA-256 0)" in methods
     assert "the model new (SHA-256 0)" in methods

@@ -21,7 +21,7 @@ READY = "new Promise(done => {const wait = () => window.viewer ? done(true) : se
 @pytest.fixture(scope="module")
 def page(visit_content: Any) -> str:
     one, _ = visit_content
-    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions)
+    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
 
 
 @pytest.fixture
@@ -37,9 +37,10 @@ def opened(page: str, browser: Any, tmp_path: Path) -> Any:
 def content_of(page: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     content = json.loads(re.search(r'id="content">(.*?)</script>', page, re.DOTALL)[1])
     stacked = np.frombuffer(gzip.decompress(base64.b64decode(content["volumes"])), np.uint8)
-    volumes = stacked.reshape(len(content["names"]), -1)
-    named = zip(content["names"], volumes, strict=True)
-    return content, {name: one.reshape(content["shape"], order="F") for name, one in named}
+    volumes, numbers = np.split(stacked, [len(content["names"]) * np.prod(content["shape"])])
+    named = dict(zip(content["names"], volumes.reshape(len(content["names"]), -1), strict=True))
+    named["numbers"] = numbers.view("<u4")
+    return content, {name: one.reshape(content["shape"], order="F") for name, one in named.items()}
 
 
 def test_voxels_are_those_of_the_scan_in_the_world_of_the_t1w(page: str) -> None:
@@ -47,13 +48,15 @@ def test_voxels_are_those_of_the_scan_in_the_world_of_the_t1w(page: str) -> None
     assert content["sizes_mm"] == [3, 3, 8]
     assert content["slices"]["axis"] == 2
     assert content["slices"]["count"] == 26
-    for centre in ((30, 40, 20), (-30, -40, -20)):
+    for number, centre in enumerate(((30, 40, 20), (-30, -40, -20)), start=1):
         x, y, z = np.rint(apply_affine(np.array(content["from_world"]), centre)).astype(int)
         assert volumes["mask"][x, y, z] == 255
         assert volumes["image"][x, y, z] == 254, "the brightest, of even grey levels"
         assert volumes["probability"][x, y, z] == round(0.9 * 255)
         assert volumes["candidates"][x, y, z] == 255
-        assert volumes["mask"][-x, y, z] == 0
+        assert volumes["numbers"][x, y, z] == number
+        assert volumes["mask"][-x, y, z] == volumes["numbers"][-x, y, z] == 0
+    assert volumes["numbers"][volumes["mask"] > 0].all()
     np.testing.assert_allclose(np.array(content["to_world"]) @ content["from_world"], np.eye(4), atol=1e-9)
     assert not volumes["image"][volumes["image"] % 2 == 1].any()
 
@@ -63,7 +66,7 @@ def test_uncertainty_is_a_layer_where_there_is_one(page: str, visit_content: Any
     assert "uncertainty" not in content_of(page)[1]
     assert 'value="uncertainty"' not in page
     half = nib.Nifti1Image(np.asarray(one.probability.dataobj) / 1.8, one.probability.affine)  # 0.5 in lesions
-    with_it = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions, half)
+    with_it = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions, half)
     content, volumes = content_of(with_it)
     x, y, z = np.rint(apply_affine(np.array(content["from_world"]), (30, 40, 20))).astype(int)
     assert volumes["uncertainty"][x, y, z] == round(0.5 * 255)
@@ -79,7 +82,7 @@ def test_uncertainty_is_a_layer_where_there_is_one(page: str, visit_content: Any
 def test_page_asks_for_nothing_and_is_the_same_again(page: str, visit_content: Any) -> None:
     one, _ = visit_content
     assert not re.search(r"https?://", page)
-    again = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.lesions)
+    again = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
     assert again == page
 
 
@@ -136,6 +139,47 @@ def test_the_patients_right_is_left(opened: Any) -> None:
         clientX: box.left + 0.01 * box.width, clientY: box.top + 0.99 * box.height }})); return viewer.at; }})()"""
     assert opened.evaluate(click)[:2] == [opened.evaluate("viewer.shape[0] - 1"), 0]
     assert re.match(r"[\d.]+ R, [\d.]+ P,", opened.evaluate("document.querySelector('#place').textContent"))
+
+
+NAMED = "document.querySelector('#lesion').textContent"
+
+
+def test_the_lesion_under_the_crosshair_is_named_or_none(opened: Any) -> None:
+    first, second = ([round(at) for at in opened.evaluate(CENTRE.format(index))] for index in (0, 1))
+    assert opened.evaluate(NAMED) == "lesion 1"
+    for place, name in ((second, "lesion 2"), ([1, 1, 1], "no lesion here"), (first, "lesion 1")):
+        opened.evaluate(CLICK.format(*place))
+        assert opened.evaluate("viewer.at") == place
+        assert opened.evaluate(NAMED) == name
+    opened.evaluate(CLICK.format(*second) + "; viewer.move(0, 4)")
+    assert opened.evaluate(NAMED) == "no lesion here"
+    opened.evaluate("document.querySelector('#next').click()")
+    assert opened.evaluate(NAMED) == "lesion 1", "after lesion 2, the latest under the crosshair, comes the first"
+    opened.evaluate("viewer.numbers.fill(0); viewer.move(0, 1)")
+    assert opened.evaluate(NAMED) == "lesion on this image's grid alone, not in the table"
+
+
+CENTRE = "multiply(viewer.from_world, viewer.lesions[{}].centre)"
+CLICK = """(([x, y, z]) => {{
+  for (const [panel, across, down] of [[0, x, y], [1, x, z]]) {{
+    const {{ canvas, ...plane }} = viewer.panels[panel], box = canvas.getBoundingClientRect();
+    const along = (value, axis) => 1 - (value + 0.5) / viewer.shape[axis];
+    canvas.dispatchEvent(new PointerEvent("pointermove", {{ buttons: 1, pointerId: 1,
+      clientX: box.left + along(across, plane.across) * box.width,
+      clientY: box.top + along(down, plane.down) * box.height }}));
+  }}
+}})([{}, {}, {}])"""
+
+
+def test_lesions_in_one_voxel_are_all_reached(opened: Any) -> None:
+    opened.evaluate(
+        "viewer.lesions[1].centre = viewer.lesions[0].centre; viewer.lesions.push({...viewer.lesions[0], index: 3})"
+    )
+    named = []
+    for _ in range(3):
+        opened.evaluate("document.querySelector('#next').click()")
+        named.append(opened.evaluate(NAMED))
+    assert named == ["lesion 2", "lesion 3", "lesion 1"]
 
 
 def test_wheel_keys_buttons_and_address_move(opened: Any) -> None:

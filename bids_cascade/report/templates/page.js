@@ -1,5 +1,5 @@
 "use strict";
-// Tables that can be sorted, searched, leafed through and downloaded. A page without scripts shows their first rows.
+// Tables that can be sorted, searched, leafed through, unfolded and downloaded. A page without scripts shows their first rows.
 
 const isMissing = (text) => text === "n/a" || text === "";
 
@@ -22,6 +22,11 @@ class DataTable {
       const { rows, links } = JSON.parse(rest.textContent);
       rows.forEach((cells, index) => this.rows.push({ cells, link: links[index] ?? "", element: null }));
       rest.remove();
+    }
+    this.isEmpty = this.columns.map((_, index) => this.rows.every((row) => isMissing(row.cells[index])));
+    if (!this.rows.length) this.isEmpty.fill(false);
+    for (const cells of [this.headings, ...[...this.body.rows].map((row) => row.cells)]) {
+      this.isEmpty.forEach((isEmpty, index) => cells[index].classList.toggle("empty", isEmpty));
     }
     this.order = [...this.rows.keys()];
     this.shown = this.order;
@@ -65,10 +70,25 @@ class DataTable {
       leaf.append(this.back, this.forth);
       tools.append(leaf);
     }
+    if (this.isEmpty.some(Boolean)) tools.append(this.makeUnfold());
     const download = this.makeButton("Download TSV", () => this.download());
     download.classList.add("download");
     tools.append(download);
     return tools;
+  }
+
+  // Columns without a value are hidden until they are asked for.
+  makeUnfold() {
+    const table = this.body.closest("table");
+    const n = this.isEmpty.filter(Boolean).length;
+    const unfold = this.makeButton(`Show ${n} column${n === 1 ? "" : "s"} without a value`, () => {
+      const folded = table.classList.toggle("folded");
+      unfold.setAttribute("aria-pressed", String(!folded));
+    });
+    unfold.className = "unfold";
+    table.classList.add("folded");
+    unfold.setAttribute("aria-pressed", "false");
+    return unfold;
   }
 
   makeButton(text, action) {
@@ -132,6 +152,7 @@ class DataTable {
     row.cells.forEach((text, index) => {
       const cell = row.element.insertCell();
       if (this.isNumber[index]) cell.className = "number";
+      cell.classList.toggle("empty", this.isEmpty[index]);
       if (isMissing(text)) cell.dataset.missing = "";
       if (index === 0 && row.link) {
         const link = document.createElement("a");

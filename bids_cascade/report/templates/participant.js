@@ -1,5 +1,5 @@
 "use strict";
-// A lesion's number leads to its place in the viewer above its table; the methods can be copied.
+// A lesion's number leads to its place in the viewer above its table; methods and BibTeX can be copied.
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href*='#lesion-']");
@@ -16,19 +16,24 @@ window.addEventListener("message", (event) => {
   if (viewer && event.data?.height > 0) viewer.style.height = `${Math.ceil(event.data.height)}px`;
 });
 
-for (const methods of document.querySelectorAll(".methods")) {
+// A button below an element that copies its text.
+function offerCopy(element, text) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";
   button.addEventListener("click", async () => {
-    const text = [...methods.querySelectorAll("p, li")].map((one) => one.textContent).join("\n\n");
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(methods);
+      getSelection().selectAllChildren(element);
       button.textContent = "Selected; copy it with your keyboard";
     }
   });
-  methods.after(button);
+  element.after(button);
 }
+
+for (const methods of document.querySelectorAll(".methods")) {
+  offerCopy(methods, [...methods.querySelectorAll("p, li")].map((one) => one.textContent).join("\n\n"));
+}
+for (const entries of document.querySelectorAll(".bibtex")) offerCopy(entries, entries.textContent);

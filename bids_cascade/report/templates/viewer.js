@@ -26,20 +26,23 @@ async function unpack(text) {
 }
 
 class Viewer {
-  // content is what viewer.py writes; bytes are the volumes one after the other, X running fastest.
+  // content is what viewer.py writes; bytes are the volumes one after the other, X running fastest, of one byte a voxel,
+  // but for the last, which holds the numbers of the lesions in four.
   constructor(content, bytes) {
     Object.assign(this, content);
     const length = this.shape[X] * this.shape[Y] * this.shape[Z];
     this.volumes = Object.fromEntries(
       this.names.map((name, index) => [name, bytes.subarray(index * length, (index + 1) * length)])
     );
+    this.numbers = new Uint32Array(bytes.slice(this.names.length * length).buffer);
     this.controls = Object.fromEntries([...document.querySelectorAll("[name]")].map((one) => [one.name, one]));
     this.panels = PLANES.map((plane) => this.makePanel(plane));
     document.querySelector(".panels").style.gridTemplateColumns = PLANES.map(
       (plane) => `${this.extent(plane.across)}fr`
     ).join(" ");
     for (const control of Object.values(this.controls)) control.addEventListener("input", () => this.draw());
-    this.lesion = -1;
+    this.lesion = -1; // place in the table of the lesion under the crosshair, or -1
+    this.latest = -1; // that of the latest one that was
     document.querySelector("#previous").addEventListener("click", () => this.step(-1));
     document.querySelector("#next").addEventListener("click", () => this.step(1));
     window.addEventListener("hashchange", () => this.follow());
@@ -74,8 +77,10 @@ class Viewer {
     return panel;
   }
 
-  // One slice for a click of a mouse wheel, and a few for a long stroke over a touchpad.
+  // One slice for a click of a mouse wheel, and a few for a long stroke over a touchpad. In a frame without the focus the
+  // wheel scrolls the page around it.
   scroll(panel, event) {
+    if (parent !== window && !document.hasFocus()) return;
     event.preventDefault();
     panel.wheel += Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100);
     const steps = Math.abs(event.deltaY) >= 50 ? Math.sign(event.deltaY) : Math.trunc(panel.wheel / 30);
@@ -110,26 +115,32 @@ class Viewer {
     this.go(at);
   }
 
-  go(at) {
+  // Two lesions may have their centres in one voxel, which has one number: the lesion that was asked for is named.
+  go(at, asked = -1) {
     this.at = at.map((value, axis) => clamp(Math.round(value), 0, this.shape[axis] - 1));
+    this.lesion = asked >= 0 ? asked : this.find(this.numbers[this.offset(...this.at)]);
+    if (this.lesion >= 0) this.latest = this.lesion;
     this.draw();
   }
 
   step(steps) {
     const count = this.lesions.length;
-    if (count) this.show(this.lesion < 0 && steps < 0 ? count - 1 : (this.lesion + steps + count) % count);
+    if (count) this.show(this.latest < 0 && steps < 0 ? count - 1 : (this.latest + steps + count) % count);
   }
 
-  show(number) {
-    this.lesion = number;
-    this.go(multiply(this.from_world, this.lesions[number].centre));
+  show(place) {
+    this.go(multiply(this.from_world, this.lesions[place].centre), place);
+  }
+
+  find(index) {
+    return this.lesions.findIndex((lesion) => lesion.index === index);
   }
 
   // Go to the lesion that the address names, as in viewer.html#lesion-3.
   follow() {
     const index = Number(/^#lesion-(\d+)$/.exec(location.hash)?.[1] ?? NaN);
-    const number = this.lesions.findIndex((lesion) => lesion.index === index);
-    if (number >= 0) this.show(number);
+    const place = this.find(index);
+    if (place >= 0) this.show(place);
   }
 
   draw() {
@@ -146,8 +157,12 @@ class Viewer {
     document.querySelector("#value").textContent =
       `probability ${likely("probability")} (stage 1: ${likely("candidates")})` +
       (this.volumes.uncertainty ? `, uncertainty ${likely("uncertainty")}` : "");
-    const lesion = this.lesions[this.lesion];
-    document.querySelector("#lesion").textContent = lesion ? `lesion ${lesion.index}` : "";
+    document.querySelector("#lesion").textContent = this.nameOfLesion(offset);
+  }
+
+  nameOfLesion(offset) {
+    if (this.lesion >= 0) return `lesion ${this.lesions[this.lesion].index}`;
+    return this.volumes.mask[offset] ? "lesion on this image's grid alone, not in the table" : "no lesion here";
   }
 
   offset(x, y, z) {

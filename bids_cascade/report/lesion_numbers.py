@@ -1,0 +1,66 @@
+"""Which lesion of the table lies where on another grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.imaging.grid import Grid, resample
+from bids_cascade.lesions.components import TOUCHING, Lesion
+
+
+def lesion_numbers(
+    labels: nib.Nifti1Image,
+    lesions: Sequence[Lesion],
+    mask: NDArray[np.bool_],
+    grid: Grid,
+    to_t1w: NDArray[np.float64],
+) -> NDArray[np.int32]:
+    """Return for each voxel of a grid the number of the lesion there.
+
+    The mask of each grid has components of its own, but the table has those on the grid of the T1w image. A voxel of
+    the other grid's mask beside such a lesion, within the same component, belongs to the nearest one.
+
+    Parameters
+    ----------
+    labels : nibabel.Nifti1Image
+        Numbers of the lesions on the grid of the T1w image.
+    lesions : sequence of Lesion
+        Even one smaller than a voxel of the grid is found at its centre.
+    mask : (X, Y, Z) bool array
+        Lesion mask on the grid.
+    grid : Grid
+    to_t1w : (4, 4) array
+        Maps points of the grid's world to that of the T1w image, in mm.
+
+    Returns
+    -------
+    (X, Y, Z) int32 array
+        0 where there is no lesion of the table.
+    """
+    numbers = np.array(resample(labels, grid, 0, to_t1w).dataobj, np.int32)
+    to_voxels = np.linalg.inv(to_t1w @ grid.affine)
+    for one in lesions:
+        centre = np.floor(apply_affine(to_voxels, [one.centre_x_mm, one.centre_y_mm, one.centre_z_mm]) + 0.5)
+        voxel = tuple(np.clip(centre.astype(int), 0, np.array(grid.shape) - 1))
+        numbers[voxel] = numbers[voxel] or one.label
+    _spread(numbers, mask, np.linalg.norm(grid.affine[:3, :3], axis=0))
+    return numbers
+
+
+def _spread(numbers: NDArray[np.int32], mask: NDArray[np.bool_], sizes_mm: NDArray[np.float64]) -> None:
+    """Give each voxel of the mask without a number the nearest number of its component, if that has any."""
+    components, _ = ndimage.label(mask, TOUCHING)
+    for index, box in enumerate(ndimage.find_objects(components), start=1):
+        inside, within = components[box] == index, numbers[box]
+        numbered = inside & (within > 0)
+        if numbered.any():
+            nearest = ndimage.distance_transform_edt(
+                ~numbered, sampling=sizes_mm, return_distances=False, return_indices=True
+            )
+            within[...] = np.where(inside & ~numbered, within[tuple(nearest)], within)
