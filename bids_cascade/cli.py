@@ -112,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("output_dir", type=_path, help="root folder of the derivatives; made if needed")
     parser.add_argument("analysis_level", metavar="{" + ",".join(LEVELS) + "}", help="what to do")
     parser.add_argument("--version", action="version", version=f"bids_cascade {__version__}")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv for debugging")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="name each step; -vv for debugging")
     _add_selection(parser.add_argument_group("what to process"))
     _add_segmentation(parser.add_argument_group("what to compute"))
     _add_evaluation(parser.add_argument_group("train and evaluate levels"))
@@ -645,6 +645,7 @@ def _set_up_logging(verbosity: int) -> None:
         force=True,
     )
     _LOGGER.setLevel(level)
+    _LOGGER.getChild("steps").setLevel(logging.INFO if verbosity else logging.WARNING)
     logging.getLogger().handlers[0].addFilter(_Once())
 
 
