@@ -253,7 +253,7 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
     before = {path: path.read_bytes() for path in anat(out).iterdir()}
     shutil.rmtree(out)
     arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
-    assert main([*arguments, "--participant-label", "sub-01"]) == 0
+    assert main([*arguments, "--participant-label", "sub-01", "-v"]) == 0
     seconds = dict(re.findall(r"sub-01: (.+) done in ([\d.]+) s", capsys.readouterr().err))
     assert len(seconds) == 15
     del seconds["writing results"], seconds["writing the report"]

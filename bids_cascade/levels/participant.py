@@ -23,7 +23,7 @@ from bids_cascade.report.participant import write_participant_page
 from bids_cascade.surroundings import say
 from bids_cascade.whole_file import clear_leftovers
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
-from bids_cascade.workflow.run import VisitRun, clean_up, run_graphs
+from bids_cascade.workflow.run import VisitRun, clean_up, report_work_dir, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def segment_visits(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
+    _LOGGER.info("results go to %s", inputs.out_dir)
     checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation)
     with claimed(checked.ready, run.work_dir, wait=wait) as (claimed_visits, in_use):
         linked = {visit.name: result for visit in claimed_visits if (result := _refuse_link(visit, inputs.out_dir))}
@@ -88,6 +89,7 @@ def segment_visits(
         results = [by_name[visit.name] for visit in visits]
         if run.clean_work_dir:
             clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
+        report_work_dir(run.work_dir)
         # Of a visit that another run works on, that run says how it ended.
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         try:

@@ -31,6 +31,9 @@ from nipype.utils import profiler
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
 
 _LOGGER = logging.getLogger(__name__)
+_STEPS_LOGGER = logging.getLogger("bids_cascade.steps")
+_LEAST_WORK_S = 1.0
+"""Of a visit whose steps were not all taken from an earlier run."""
 
 STEP_NAMES = {
     "brain": "finding the brain",
@@ -88,12 +91,16 @@ class VisitRun:
 
 
 class Progress:
-    """Says which visit is at which step and how many steps are left; nipype calls it from the parent process."""
+    """Says how each visit ended, how many have, and what time is left; nipype calls it from the parent process.
+
+    Each step is said as well, by a logger of its own, which is heard with ``-v`` only.
+    """
 
     def __init__(self, steps: Mapping[str, Iterable[str]], names: Mapping[str, str]) -> None:
         self.names = names
         self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
         self.steps_left = {slug: set(some) for slug, some in steps.items()}
+        self._n_visits = len(self.steps_left)
         self._began = time.monotonic()
         self._started: dict[str, float] = {}
 
@@ -108,31 +115,56 @@ class Progress:
         now = time.monotonic()
         start = self._started.get(node.fullname, now)
         self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
+        name = self.names.get(slug, slug)
         if status == "end":
+            _STEPS_LOGGER.info("%s: %s done in %.1f s", name, _describe(step), now - start)
             self._take_off(slug, {step})
         elif _is_of_report(step):
+            _LOGGER.info("%s: %s FAILED; there will be no report", name, _describe(step))
             self._take_off(slug, {step, REPORT_STEPS[-1]})
-        else:
-            self.steps_left.pop(slug, None)
-        word = "done" if status == "end" else "FAILED"
-        _LOGGER.info(
-            "%s: %s %s in %.1f s; %d visits with %d steps left",
-            self.names.get(slug, slug),
-            _describe(step),
-            word,
-            now - start,
-            len(self.steps_left),
-            sum(map(len, self.steps_left.values())),
-        )
+        elif self.steps_left.pop(slug, None):
+            _LOGGER.info("%s: FAILED at %s; %s", name, _describe(step), self._describe())
 
     def _take_off(self, slug: str, steps: set[str]) -> None:
         """Take steps off those left of a visit that still can be finished; steps beside a failed one count no more."""
         if slug not in self.steps_left:
             return
         self.steps_left[slug] -= steps
-        self.visits[slug].finished = all(map(_is_of_report, self.steps_left[slug]))
+        visit = self.visits[slug]
+        visit.finished = all(map(_is_of_report, self.steps_left[slug]))
         if not self.steps_left[slug]:
             del self.steps_left[slug]
+            took_s = time.monotonic() - self._began - min(step.start_s for step in visit.steps.values())
+            _LOGGER.info("%s: done in %s; %s", self.names.get(slug, slug), _format_time(took_s), self._describe())
+
+    def _describe(self) -> str:
+        """Return how many visits are done, how many failed, and the time left if it can be estimated."""
+        n_done = sum(visit.finished for slug, visit in self.visits.items() if slug not in self.steps_left)
+        n_failed = self._n_visits - len(self.steps_left) - n_done
+        left_s = self._estimate_left_s()
+        return ", ".join(
+            [
+                f"{n_done} of {_count(self._n_visits, 'visit')} done",
+                *([f"{n_failed} failed"] if n_failed else []),
+                *([f"about {_format_time(left_s)} left"] if left_s else []),
+            ]
+        )
+
+    def _estimate_left_s(self) -> float | None:
+        """Return the time left if the other visits take as long as those done, and as much is done at once as so far.
+
+        Visits that an earlier run had done, which take no time, do not count.
+        """
+        seconds = {slug: visit.seconds for slug, visit in self.visits.items()}
+        done = [
+            seconds[slug]
+            for slug, visit in self.visits.items()
+            if visit.finished and slug not in self.steps_left and seconds[slug] >= _LEAST_WORK_S
+        ]
+        if not done or not self.steps_left:
+            return None
+        work_s = len(self.steps_left) * sum(done) / len(done) - sum(seconds.get(slug, 0) for slug in self.steps_left)
+        return max(0.0, work_s) * (time.monotonic() - self._began) / sum(seconds.values())
 
 
 def run_graphs(
@@ -158,6 +190,7 @@ def run_graphs(
     if not graphs:
         return {}
     steps = {graph.name: list(filter(_is_step, graph.list_node_names())) for graph in graphs}
+    _LOGGER.info("%s to process; intermediate results go to %s", _count(len(graphs), "visit"), run.work_dir)
     progress = Progress(steps, names)
     _configure_nipype(run, log_dir)
     whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
@@ -228,6 +261,16 @@ def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
             folder.rmdir()
 
 
+def report_work_dir(work_dir: Path) -> None:
+    """Say where the work folder is and how large, if it is still there."""
+    if work_dir.is_dir():
+        n_bytes = 0
+        for path in work_dir.rglob("*"):
+            with suppress(OSError):  # another run may clean up
+                n_bytes += path.lstat().st_size
+        _LOGGER.info("work folder: %s, %.2f GB; not needed any more once all visits are done", work_dir, n_bytes / 1e9)
+
+
 def step_folder(graph: Workflow, step: str, run: RunConfig) -> Path:
     """Return the folder in which a step of a finished graph has left its files."""
     return run.work_dir / "bids_cascade" / str(graph.name) / step
@@ -249,6 +292,18 @@ def _is_of_report(step: str) -> bool:
 def _describe(step: str) -> str:
     kind, _, sequence = step.partition("_")
     return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _format_time(seconds: float) -> str:
+    """Return a time in the unit that a person would give it in."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _configure_nipype(run: RunConfig, log_dir: Path) -> None:

@@ -1,11 +1,11 @@
-"""The plugin must survive what kills a worker, and remember why nodes failed."""
+"""The plugin must finish visits early, survive what kills a worker, and remember why nodes failed."""
 
 import os
 from pathlib import Path
 
 import pytest
 from nipype import config
-from nipype.interfaces.utility import Function
+from nipype.interfaces.utility import Function, Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.children import start_fork_server
@@ -69,13 +69,30 @@ def refuse(folder):
     raise BadDataError(f"{folder}: not what it should be")
 
 
-def function_node(function, name: str, **inputs: str) -> Node:
-    node = Node(Function(function=function, input_names=list(inputs), output_names=["out"]), name, mem_gb=0.1)
+def pass_on(value):
+    return value
+
+
+def function_node(function, name: str, n_procs: int = 1, **inputs: str) -> Node:
+    interface = Function(function=function, input_names=list(inputs), output_names=["out"])
+    node = Node(interface, name, n_procs=n_procs, mem_gb=0.1)
     node.inputs.trait_set(**inputs)
     return node
 
 
-def run(tmp_path: Path, nodes: list[Node], logs: Path | None = None, **plugin_args: object) -> ResilientMultiProcPlugin:
+def visit_graph(name: str, n_threads: int = 1, fails: bool = False) -> Workflow:
+    """Return a graph with the steps `a`, `b` and `c`, of which `a` and `c` take several threads."""
+    graph = Workflow(name)
+    a = function_node(refuse, "a", n_threads, folder=name) if fails else function_node(pass_on, "a", n_threads, value=1)
+    b, c = function_node(pass_on, "b", value=""), function_node(pass_on, "c", n_threads, value="")
+    listed = Node(Merge(1), "list", mem_gb=0.1, run_without_submitting=True)
+    graph.connect([(a, listed, [("out", "in1")]), (listed, b, [("out", "value")]), (b, c, [("out", "value")])])
+    return graph
+
+
+def run(
+    tmp_path: Path, nodes: list[Node] | list[Workflow], logs: Path | None = None, **plugin_args: object
+) -> ResilientMultiProcPlugin:
     config.update_config(
         {
             "execution": {
@@ -103,6 +120,40 @@ def test_a_killed_worker_fails_its_own_node_and_no_other(tmp_path: Path) -> None
     plugin = run(tmp_path, nodes)
     assert plugin.failures == {"graph.killed": Failure(KILLED, 1)}
     assert all((tmp_path / name).exists() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("n_procs", "n_threads", "expected"),
+    [
+        (1, 1, "1a 1b 1c 2a 3a 3b 3c 4a 4b 4c 5a 5b 5c"),
+        (2, 2, "1a 2a 3a 1b 3b 1c 4a 4b 3c 5a 5b 4c 5c"),  # two visits under way, for the sake of throughput
+    ],
+)
+def test_visits_under_way_go_before_others(tmp_path: Path, n_procs: int, n_threads: int, expected: str) -> None:
+    starts = []
+
+    def note(node: Node, status: str) -> None:
+        if status == "start":
+            starts.append(f"{node.fullname.split('.')[1][-1]}{node.name}")
+
+    visits = [visit_graph(f"sub_{number}", n_threads, fails=number == 2) for number in range(1, 6)]
+    run(tmp_path, visits, n_procs=n_procs, status_callback=note)
+    assert " ".join(starts) == expected
+
+
+def test_no_third_visit_begins_while_two_are_under_way(tmp_path: Path) -> None:
+    under_way: list[set[str]] = [set()]
+
+    def note(node: Node, status: str) -> None:
+        visit = node.fullname.split(".")[1]
+        if status == "start":
+            under_way.append(under_way[-1] | {visit})
+        elif node.name == "c":
+            under_way.append(under_way[-1] - {visit})
+
+    run(tmp_path, [visit_graph(f"sub_{number}") for number in range(1, 6)], n_procs=2, status_callback=note)
+    assert set().union(*under_way) == {f"sub_{number}" for number in range(1, 6)}
+    assert max(map(len, under_way)) == 2
 
 
 def test_other_ends_of_a_process_are_not_called_a_lack_of_memory(tmp_path: Path) -> None:
