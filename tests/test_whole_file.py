@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,20 +34,21 @@ def test_no_folder_can_be_made(tmp_path: Path) -> None:
         write_whole_file(b"", tmp_path / "file" / "x.json")
 
 
-@pytest.fixture
-def largest_file() -> Iterator[int]:
-    """Let the system refuse files of more than ten bytes, as a full disk would."""
+@contextmanager
+def largest_file(n_bytes: int) -> Iterator[None]:
+    """Let the system refuse files of more than so many bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    yield 10
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("largest_file")
 def test_what_can_not_be_written_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_whole_file(b"old", path)
-    with pytest.raises(OutputError, match=r"x\.json: File too large"):
+    with largest_file(10), pytest.raises(ReadWriteError, match=r"x\.json: File too large"):
         write_whole_file(b"longer than ten", path)
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("x.json", b"old")]
 
