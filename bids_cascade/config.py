@@ -198,7 +198,7 @@ class CascadeConfig:
 
     @property
     def gate(self) -> tuple[float, float]:
-        """How far stage 2 looks, and from where: stage-1 probabilities, see :func:`cascade.gate.open_gate`."""
+        """How far stage 2 looks, and from where: stage-1 probabilities, as in :mod:`bids_cascade.cascade.gate`."""
         return self.hard_negative_probability, self.gate_probability
 
     def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:

@@ -65,7 +65,10 @@ class EnsembleSegmentation:
 def segment_by_ensemble(
     ensemble: Ensemble, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability
 ) -> EnsembleSegmentation:
-    """Run the members on one scan, one after another; parameters and errors are those of :func:`segment`."""
+    """Run the members on one scan, one after another.
+
+    Parameters and errors are those of :func:`bids_cascade.cascade.cascade.segment`.
+    """
     first, final = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
     members = []
     for member in ensemble.members:

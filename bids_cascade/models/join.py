@@ -29,7 +29,7 @@ def join_models(paths: Sequence[Path], name: str, **chosen: Any) -> Model:
         At least one.
     name : str
     **chosen
-        Fields of :class:`CascadeConfig`.
+        Fields of :class:`bids_cascade.config.CascadeConfig`.
 
     Raises
     ------

@@ -107,7 +107,7 @@ def write_quality(
         Reasons by flag that were raised before; the measures' own say the same more exactly.
     folder : Path
     agreement : float, optional
-        See :func:`gather`.
+        See :func:`bids_cascade.imaging.quality.gather`.
     """
     row = gather(measured, contrast, agreement)
     flags = {**flags, **find_flags(row)}
