@@ -394,7 +394,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ),
     ),
     "how to run; changes no result but, by its threads, a training": (
-        _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="say more; -vv for debugging"),
+        _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="name each step; -vv for debugging"),
         _option(
             *("--work-dir", "-w"),
             levels=_IMAGES,

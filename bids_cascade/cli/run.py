@@ -147,6 +147,7 @@ def _set_up_logging(verbosity: int) -> None:
         force=True,
     )
     _LOGGER.setLevel(level)
+    _LOGGER.getChild("steps").setLevel(logging.INFO if verbosity else logging.WARNING)
     logging.getLogger().handlers[0].addFilter(_Once())
 
 
