@@ -27,7 +27,8 @@ def said_by(caplog, logger: str) -> list[str]:
 def test_each_visit_is_said_once_and_each_step_by_another_logger(caplog) -> None:
     steps = {"sub_01": ["brain", "outputs"], "sub_02": ["bias_FLAIR", "register_FLAIR", "outputs"], "sub_03": ["brain"]}
     progress = Progress(steps, NAMES)
-    with caplog.at_level("INFO", logger="bids_cascade"):
+    # The command line, which other tests run, silences the second.
+    with caplog.at_level("INFO", logger="bids_cascade"), caplog.at_level("INFO", logger="bids_cascade.steps"):
         pass_through(progress, "bids_cascade.sub_01.brain")
         pass_through(progress, "bids_cascade.sub_01.corrected")
         pass_through(progress, "bids_cascade.sub_02.bias_FLAIR", "exception")
