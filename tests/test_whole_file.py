@@ -93,6 +93,7 @@ def test_leftovers_go_and_what_is_being_written_stays(tmp_path: Path, held: bool
 
 def test_a_missing_folder_has_no_leftovers(tmp_path: Path) -> None:
     clear_leftovers(tmp_path / "none")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_of_a_killed_process_is_free_again(tmp_path: Path) -> None:

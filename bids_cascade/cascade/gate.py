@@ -1,4 +1,4 @@
-"""Where stage 2 looks: at what stage 1 finds likely, and at all that hangs together with it."""
+"""Where stage 2 looks: at what stage 1 finds likely, and at all that is connected with it."""
 
 from __future__ import annotations
 

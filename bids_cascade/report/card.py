@@ -32,7 +32,7 @@ def model_card(stored: StoredModel) -> str:
         f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: white matter is 1 (`cascade/tissue.py`)",
         f"- Candidates: {config.candidate_sequence} above {config.candidate_level:g}; stage 2 where stage 1 "
         f"gives more than {config.gate_probability:g}, and in all above {config.hard_negative_probability:g} that "
-        "hangs together with it",
+        "is connected with it",
         f"- Lesion: probability of at least {config.threshold:g}, components of at least "
         f"{config.min_lesion_volume_mm3:g} mm³ (26-connected) whose highest probability is at least "
         f"{config.peak_probability:g}; the cavities that they enclose are filled up to "

@@ -5,6 +5,7 @@ import pytest
 
 from bids_cascade.synthesis.anatomy import (
     _LABELS,
+    CORTICAL,
     FLUID,
     PARENCHYMA,
     STRUCTURES,
@@ -113,3 +114,16 @@ def test_map_without_a_brain_is_refused(missing, what) -> None:
     labels[np.isin(labels, missing)] = 2
     with pytest.raises(ValueError, match=f"there is no {what} in it"):
         make_anatomy(labels, affine, "x")
+
+
+def test_what_is_bright_in_healthy_flair_lies_in_its_own_tissue(anatomy) -> None:
+    tissue = anatomy.brain_tissue
+    stem = np.isfinite(anatomy.stem)
+    assert stem.any()
+    assert is_any(tissue[stem], (Tissue.BRAINSTEM, Tissue.VENTRAL_DC)).all()
+    assert anatomy.stem[stem].min() >= 1
+    for part, kinds in ((anatomy.tract, (Tissue.WHITE, Tissue.VENTRAL_DC)), (anatomy.limbic, CORTICAL)):
+        assert part.min() >= 0
+        assert part.max() <= 1
+        assert is_any(tissue[part > 0], kinds).all()
+    assert anatomy.tract.any()
