@@ -209,7 +209,7 @@ def test_the_group_level_reads_what_is_there(done, dataset: Path, tmp_path: Path
     out = tmp_path / "out"
     shutil.copytree(ran, out)
     assert main([str(dataset), str(out), "group"]) == 0
-    header, *lines = (out / "group_lesions.tsv").read_text().splitlines()
+    header, *lines = (out / "group_visits.tsv").read_text().splitlines()
     rows = {line.split("\t")[0]: dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines}
     assert set(rows) == {"sub-01", "sub-apart", "sub-cut", "sub-lacking", "sub-nan"}
     assert [name for name, row in rows.items() if row["status"] == "complete"] == ["sub-01"]
@@ -218,7 +218,7 @@ def test_the_group_level_reads_what_is_there(done, dataset: Path, tmp_path: Path
     stats = (anat(out) / "sub-01_desc-lesions_stats.tsv").read_text().splitlines()
     known = dict(zip(*(line.split("\t") for line in stats), strict=True))
     assert {name: rows["sub-01"][name] for name in known} == known
-    assert len((out / "group_lesion_table.tsv").read_text().splitlines()) == 1 + int(known["n_lesions"])
+    assert len((out / "group_lesions.tsv").read_text().splitlines()) == 1 + int(known["n_lesions"])
     validator = find_validator()
     if validator is not None:
         found = subprocess.run([validator, str(out)], capture_output=True, text=True, check=False)

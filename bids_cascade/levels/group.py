@@ -153,8 +153,8 @@ def _write_tables(
     columns = {**without_unused(VISIT_COLUMNS, visits), **joined.descriptions}
     of_lesions = without_unused(LESION_COLUMNS, visits)
     out = inputs.out_dir
-    write_tsv(rows, list(columns), out / "group_lesions.tsv", columns | common)
-    write_tsv(lesion_rows(visits), list(of_lesions), out / "group_lesion_table.tsv", of_lesions | common)
+    write_tsv(rows, list(columns), out / "group_visits.tsv", columns | common)
+    write_tsv(lesion_rows(visits), list(of_lesions), out / "group_lesions.tsv", of_lesions | common)
     write_tsv(summary_rows(rows), list(SUMMARY_COLUMNS), out / "group_summary.tsv", SUMMARY_COLUMNS | common)
 
 

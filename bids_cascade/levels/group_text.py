@@ -42,7 +42,7 @@ def _first(named: Sequence[str], heading: str) -> list[str]:
     """Return the first few of a list under a heading, and how many more there are."""
     if not named:
         return []
-    more = [f"  and {len(named) - _NAMED} more, see group_lesions.tsv"] if len(named) > _NAMED else []
+    more = [f"  and {len(named) - _NAMED} more, see group_visits.tsv"] if len(named) > _NAMED else []
     return [f"{heading}:", *(f"  {one}" for one in named[:_NAMED]), *more]
 
 

@@ -104,13 +104,13 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "Of models with several cascades: 0 where all their masks have the lesion in the same shape, 1 "
         "where none has it"
     },
-    "processing": {"Description": "As in group_lesions.tsv; only lesions of one number are comparable"},
+    "processing": {"Description": "As in group_visits.tsv; only lesions of one number are comparable"},
 }
 OF_SEVERAL_CASCADES = ("cascade_agreement", "uncertainty")
 """Columns that are left out where no visit has been judged by a model with several cascades."""
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
-    "processing": {"Description": "As in group_lesions.tsv"},
-    "measure": {"Description": "A column of group_lesions.tsv"},
+    "processing": {"Description": "As in group_visits.tsv"},
+    "measure": {"Description": "A column of group_visits.tsv"},
     "n_visits": {"Description": "Visits with whole results of this processing"},
     "minimum": {"Description": "Smallest value, in the units of the measure"},
     "first_quartile": {"Description": "A quarter of the visits have no more"},

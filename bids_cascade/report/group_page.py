@@ -36,7 +36,7 @@ _PROCESSING = (
 def write_group_page(
     out_dir: Path, *, name: str, descriptions: Mapping[str, Any], problems: Sequence[str], selection: str
 ) -> Path:
-    """Write group.html from group_lesions.tsv and group_summary.tsv; return its path.
+    """Write group.html from group_visits.tsv and group_summary.tsv; return its path.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ def write_group_page(
         What was asked for, if not everything.
     """
     page = out_dir / "group.html"
-    visits, summary = (read_tsv(out_dir / f"{table}.tsv") for table in ("group_lesions", "group_summary"))
+    visits, summary = (read_tsv(out_dir / f"{table}.tsv") for table in ("group_visits", "group_summary"))
     links = _links(visits, out_dir, page)
-    table = Table("group_lesions.tsv", _columns(visits, VISIT_COLUMNS | dict(descriptions)), visits.rows, links)
+    table = Table("group_visits.tsv", _columns(visits, VISIT_COLUMNS | dict(descriptions)), visits.rows, links)
     rows = [row | {"link": link} for row, link in zip(visits.dicts(), links, strict=True)]
     numeric = {column.name for column, is_number in zip(table.columns, table.numeric, strict=True) if is_number}
     text = render_page(

@@ -70,7 +70,7 @@ def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
 
 
 def visit_rows(visits: Sequence[GroupVisit]) -> list[dict[str, Any]]:
-    """Return the rows of group_lesions.tsv, by column, in the order of the visits, whose participants come together."""
+    """Return the rows of group_visits.tsv, by column, in the order of the visits, whose participants come together."""
     numbers = number_processings(visits)
     rows = [{**visit.joined, **_own_columns(visit, numbers), **_result_columns(visit, numbers)} for visit in visits]
     for _, pairs in groupby(zip(visits, rows, strict=True), key=lambda pair: pair[0].unit[0]):
@@ -83,7 +83,7 @@ def visit_rows(visits: Sequence[GroupVisit]) -> list[dict[str, Any]]:
 
 
 def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of group_lesion_table.tsv, by column, visit by visit, the largest lesion first."""
+    """Yield the rows of group_lesions.tsv, by column, visit by visit, the largest lesion first."""
     numbers = number_processings(visits)
     for visit in visits:
         if visit.results:

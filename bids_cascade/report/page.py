@@ -80,7 +80,7 @@ class Table:
 
     @property
     def anchor(self) -> str:
-        """The table's id in the page, such as ``table-group_lesions``."""
+        """The table's id in the page, such as ``table-group_visits``."""
         return "table-" + re.sub(r"[^\w-]", "-", self.file_name.removesuffix(".tsv"))
 
     @property

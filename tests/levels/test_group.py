@@ -46,7 +46,7 @@ def out(tmp_path: Path, raw: Path, leave_results: Leave) -> Path:
     return folder
 
 
-def rows(out: Path, table: str = "group_lesions") -> dict[str, dict[str, str]]:
+def rows(out: Path, table: str = "group_visits") -> dict[str, dict[str, str]]:
     found = read_tsv(out / f"{table}.tsv").dicts()
     return {f"{row['participant_id']}_{row['session_id']}": row for row in found}
 
@@ -87,7 +87,7 @@ def test_tables_by_hand(raw: Path, out: Path, capsys: pytest.CaptureFixture[str]
     assert found["sub-03_ses-1"]["age"] == "n/a"
     assert (found["sub-04_ses-1"]["status"], found["sub-04_ses-1"]["status_reason"]) == ("missing", "no FLAIR image")
     assert (found["sub-04_ses-1"]["n_lesions"], found["sub-04_ses-1"]["age"]) == ("n/a", "50")
-    lesions = (out / "group_lesion_table.tsv").read_text().splitlines()
+    lesions = (out / "group_lesions.tsv").read_text().splitlines()
     assert lesions[1] == "sub-01\tses-1\t1\t150\t1\t-2\t3.5\t0.75\t1"
     assert len(lesions) == 1 + 3 + 2 + 0 + 1
     said = capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_tables_by_hand(raw: Path, out: Path, capsys: pytest.CaptureFixture[str]
     assert "sub-04_ses-1: no FLAIR image" in said
 
 
-@pytest.mark.parametrize("table", ["group_lesions", "group_lesion_table", "group_summary"])
+@pytest.mark.parametrize("table", ["group_visits", "group_lesions", "group_summary"])
 def test_every_column_is_described_beside_its_table(raw: Path, out: Path, table: str) -> None:
     group(raw, out)
     sidecar = json.loads((out / f"{table}.json").read_text())
@@ -121,7 +121,7 @@ def test_running_again_gives_the_same_bytes(raw: Path, out: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert group(raw, out) == 0
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
-    assert {"group.html", "group_lesions.tsv", "group_lesions.json"} <= set(before)
+    assert {"group.html", "group_visits.tsv", "group_visits.json"} <= set(before)
 
 
 def test_a_participant_who_comes_later_is_added(raw: Path, out: Path, leave_results: Leave) -> None:
@@ -169,7 +169,7 @@ def test_other_models_thresholds_and_versions_are_named(
         "sub-03_ses-1: model tiny (abababab), threshold 0.5, lesions from 10 mm^3, single precision, bids_cascade 0.9.0"
         in said
     )
-    lesions = read_tsv(out / "group_lesion_table.tsv").dicts()
+    lesions = read_tsv(out / "group_lesions.tsv").dicts()
     assert [row["processing"] for row in lesions] == ["1"] * 5 + ["2", "3"]
 
 
@@ -209,7 +209,7 @@ def test_results_of_a_visit_that_the_dataset_does_not_have(
 def test_selection(raw: Path, out: Path, leave_results: Leave, capsys: pytest.CaptureFixture[str]) -> None:
     assert group(raw, out, "--participant-label", "sub-01", "03", "--session-label", "ses-1") == 0
     assert list(rows(out)) == ["sub-01_ses-1", "sub-03_ses-1"]
-    assert json.loads((out / "group_lesions.json").read_text())["Selection"] == {
+    assert json.loads((out / "group_visits.json").read_text())["Selection"] == {
         "Participants": ["01", "03"],
         "Sessions": ["1"],
     }
@@ -249,7 +249,7 @@ def test_a_bad_dataset(
     assert group(raw, out) == code
     said = capsys.readouterr()
     assert message in said.out + said.err
-    assert (out / "group_lesions.tsv").exists() == (code == 65)
+    assert (out / "group_visits.tsv").exists() == (code == 65)
 
 
 def test_an_empty_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,5 +268,5 @@ def test_a_long_list_is_cut_in_the_closing_text(
     assert group(raw, out) == 0
     said = capsys.readouterr().out
     assert "31 missing" in said
-    assert "  and 11 more, see group_lesions.tsv" in said
+    assert "  and 11 more, see group_visits.tsv" in said
     assert "sub-100: no T1w and no FLAIR image" in said

@@ -120,7 +120,7 @@ def test_dots_are_reached_by_keys_and_say_what_they_are(opened: Any, cohort: Pat
 
 
 def test_the_page_s_tables_are_the_files(opened: Any, cohort: Path) -> None:
-    for name in ("group_lesions", "group_summary"):
+    for name in ("group_visits", "group_summary"):
         table = read_tsv(cohort / "out" / f"{name}.tsv")
         shown = opened.evaluate(f"dataTables['table-{name}'].rows.map(row => row.cells)")
         assert [tuple(row) for row in shown] == table.rows
@@ -128,7 +128,7 @@ def test_the_page_s_tables_are_the_files(opened: Any, cohort: Path) -> None:
 
 
 def test_what_matters_comes_first_and_columns_without_a_value_are_folded(opened: Any) -> None:
-    table = "document.getElementById('table-group_lesions')"
+    table = "document.getElementById('table-group_visits')"
     headings = f"[...{table}.querySelectorAll('th')].filter(th => th.offsetWidth).map(th => th.textContent)"
     cells = f"[...{table}.querySelector('tbody tr').cells].filter(td => td.offsetWidth).length"
     before = opened.evaluate(headings)

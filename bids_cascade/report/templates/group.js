@@ -1,7 +1,7 @@
 "use strict";
-// Plots of group_lesions.tsv as the page's table holds it: each dot a visit, and a link to its participant's page.
+// Plots of group_visits.tsv as the page's table holds it: each dot a visit, and a link to its participant's page.
 {
-  const table = dataTables["table-group_lesions"];
+  const table = dataTables["table-group_visits"];
   const columnOf = Object.fromEntries(table.columns.map((name, index) => [name, index]));
   const text = (row, name) => row.cells[columnOf[name]];
   const number = (row, name) => (isMissing(text(row, name)) ? NaN : Number(text(row, name)));
