@@ -14,10 +14,25 @@ FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system says of a disk that is full, allows no file as large, or fails."""
 
 
+def one_line(text: str) -> str:
+    r"""Return a text without its line breaks.
+
+    >>> one_line("Expected 8 bytes,\n  got 5")
+    'Expected 8 bytes, got 5'
+    """
+    return " ".join(line.strip() for line in text.splitlines())
+
+
 class BidsCascadeError(Exception):
-    """Any failure this app reports by itself; exit code 1 (unspecified failure)."""
+    """Any failure this app reports by itself; exit code 1 (unspecified failure).
+
+    Its message is one line, whatever parts it is made of: what libraries say may have several.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InvalidDatasetError(BidsCascadeError):

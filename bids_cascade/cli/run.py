@@ -19,8 +19,9 @@ from bids_cascade.cli.configuration import (
 )
 from bids_cascade.cli.parser import parse
 from bids_cascade.config import CrossValidationConfig, EvaluateConfig, Inputs, RunConfig
+from bids_cascade.dataset.description import read_raw_description
 from bids_cascade.dataset.validation import Validation
-from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError
+from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, one_line
 from bids_cascade.folders import contained
 from bids_cascade.limits import allowed_processors
 from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
@@ -43,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("bids_cascade: interrupted; run the same command again to go on")
         return 130
     except OSError as error:
-        complain(f"bids_cascade: error: reading or writing broke off: {error}")
+        complain(f"bids_cascade: error: reading or writing broke off: {one_line(str(error))}")
         _LOGGER.debug("where it came from", exc_info=True)
         return ReadWriteError.exit_code
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
-        complain(f"bids_cascade: unexpected {type(error).__name__}: {error}; please report it, with what -vv says")
+        what = one_line(f"{type(error).__name__}: {error}")
+        complain(f"bids_cascade: unexpected {what}; please report it, with what -vv says")
         _LOGGER.debug("where it came from", exc_info=True)
         return BidsCascadeError.exit_code
     finally:
@@ -73,6 +75,7 @@ def _run_level(options: argparse.Namespace) -> int:
     if options.analysis_level == "synthesize":
         return _run_synthesize(options)
     inputs = make_inputs(options)
+    read_raw_description(inputs.bids_dir)  # a mistyped folder is refused before anything is made, started or imported
     if options.list_participants:
         return _print_participants(options, inputs)
     if options.analysis_level == "group":

@@ -13,7 +13,7 @@ from typing import Any
 from bids.layout.writing import build_path
 
 from bids_cascade import __version__
-from bids_cascade.dataset.layout import read_description
+from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import InvalidDatasetError, OutputError, cannot_create
 from bids_cascade.whole_file import clear_leftovers, write_whole_file

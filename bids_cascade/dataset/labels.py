@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bids.layout import BIDSFile
 
-from bids_cascade.dataset.layout import index_anat, read_description
+from bids_cascade.dataset.description import read_description
+from bids_cascade.dataset.layout import index_anat
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import MissingInputError
 

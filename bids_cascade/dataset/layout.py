@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -12,21 +11,19 @@ import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import bids
 from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
 from bids_cascade.config import SEQUENCES, Selection
+from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.validation import enumerated
 from bids_cascade.errors import (
-    BidsCascadeError,
     InvalidDatasetError,
     NothingSelectedError,
     OutputError,
     ReadWriteError,
 )
-from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -78,47 +75,6 @@ def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None
         return _cached_index(root, participants, selection, database_dir)
     except OSError as error:
         raise ReadWriteError(f"can't read the dataset {bids_dir}: {error}") from error
-
-
-def read_description(root: Path) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json``.
-
-    Raises
-    ------
-    InvalidDatasetError
-        `root` is no folder, or its description is missing or unreadable.
-    """
-    if not root.is_dir():
-        raise InvalidDatasetError(f"no such folder: {root}; give the root folder of a BIDS dataset")
-    path = root / "dataset_description.json"
-    if not path.exists():
-        raise InvalidDatasetError(
-            f"{root} is not a BIDS dataset: it has no dataset_description.json; give the root folder of the dataset, "
-            'or write one there that says at least {"Name": "...", "BIDSVersion": "1.10.0"}'
-        )
-    try:
-        description = json.loads(read_text(path, MAX_JSON_BYTES))
-    except BidsCascadeError as error:
-        raise InvalidDatasetError(str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidDatasetError(f"{path} can't be read as JSON: {error}; correct the file") from error
-    if not isinstance(description, dict):
-        raise InvalidDatasetError(f"{path} holds a {type(description).__name__} instead of a JSON object")
-    return description
-
-
-def read_raw_description(root: Path) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json`` of a raw dataset.
-
-    Raises
-    ------
-    InvalidDatasetError
-        As :func:`read_description`, or it is a derivative dataset.
-    """
-    description = read_description(root)
-    if description.get("DatasetType", "raw") == "derivative":
-        raise InvalidDatasetError(f"{root} is a derivative dataset; give the raw dataset it was made from")
-    return description
 
 
 def list_participants(root: Path) -> list[str]:
@@ -216,7 +172,7 @@ def _choose_participants(root: Path, selection: Selection) -> list[str]:
     """Return the asked-for participants, or all, after checking that they exist."""
     existing = list_participants(root)
     if not existing:
-        raise InvalidDatasetError(f"{root} has no participant: no folder named sub-<label>")
+        raise InvalidDatasetError(f"{root} has no participant: no folder named sub-<label>{dicom_hint(root)}")
     unknown = [label for label in dict.fromkeys(selection.participants) if label not in set(existing)]
     if unknown:
         raise NothingSelectedError(f"no participant {enumerated(unknown)} in {root}; there is {enumerated(existing)}")
@@ -235,11 +191,11 @@ def _check_sessions(root: Path, participants: Sequence[str], selection: Selectio
 
 
 def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for the indexer to ignore: all but the way to ``anat`` folders and the files therein."""
+    """Return a pattern for the indexer to ignore: all but the way to ``anat`` folders and the images therein."""
     participant = "|".join(map(re.escape, participants)) or LABEL
     session = "|".join(map(re.escape, sessions))
     below = f"/ses-(?:{session})" if session else f"(?:/ses-{LABEL})?"
-    files = rf"{below}/anat(?:/(?!\.)[^/]+)?"
+    files = rf"{below}/anat(?:/(?!\.)[^/]+\.nii(?:\.gz)?)?"
     return re.compile(rf"^/(?!sub-(?:{participant})(?:{below}|{files})?$)")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bids_cascade import __version__
 from bids_cascade.dataset.derivatives import BIDS_VERSION, derivative_path, write_json, write_tsv
-from bids_cascade.dataset.layout import read_description
+from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import InvalidDatasetError, OutputError
 from bids_cascade.whole_file import write_whole_file

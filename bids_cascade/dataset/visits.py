@@ -14,6 +14,7 @@ from bids.layout import BIDSFile, BIDSLayout, Query
 from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.dataset.bidsignore import warn_of_bidsignore
 from bids_cascade.dataset.choice import ImageChoice, choose_image
+from bids_cascade.dataset.description import dicom_hint
 from bids_cascade.dataset.layout import Unit, list_sessions, natural_key
 from bids_cascade.errors import NothingSelectedError, UsageError
 
@@ -102,7 +103,8 @@ def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selecti
     every_file += [file for suffix in others for file in _find_files(layout, suffix, {})]
     units = {_unit_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
     if not units:
-        raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}")
+        hint = dicom_hint(Path(layout.root))
+        raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}{hint}")
     candidates = {sequence: _by_unit(files) for sequence, files in found.items()}
     ordered = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
     visits = [_make_visit(unit, candidates, filters) for unit in ordered]

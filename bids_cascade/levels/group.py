@@ -10,7 +10,8 @@ from typing import Any
 from bids_cascade import __version__
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
-from bids_cascade.dataset.layout import Unit, list_visits, natural_key, read_raw_description
+from bids_cascade.dataset.description import dicom_hint, read_raw_description
+from bids_cascade.dataset.layout import Unit, list_visits, natural_key
 from bids_cascade.dataset.results import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
 from bids_cascade.dataset.visits import Visit
@@ -67,7 +68,9 @@ def _select(units: Iterable[Unit], inputs: Inputs) -> list[Unit]:
     """Return the visits asked for in natural order; refuse labels that nothing has."""
     existing = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
     if not existing:
-        raise InvalidDatasetError(f"{inputs.bids_dir} has no participant: no folder named sub-<label>")
+        raise InvalidDatasetError(
+            f"{inputs.bids_dir} has no participant: no folder named sub-<label>{dicom_hint(inputs.bids_dir)}"
+        )
     selection = inputs.selection
     for asked_for, there, what in (
         (selection.participants, {participant for participant, _ in existing}, "participant"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.layout import read_description
+from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.imaging.fingerprint import hash_voxels

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bids_cascade import __version__
 from bids_cascade.config import Inputs
 from bids_cascade.dataset.derivatives import visit_record_path, write_json, write_tsv
-from bids_cascade.dataset.layout import read_description
+from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.levels.results import VisitResult
 

@@ -22,7 +22,7 @@ from bids_cascade.cascade.sampling import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
 from bids_cascade.config import CascadeConfig, Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.derivatives import prepare_output, write_tsv
-from bids_cascade.dataset.layout import read_description
+from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.lesions.agreement import compare_masks

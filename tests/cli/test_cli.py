@@ -316,6 +316,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert "{participant,group,train,evaluate,synthesize}" in done.stdout
 
 
+def test_a_mistyped_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    options = [str(tmp_path / "nowhere"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    code = f"import sys; from bids_cascade import cli; print(cli.main({options!r}), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    exit_code, *loaded = done.stdout.split()
+    assert exit_code == "16"
+    assert "no such folder" in done.stderr
+    assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, capfd) -> None:
     def fail(*_: object) -> int:
         raise OSError(28, "No space left")

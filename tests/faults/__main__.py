@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,8 +29,9 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"some of {', '.join(PARTS)}; all by default")
     parser.add_argument("--write", action="store_true", help="keep each part's table in README.md")
     options = parser.parse_args()
-    # Shells start what is in the background with Ctrl-C ignored, and the app would inherit that.
+    # What is started in the background, or by nohup, ignores these, and the app would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="faults_") as folder:
         for part in options.parts or PARTS:
@@ -46,10 +48,17 @@ def main() -> int:
 def write_table(part: str, rows: list[Row], seconds: float) -> None:
     """Put a part's rows into the README, in place of its last ones."""
     kept = sum(row.kept for row in rows)
-    said = f"{datetime.now(UTC):%Y-%m-%d}, {seconds:.0f} s: {kept} of {len(rows)} as promised.\n\n{as_table(rows)}"
+    code = f"{datetime.now(UTC):%Y-%m-%d}, code of {_revision()}, {seconds:.0f} s"
+    said = f"{code}: {kept} of {len(rows)} as promised.\n\n{as_table(rows)}"
     text = README.read_text()
     pattern = rf"(<!-- {part} -->\n).*?(\n<!-- end -->)"
     README.write_text(re.sub(pattern, lambda match: match[1] + said + match[2], text, flags=re.DOTALL))
+
+
+def _revision() -> str:
+    """Return the commit that is tested, and whether files differ from it."""
+    describe = ["git", "-C", str(README.parent), "describe", "--always", "--dirty"]
+    return subprocess.run(describe, capture_output=True, text=True).stdout.strip() or "no known commit"
 
 
 if __name__ == "__main__":
