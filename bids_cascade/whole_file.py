@@ -17,12 +17,17 @@ from bids_cascade.errors import cannot_create
 _TEMPORARY = re.compile(r"\.(?:[0-9a-f]{32}\..+|.+\.[0-9a-f]{32})")
 """Names of what is being written, by :func:`write_whole_file` and in folders that :func:`hold_folder` holds."""
 
+_CLEARED: set[Path] = set()
+"""Folders in which this process has already looked for leftovers."""
+
 HELD = ".held"
 """File in a folder that its writer keeps locked."""
 
 
 def write_whole_file(content: bytes, path: str | Path) -> None:
     """Write a file under a hidden name beside its destination, then move it into place.
+
+    The first file that a process writes into a folder clears away what killed processes have left there.
 
     Parameters
     ----------
@@ -43,6 +48,9 @@ def write_whole_file(content: bytes, path: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_create(f"the folder {path.parent}", error) from error
+    if path.parent not in _CLEARED:
+        _CLEARED.add(path.parent)
+        clear_leftovers(path.parent)
     # Hidden, so that a validator overlooks what a killed process leaves.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:

@@ -91,6 +91,13 @@ def test_leftovers_go_and_what_is_being_written_stays(tmp_path: Path, held: bool
     assert sorted(tmp_path.iterdir()) == sorted(paths[2:])
 
 
+def test_the_first_file_in_a_folder_clears_what_killed_processes_left_there(tmp_path: Path) -> None:
+    left = leave(tmp_path)
+    write_whole_file(b"new", tmp_path / "head00001_brain.npy")
+    assert not any(path.exists() for path in left)
+    assert [path.name for path in tmp_path.iterdir()] == ["head00001_brain.npy"]
+
+
 def test_a_missing_folder_has_no_leftovers(tmp_path: Path) -> None:
     clear_leftovers(tmp_path / "none")
     assert not any(tmp_path.iterdir())

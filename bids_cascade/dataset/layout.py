@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import uuid
 from collections.abc import Iterable, Sequence
@@ -19,11 +20,14 @@ from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.validation import enumerated
 from bids_cascade.errors import (
+    FULL_OR_BROKEN,
     InvalidDatasetError,
     NothingSelectedError,
     OutputError,
     ReadWriteError,
+    one_line,
 )
+from bids_cascade.whole_file import HELD, clear_leftovers, hold_folder
 
 logger = logging.getLogger(__name__)
 
@@ -203,26 +207,40 @@ def _cached_index(root: Path, participants: Sequence[str], selection: Selection,
     """Load the index from its subfolder of `database_dir`, or make it and save it there."""
     folder = database_dir / _database_key(root, participants, selection)
     if (folder / "layout_index.sqlite").is_file():
-        logger.info("using the index of the dataset in %s", folder)
-        return BIDSLayout(root, validate=False, database_path=folder)
+        try:
+            layout = BIDSLayout(root, validate=False, database_path=folder)
+            layout.get(suffix="T1w")
+        except Exception as error:  # SQLAlchemy and pybids raise what they like at a damaged file
+            logger.warning("the index in %s is damaged (%s); it is made anew", folder, one_line(str(error)))
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            logger.info("using the index of the dataset in %s", folder)
+            return layout
     layout = index_anat(root, selection.participants, selection.sessions)
-    unfinished = database_dir / f".{folder.name}.{uuid.uuid4().hex}"
     try:
-        layout.save(unfinished, replace_connection=False)
-        _rename_unless_there(unfinished, folder)
-    except OSError as error:
-        raise OutputError(f"can't write the index of the dataset to {database_dir}: {error}") from error
+        _save_index(layout, folder)
+    except (OSError, sqlite3.Error) as error:
+        is_full = isinstance(error, sqlite3.Error) or error.errno in FULL_OR_BROKEN
+        kind = ReadWriteError if is_full else OutputError
+        raise kind(f"can't write the index of the dataset to {database_dir}: {error}") from error
     return layout
 
 
-def _rename_unless_there(unfinished: Path, folder: Path) -> None:
-    """Rename a folder, or drop it when another job was quicker."""
+def _save_index(layout: BIDSLayout, folder: Path) -> None:
+    """Save an index under a hidden name, then move it into place, or drop it when another job was quicker."""
+    clear_leftovers(folder.parent)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    held = hold_folder(unfinished)
     try:
+        layout.save(unfinished, replace_connection=False)
         unfinished.rename(folder)
+        (folder / HELD).unlink()
     except OSError:
-        shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.is_dir():
             raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        held.close()
 
 
 def _database_key(root: Path, participants: Sequence[str], selection: Selection) -> str:

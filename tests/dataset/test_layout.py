@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from bids_cascade.config import Selection
 from bids_cascade.dataset import layout as module
 from bids_cascade.dataset.layout import list_participants, list_visits, natural_key, open_dataset
-from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError
+from bids_cascade.errors import InvalidDatasetError, NothingSelectedError, OutputError, ReadWriteError
+from bids_cascade.whole_file import hold_folder
 
 MakeRaw = Callable[..., Path]
 
@@ -119,6 +121,44 @@ def test_database_that_cannot_be_written(make_raw: MakeRaw, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="index"):
         open_dataset(make_raw("sub-01/anat/sub-01_T1w.nii.gz"), Selection(), tmp_path / "file" / "database")
+
+
+def test_a_damaged_database_is_made_anew(make_raw: MakeRaw, tmp_path: Path, caplog) -> None:
+    root, database = make_raw("sub-01/anat/sub-01_T1w.nii.gz"), tmp_path / "database"
+    first = relative_files(root, database_dir=database)
+    (index,) = database.glob("*/layout_index.sqlite")
+    for damaged in (b"", b"no database", index.read_bytes()[:5000]):
+        index.write_bytes(damaged)
+        assert relative_files(root, database_dir=database) == first
+        assert "is made anew" in caplog.text
+        caplog.clear()
+    relative_files(root, database_dir=database)
+    assert caplog.text == ""
+
+
+def test_what_a_killed_run_left_in_the_database_goes(make_raw: MakeRaw, tmp_path: Path) -> None:
+    root, database = make_raw("sub-01/anat/sub-01_T1w.nii.gz"), tmp_path / "database"
+    left, held = (database / f".0123456789abcdef.{letter * 32}" for letter in "ab")
+    left.mkdir(parents=True)
+    (left / "layout_index.sqlite").touch()
+    with hold_folder(held):
+        relative_files(root, database_dir=database)
+        assert not left.exists()
+        assert held.exists()
+    (index,) = database.glob("[!.]*")
+    assert [path.name for path in index.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_disk_that_is_full_is_named(make_raw: MakeRaw, tmp_path: Path) -> None:
+    root, database = make_raw("sub-01/anat/sub-01_T1w.nii.gz"), tmp_path / "database"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(ReadWriteError, match=f"can't write the index of the dataset to {database}"):
+            open_dataset(root, Selection(), database)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(database.iterdir()) == []
 
 
 def test_visits_are_listed_by_names_alone(make_raw: Callable[..., Path]) -> None:
