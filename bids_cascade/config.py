@@ -310,6 +310,8 @@ class RunConfig:
         ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before this is made.
     plugin_file : Path or None
         YAML with ``plugin`` and ``plugin_args`` that replace the app's own nipype plugin.
+    clean_work_dir : bool
+        Delete a visit's intermediate results as soon as it is finished.
     """
 
     work_dir: Path

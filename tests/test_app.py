@@ -415,17 +415,27 @@ def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Pat
     assert "another run works on this visit" in capsys.readouterr().out
 
 
-def test_cleaning_leaves_what_is_not_ours(dataset: Path, done, tmp_path: Path) -> None:
+def test_cleaning_leaves_what_is_not_ours_and_a_rerun_passes_over_what_is_finished(
+    dataset: Path, done, tmp_path: Path, capfd
+) -> None:
     _, finished, *_ = done
     work = tmp_path / "work"
     shutil.copytree(finished, work)
     (work / "mine.txt").touch()
     arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), "--skip-bids-validation"]
-    assert main([*arguments, "--participant-label", "01", "--clean-workdir"]) == 0
+    arguments += ["--participant-label", "01", "--clean-workdir"]
+    assert main(arguments) == 0
     assert (work / "mine.txt").exists()
     assert not (work / "bids_cascade" / "sub_01").exists()
     assert not list(work.glob("tmp_*"))
-    assert anat(tmp_path / "out").is_dir()
+    row = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("sub-01"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "sub-01").rglob("*")}
+    assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "sub-01").rglob("*")} == before
+    said = capfd.readouterr()
+    assert "1 visit finished by an earlier run with the same options" in said.err
+    again = next(line for line in said.out.splitlines() if line.startswith("sub-01"))
+    assert again.split()[:-1] == row.split()[:-1]
 
 
 def test_a_report_that_fails_costs_no_mask(done, dataset: Path, capsys) -> None:

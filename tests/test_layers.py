@@ -29,6 +29,7 @@ RANKS = {
     "children": 1,
     "bound": 2,
     "surroundings": 1,
+    "progress_bar": 1,
     "nifti_file": 1,
     "regular_file": 1,
     "sources": 1,

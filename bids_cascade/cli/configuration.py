@@ -156,5 +156,5 @@ def make_run(options: argparse.Namespace, inputs: Inputs) -> RunConfig:
         stop_on_first_crash=options.stop_on_first_crash,
         write_graph=options.write_graph,
         resource_monitor=options.resource_monitor,
-        clean_work_dir=options.clean_workdir,
+        clean_work_dir=options.clean_workdir or options.work_dir is None,
     )

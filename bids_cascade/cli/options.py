@@ -400,13 +400,13 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_IMAGES,
             type=values.path_of,
             metavar="DIR",
-            help="intermediate results, to resume from",
+            help="keep intermediate results here (default: in a temporary folder, and only until a visit is finished)",
         ),
         _option(
             "--clean-workdir",
             levels=_PARTICIPANT,
             action="store_true",
-            help="delete what finished visits have left in the work folder",
+            help="with --work-dir: delete a visit's intermediate results as soon as it is finished",
         ),
         _option(
             *("--nprocs", "--nthreads", "--n-cpus", "--n_cpus"),

@@ -24,6 +24,7 @@ from bids_cascade.dataset.validation import Validation
 from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, one_line
 from bids_cascade.folders import contained
 from bids_cascade.limits import allowed_processors
+from bids_cascade.progress_bar import BarHandler
 from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
 from bids_cascade.workflow.workers import importing, prepare_workers
 
@@ -78,6 +79,7 @@ def _run_level(options: argparse.Namespace) -> int:
     read_raw_description(inputs.bids_dir)  # a mistyped folder is refused before anything is made, started or imported
     if options.list_participants:
         return _print_participants(options, inputs)
+    _LOGGER.info("output folder: %s", inputs.out_dir.absolute())
     if options.analysis_level == "group":
         from bids_cascade.levels.group import run_group
 
@@ -90,6 +92,7 @@ def _run_level(options: argparse.Namespace) -> int:
             from bids_cascade.levels.evaluate import run_evaluate
 
             return run_evaluate(inputs, EvaluateConfig(options.labels, options.predictions, options.random_seed))
+        _LOGGER.info("work folder: %s", run.work_dir)
         prepare_workers()
         if options.analysis_level == "train":
             return _run_train(options, inputs, run)
@@ -136,22 +139,24 @@ def _run_synthesize(options: argparse.Namespace) -> int:
     """Run the one level whose input is no dataset and that needs no work folder."""
     from bids_cascade.levels.synthesize import run_synthesize
 
+    _LOGGER.info("output folder: %s", options.output_dir.absolute())
     n_procs = options.nprocs or allowed_processors()
     return run_synthesize(options.bids_dir, options.output_dir, make_synthesize(options), n_procs)
 
 
 def _set_up_logging(verbosity: int) -> None:
     level = logging.DEBUG if verbosity > 1 else logging.INFO
+    handler = BarHandler(sys.stderr)
+    handler.addFilter(_Once())
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
-        stream=sys.stderr,
+        handlers=[handler],
         force=True,
     )
     _LOGGER.setLevel(level)
     _LOGGER.getChild("steps").setLevel(logging.INFO if verbosity else logging.WARNING)
-    logging.getLogger().handlers[0].addFilter(_Once())
 
 
 class _Once(logging.Filter):

@@ -13,6 +13,7 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.imaging.images import check_labels, check_scan
 from bids_cascade.levels.results import VisitResult, missing_result
+from bids_cascade.progress_bar import progress_bar
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,8 +64,14 @@ def check_visits(
     def check(visit: Visit) -> tuple[Flags, list[BidsCascadeError]]:
         return _check(visit, (masks or {}).get(visit.name), guess_orientation)
 
-    with ThreadPoolExecutor(max(1, min(n_procs, _MOST_READERS))) as pool:
-        checked = dict(zip((visit.name for visit in whole), pool.map(check, whole), strict=True))
+    checked = {}
+    with (
+        ThreadPoolExecutor(max(1, min(n_procs, _MOST_READERS))) as pool,
+        progress_bar(len(whole), "visits read") as bar,
+    ):
+        for visit, one in zip(whole, pool.map(check, whole), strict=True):
+            checked[visit.name] = one
+            bar.update()
     for visit in visits:
         flags, errors = checked.get(visit.name, ({}, []))
         if visit.missing:

@@ -19,11 +19,14 @@ from bids_cascade.levels.plan import plan_outputs
 from bids_cascade.levels.record import write_record, write_steps, write_visit_records
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, unfinished_result
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
+from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.surroundings import say
 from bids_cascade.whole_file import clear_leftovers
+from bids_cascade.workflow.finished import is_finished, remember_finished
 from bids_cascade.workflow.outputs import OutputPlan, read_stats
-from bids_cascade.workflow.run import VisitRun, clean_up, report_work_dir, run_graphs
+from bids_cascade.workflow.progress import VisitRun, count
+from bids_cascade.workflow.run import clean_up, delete_intermediates, report_work_dir, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, segmentation_graph
 
 _LOGGER = logging.getLogger(__name__)
@@ -75,7 +78,6 @@ def segment_visits(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
-    _LOGGER.info("results go to %s", inputs.out_dir)
     checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation)
     with claimed(checked.ready, run.work_dir, wait=wait) as (claimed_visits, in_use):
         linked = {visit.name: result for visit in claimed_visits if (result := _refuse_link(visit, inputs.out_dir))}
@@ -88,7 +90,7 @@ def segment_visits(
         by_name = checked.refused | in_use | linked | done
         results = [by_name[visit.name] for visit in visits]
         if run.clean_work_dir:
-            clean_up([visit for visit in ready if done[visit.name].exit_code == OK], run.work_dir)
+            clean_up(ready, run.work_dir)
         report_work_dir(run.work_dir)
         # Of a visit that another run works on, that run says how it ended.
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
@@ -112,8 +114,22 @@ def _segment(
         omp_nthreads=run.omp_nthreads,
     )
     networks = Networks(model.path, run.device, config.half_precision)
-    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
-    runs = run_graphs(graphs, {plan.visit.slug: plan.visit.name for plan in plans}, run, log_dir)
+    finished = [plan for plan in plans if is_finished(plan, how, run.work_dir)]
+    if finished:
+        _LOGGER.info("%s finished by an earlier run with the same options", count(len(finished), "visit"))
+    begun = {plan.visit.slug: plan for plan in plans if plan not in finished}
+    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in begun.values()]
+    names = {slug: plan.visit.name for slug, plan in begun.items()}
+
+    def let_go(slug: str) -> None:
+        try:
+            remember_finished(begun[slug], how, run.work_dir)
+            delete_intermediates(slug, run.work_dir)
+        except BidsCascadeError as error:
+            _LOGGER.warning("%s: intermediate results are kept: %s", names[slug], error)
+
+    runs = run_graphs(graphs, names, run, log_dir, let_go if run.clean_work_dir else None)
+    runs |= {plan.visit.slug: VisitRun(finished=True) for plan in finished}
     try:
         write_steps({plan.visit.name: runs[plan.visit.slug] for plan in plans}, log_dir)
     except BidsCascadeError as error:
@@ -155,11 +171,14 @@ def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
 def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
     """Write a page for each participant; return the results, with a warning where that failed."""
     failed = {}
-    for participant in dict.fromkeys(visit.participant for visit in visits):
-        try:
-            write_participant_page(out_dir, participant)
-        except BidsCascadeError as error:
-            failed[participant] = f"no page: {error}", error.exit_code
+    participants = dict.fromkeys(visit.participant for visit in visits)
+    with progress_bar(len(participants), "pages") as bar:
+        for participant in participants:
+            try:
+                write_participant_page(out_dir, participant)
+            except BidsCascadeError as error:
+                failed[participant] = f"no page: {error}", error.exit_code
+            bar.update()
     return [
         result.with_warnings([failed[visit.participant][0]], failed[visit.participant][1])
         if visit.participant in failed

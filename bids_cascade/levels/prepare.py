@@ -23,7 +23,8 @@ from bids_cascade.lesions.sizes import count_clinical
 from bids_cascade.levels.check import check_visits
 from bids_cascade.levels.claim import claimed, find_selected
 from bids_cascade.levels.results import VisitResult, unfinished_result
-from bids_cascade.workflow.run import VisitRun, run_graphs, step_folder
+from bids_cascade.workflow.progress import VisitRun
+from bids_cascade.workflow.run import run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
 
 _LOGGER = logging.getLogger(__name__)

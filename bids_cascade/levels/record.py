@@ -21,7 +21,7 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.levels.results import VisitResult
 
 if TYPE_CHECKING:  # nipype takes a good part of a second to import
-    from bids_cascade.workflow.run import VisitRun
+    from bids_cascade.workflow.progress import VisitRun
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
 

@@ -11,7 +11,7 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
 
 if TYPE_CHECKING:  # nipype takes a good part of a second to import
-    from bids_cascade.workflow.run import VisitRun
+    from bids_cascade.workflow.progress import VisitRun
 
 
 @dataclass(frozen=True)

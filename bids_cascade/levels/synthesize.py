@@ -28,6 +28,7 @@ from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
+from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
 from bids_cascade.synthesis.config import SynthesisConfig
@@ -73,10 +74,13 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
     tasks = _plan(maps, masks, out_dir, config)
     _LOGGER.info("%d heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
     results, rows = [], []
-    for task, (result, row) in zip(tasks, map_heads(_make, tasks, n_procs), strict=True):
-        _LOGGER.info("%s: %s", result.name, result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml")
-        results.append(result)
-        rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
+    with progress_bar(len(tasks), "heads") as bar:
+        for task, (result, row) in zip(tasks, map_heads(_make, tasks, n_procs), strict=True):
+            bar.update()
+            results.append(result)
+            rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
+            made = result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml"
+            _LOGGER.info("%s: %s; %d of %d heads made", result.name, made, len(results), len(tasks))
     rows += _earlier_rows(out_dir, {task.participant for task in tasks})
     write_participants(out_dir, sorted(rows, key=lambda row: (len(row["participant_id"]), row["participant_id"])))
     say(format_table(results))

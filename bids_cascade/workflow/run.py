@@ -1,4 +1,4 @@
-"""How graphs are run: nipype's settings, its plugin, and what is said meanwhile."""
+"""How graphs are run: nipype's settings, its plugin, and the work folder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import gc
 import logging
 import os
 import shutil
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from bids_cascade.config import RunConfig
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError, UsageError
 from bids_cascade.folders import CACHE
+from bids_cascade.progress_bar import progress_bar
 from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 os.environ.setdefault("NO_ET", "1")
@@ -29,146 +27,17 @@ from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.utils import profiler
 
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
+from bids_cascade.workflow.progress import Progress, VisitRun, count, is_step, visit_and_step
 
 _LOGGER = logging.getLogger(__name__)
-_STEPS_LOGGER = logging.getLogger("bids_cascade.steps")
-_LEAST_WORK_S = 1.0
-"""Of a visit whose steps were not all taken from an earlier run."""
-
-STEP_NAMES = {
-    "brain": "finding the brain",
-    "bias": "bias correction",
-    "register": "registration",
-    "channels": "normalisation",
-    "pack": "compression",
-    "draw": "drawing",
-    "field": "drawing the bias field",
-    "cascade": "lesion segmentation",
-    "lesion": "moving the manual mask",
-    "outputs": "writing results",
-    "figures": "drawing lesions",
-    "report": "writing the report",
-}
-REPORT_STEPS = ("draw", "field", "figures", "report")
-"""The last waits for all others; a visit whose results are written is finished even if these fail."""
-
-
-@dataclass(frozen=True)
-class StepRun:
-    """When a step started, in seconds since the workflow did, and how long it took."""
-
-    start_s: float
-    seconds: float
-
-
-@dataclass
-class VisitRun:
-    """How one visit went.
-
-    Attributes
-    ----------
-    steps : dict of str to StepRun
-        By name; a step taken from an earlier run takes next to nothing.
-    failure : Failure or None
-        Of a step, which may be one of the report alone.
-    finished : bool
-        Whether all of its steps but those of the report are done.
-    handed_over : bool
-        Whether a batch system has taken its steps and goes on by itself.
-    crash_reports : list of Path
-    """
-
-    steps: dict[str, StepRun] = field(default_factory=dict)
-    failure: Failure | None = None
-    finished: bool = False
-    handed_over: bool = False
-    crash_reports: list[Path] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Sum over the steps."""
-        return sum(step.seconds for step in self.steps.values())
-
-
-class Progress:
-    """Says how each visit ended, how many have, and what time is left; nipype calls it from the parent process.
-
-    Each step is said as well, by a logger of its own, which is heard with ``-v`` only.
-    """
-
-    def __init__(self, steps: Mapping[str, Iterable[str]], names: Mapping[str, str]) -> None:
-        self.names = names
-        self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
-        self.steps_left = {slug: set(some) for slug, some in steps.items()}
-        self._n_visits = len(self.steps_left)
-        self._began = time.monotonic()
-        self._started: dict[str, float] = {}
-
-    def __call__(self, node: Any, status: str) -> None:
-        """Take note of a node that starts, ends or fails."""
-        slug, step = _visit_and_step(node.fullname)
-        if not _is_step(step):
-            return
-        if status == "start":
-            self._started[node.fullname] = time.monotonic()
-            return
-        now = time.monotonic()
-        start = self._started.get(node.fullname, now)
-        self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
-        name = self.names.get(slug, slug)
-        if status == "end":
-            _STEPS_LOGGER.info("%s: %s done in %.1f s", name, _describe(step), now - start)
-            self._take_off(slug, {step})
-        elif _is_of_report(step):
-            _LOGGER.info("%s: %s FAILED; there will be no report", name, _describe(step))
-            self._take_off(slug, {step, REPORT_STEPS[-1]})
-        elif self.steps_left.pop(slug, None):
-            _LOGGER.info("%s: FAILED at %s; %s", name, _describe(step), self._describe())
-
-    def _take_off(self, slug: str, steps: set[str]) -> None:
-        """Take steps off those left of a visit that still can be finished; steps beside a failed one count no more."""
-        if slug not in self.steps_left:
-            return
-        self.steps_left[slug] -= steps
-        visit = self.visits[slug]
-        visit.finished = all(map(_is_of_report, self.steps_left[slug]))
-        if not self.steps_left[slug]:
-            del self.steps_left[slug]
-            took_s = time.monotonic() - self._began - min(step.start_s for step in visit.steps.values())
-            _LOGGER.info("%s: done in %s; %s", self.names.get(slug, slug), _format_time(took_s), self._describe())
-
-    def _describe(self) -> str:
-        """Return how many visits are done, how many failed, and the time left if it can be estimated."""
-        n_done = sum(visit.finished for slug, visit in self.visits.items() if slug not in self.steps_left)
-        n_failed = self._n_visits - len(self.steps_left) - n_done
-        left_s = self._estimate_left_s()
-        return ", ".join(
-            [
-                f"{n_done} of {_count(self._n_visits, 'visit')} done",
-                *([f"{n_failed} failed"] if n_failed else []),
-                *([f"about {_format_time(left_s)} left"] if left_s else []),
-            ]
-        )
-
-    def _estimate_left_s(self) -> float | None:
-        """Return the time left if the other visits take as long as those done, and as much is done at once as so far.
-
-        Visits that an earlier run had done, which take no time, do not count.
-        """
-        seconds = {slug: visit.seconds for slug, visit in self.visits.items()}
-        done = [
-            seconds[slug]
-            for slug, visit in self.visits.items()
-            if visit.finished and slug not in self.steps_left and seconds[slug] >= _LEAST_WORK_S
-        ]
-        if not done or not self.steps_left:
-            return None
-        work_s = len(self.steps_left) * sum(done) / len(done) - sum(seconds.get(slug, 0) for slug in self.steps_left)
-        return max(0.0, work_s) * (time.monotonic() - self._began) / sum(seconds.values())
 
 
 def run_graphs(
-    graphs: Sequence[Workflow], names: Mapping[str, str], run: RunConfig, log_dir: Path
+    graphs: Sequence[Workflow],
+    names: Mapping[str, str],
+    run: RunConfig,
+    log_dir: Path,
+    when_finished: Callable[[str], None] | None = None,
 ) -> dict[str, VisitRun]:
     """Run the visits' graphs as one workflow.
 
@@ -181,6 +50,8 @@ def run_graphs(
     run : RunConfig
     log_dir : Path
         Existing folder for crash reports.
+    when_finished : callable, optional
+        Called with the slug of a visit when all of its steps have ended well.
 
     Returns
     -------
@@ -189,24 +60,32 @@ def run_graphs(
     """
     if not graphs:
         return {}
-    steps = {graph.name: list(filter(_is_step, graph.list_node_names())) for graph in graphs}
-    _LOGGER.info("%s to process; intermediate results go to %s", _count(len(graphs), "visit"), run.work_dir)
-    progress = Progress(steps, names)
+    steps = {graph.name: list(filter(is_step, graph.list_node_names())) for graph in graphs}
+    _LOGGER.info("%s to process", count(len(graphs), "visit"))
     _configure_nipype(run, log_dir)
     whole = Workflow("bids_cascade", base_dir=str(run.work_dir))
     whole.add_nodes(list(graphs))
     if run.write_graph:
         _write_graph(whole, log_dir)
-    plugin = _make_plugin(run, progress, _largest_need(whole))
     # nipype collects garbage before it starts a step: a tenth of a second a time if it looks at all that was imported.
     gc.freeze()
+    with progress_bar(sum(map(len, steps.values())), "steps", with_time_left=False) as bar:
+        progress = Progress(steps, names, bar, when_finished)
+        _run(whole, _make_plugin(run, progress, _largest_need(whole)), progress, run, log_dir)
+    for name, path in _crash_reports(log_dir):
+        progress.visits[visit_and_step(name)[0]].crash_reports.append(path)
+    return {slug: progress.visits[slug] for slug in steps}
+
+
+def _run(whole: Workflow, plugin: Any, progress: Progress, run: RunConfig, log_dir: Path) -> None:
+    """Run a workflow to its end, and take note of why visits failed."""
     try:
         whole.run(plugin=plugin)
     except Exception as error:  # a plugin raises what it likes; each visit's own failure is told apart below
         _LOGGER.debug("the workflow did not end well", exc_info=True)
         failures = getattr(plugin, "failures", None) or _read_crash_reports(log_dir)
         for name, failure in failures.items():
-            slug, _ = _visit_and_step(name)
+            slug, _ = visit_and_step(name)
             progress.visits[slug].failure = progress.visits[slug].failure or failure
         if not (failures and run.stop_on_first_crash):  # which leaves the others unfinished without a fault of theirs
             for slug in progress.steps_left:
@@ -215,14 +94,11 @@ def run_graphs(
     else:
         # nipype's plugins for whole graphs, such as SLURMGraph, come back as soon as all jobs are in the queue.
         handed_over = isinstance(plugin, GraphPluginBase)
-        for slug in steps:
+        for slug in progress.names:
             progress.visits[slug].handed_over, progress.visits[slug].finished = handed_over, not handed_over
     finally:
         if isinstance(plugin, ResilientMultiProcPlugin):
             plugin.stop()
-    for name, path in _crash_reports(log_dir):
-        progress.visits[_visit_and_step(name)[0]].crash_reports.append(path)
-    return {slug: progress.visits[slug] for slug in steps}
 
 
 def _write_graph(graph: Workflow, folder: Path) -> None:
@@ -248,10 +124,14 @@ def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def delete_intermediates(slug: str, work_dir: Path) -> None:
+    """Delete what the steps of a visit have left in the work folder."""
+    shutil.rmtree(work_dir / "bids_cascade" / slug, ignore_errors=True)
+
+
 def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
-    """Delete what the visits have left in the work folder, and the folder if nothing else is in it."""
+    """Delete what a run alone needed: caches, locks of its visits, and every folder in which nothing is left."""
     for visit in visits:
-        shutil.rmtree(work_dir / "bids_cascade" / visit.slug, ignore_errors=True)
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
     for path in (work_dir / "bids_cascade" / "resource_monitor.json", *work_dir.glob(".proc-*")):
         path.unlink(missing_ok=True)
@@ -268,42 +148,12 @@ def report_work_dir(work_dir: Path) -> None:
         for path in work_dir.rglob("*"):
             with suppress(OSError):  # another run may clean up
                 n_bytes += path.lstat().st_size
-        _LOGGER.info("work folder: %s, %.2f GB; not needed any more once all visits are done", work_dir, n_bytes / 1e9)
+        _LOGGER.info("work folder: %s, %.2f GB; needed only to resume", work_dir, n_bytes / 1e9)
 
 
 def step_folder(graph: Workflow, step: str, run: RunConfig) -> Path:
     """Return the folder in which a step of a finished graph has left its files."""
     return run.work_dir / "bids_cascade" / str(graph.name) / step
-
-
-def _visit_and_step(fullname: str) -> tuple[str, str]:
-    *_, slug, step = fullname.split(".")
-    return slug, step
-
-
-def _is_step(name: str) -> bool:
-    return name.split("_")[0] in STEP_NAMES
-
-
-def _is_of_report(step: str) -> bool:
-    return step.split("_")[0] in REPORT_STEPS
-
-
-def _describe(step: str) -> str:
-    kind, _, sequence = step.partition("_")
-    return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _format_time(seconds: float) -> str:
-    """Return a time in the unit that a person would give it in."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _configure_nipype(run: RunConfig, log_dir: Path) -> None:

@@ -1,7 +1,7 @@
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.levels.results import VisitResult, exit_code_of, format_table, missing_result, unfinished_result
 from bids_cascade.workflow.plugin import Failure
-from bids_cascade.workflow.run import VisitRun
+from bids_cascade.workflow.progress import VisitRun
 
 DONE = VisitResult("sub-01_ses-1", n_lesions=12, n_lesions_14mm3=9, volume_ml=3.456, seconds=61.24)
 BAD = VisitResult("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")

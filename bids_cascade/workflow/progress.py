@@ -1,0 +1,213 @@
+"""How far a run has come: which steps of which visits are done, what is said of them, and what time is left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.workflow.plugin import Failure
+
+_LOGGER = logging.getLogger(__name__)
+_STEPS_LOGGER = logging.getLogger("bids_cascade.steps")
+_LEAST_WORK_S = 1.0
+"""Of a visit whose steps were not all taken from an earlier run."""
+
+STEP_NAMES = {
+    "brain": "finding the brain",
+    "bias": "bias correction",
+    "register": "registration",
+    "channels": "normalisation",
+    "pack": "compression",
+    "draw": "drawing",
+    "field": "drawing the bias field",
+    "cascade": "lesion segmentation",
+    "lesion": "moving the manual mask",
+    "outputs": "writing results",
+    "figures": "drawing lesions",
+    "report": "writing the report",
+}
+REPORT_STEPS = ("draw", "field", "figures", "report")
+"""The last waits for all others; a visit whose results are written is finished even if these fail."""
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """When a step started, in seconds since the workflow did, and how long it took."""
+
+    start_s: float
+    seconds: float
+
+
+@dataclass
+class VisitRun:
+    """How one visit went.
+
+    Attributes
+    ----------
+    steps : dict of str to StepRun
+        By name; a step taken from an earlier run takes next to nothing.
+    failure : Failure or None
+        Of a step, which may be one of the report alone.
+    finished : bool
+        Whether all of its steps but those of the report are done.
+    handed_over : bool
+        Whether a batch system has taken its steps and goes on by itself.
+    crash_reports : list of Path
+    """
+
+    steps: dict[str, StepRun] = field(default_factory=dict)
+    failure: Failure | None = None
+    finished: bool = False
+    handed_over: bool = False
+    crash_reports: list[Path] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Sum over the steps."""
+        return sum(step.seconds for step in self.steps.values())
+
+
+class Progress:
+    """Says how each visit ended, how many have, and what time is left; nipype calls it from the parent process.
+
+    Each step is said as well, by a logger of its own, which is heard with ``-v`` only.
+
+    Parameters
+    ----------
+    steps : mapping of str to iterable of str
+        The steps of each visit, by its slug.
+    names : mapping of str to str
+        Names of the visits by slug.
+    bar : tqdm, optional
+        Counts the steps.
+    when_finished : callable, optional
+        Called with the slug of a visit when all of its steps have ended well.
+    """
+
+    def __init__(
+        self,
+        steps: Mapping[str, Iterable[str]],
+        names: Mapping[str, str],
+        bar: Any = None,
+        when_finished: Callable[[str], None] | None = None,
+    ) -> None:
+        self.names, self._bar, self._when_finished = names, bar, when_finished
+        self._with_failures: set[str] = set()
+        self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
+        self.steps_left = {slug: set(some) for slug, some in steps.items()}
+        self._n_visits = len(self.steps_left)
+        self._began = time.monotonic()
+        self._started: dict[str, float] = {}
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take note of a node that starts, ends or fails."""
+        slug, step = visit_and_step(node.fullname)
+        if not is_step(step):
+            return
+        name = self.names.get(slug, slug)
+        if status == "start":
+            self._started[node.fullname] = time.monotonic()
+            self._show(f"{name}: {_describe(step)}", 0)
+            return
+        now = time.monotonic()
+        start = self._started.get(node.fullname, now)
+        self.visits[slug].steps[step] = StepRun(start - self._began, now - start)
+        self._show(f"{name}: {_describe(step)}", 1)
+        if status == "end":
+            _STEPS_LOGGER.info("%s: %s done in %.1f s", name, _describe(step), now - start)
+            self._take_off(slug, {step})
+            return
+        self._with_failures.add(slug)
+        if _is_of_report(step):
+            _LOGGER.info("%s: %s FAILED; there will be no report", name, _describe(step))
+            self._take_off(slug, {step, REPORT_STEPS[-1]})
+        elif self.steps_left.pop(slug, None):
+            _LOGGER.info("%s: FAILED at %s; %s", name, _describe(step), self._describe())
+
+    def _take_off(self, slug: str, steps: set[str]) -> None:
+        """Take steps off those left of a visit that still can be finished; steps beside a failed one count no more."""
+        if slug not in self.steps_left:
+            return
+        self.steps_left[slug] -= steps
+        visit = self.visits[slug]
+        visit.finished = all(map(_is_of_report, self.steps_left[slug]))
+        if not self.steps_left[slug]:
+            del self.steps_left[slug]
+            took_s = time.monotonic() - self._began - min(step.start_s for step in visit.steps.values())
+            _LOGGER.info("%s: done in %s; %s", self.names.get(slug, slug), format_time(took_s), self._describe())
+            if self._when_finished and slug not in self._with_failures:
+                self._when_finished(slug)
+
+    def _show(self, step: str, n_done: int) -> None:
+        """Move the bar on, and say there which step is the latest that has begun or ended."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{self._describe()}; {step}", refresh=False)
+            self._bar.update(n_done)
+            self._bar.refresh()
+
+    def _describe(self) -> str:
+        """Return how many visits are done, how many failed, and the time left if it can be estimated."""
+        n_done = sum(visit.finished for slug, visit in self.visits.items() if slug not in self.steps_left)
+        n_failed = self._n_visits - len(self.steps_left) - n_done
+        left_s = self._estimate_left_s()
+        return ", ".join(
+            [
+                f"{n_done} of {count(self._n_visits, 'visit')} done",
+                *([f"{n_failed} failed"] if n_failed else []),
+                *([f"about {format_time(left_s)} left"] if left_s else []),
+            ]
+        )
+
+    def _estimate_left_s(self) -> float | None:
+        """Return the time left if the other visits take as long as those done, and as much is done at once as so far.
+
+        Visits that an earlier run had done, which take no time, do not count.
+        """
+        seconds = {slug: visit.seconds for slug, visit in self.visits.items()}
+        done = [
+            seconds[slug]
+            for slug, visit in self.visits.items()
+            if visit.finished and slug not in self.steps_left and seconds[slug] >= _LEAST_WORK_S
+        ]
+        if not done or not self.steps_left:
+            return None
+        work_s = len(self.steps_left) * sum(done) / len(done) - sum(seconds.get(slug, 0) for slug in self.steps_left)
+        return max(0.0, work_s) * (time.monotonic() - self._began) / sum(seconds.values())
+
+
+def visit_and_step(fullname: str) -> tuple[str, str]:
+    """Return a visit's slug and a step, of which a node's full name consists."""
+    *_, slug, step = fullname.split(".")
+    return slug, step
+
+
+def is_step(name: str) -> bool:
+    """Return whether a node does something that is worth a word."""
+    return name.split("_")[0] in STEP_NAMES
+
+
+def _is_of_report(step: str) -> bool:
+    return step.split("_")[0] in REPORT_STEPS
+
+
+def _describe(step: str) -> str:
+    kind, _, sequence = step.partition("_")
+    return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if it is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def format_time(seconds: float) -> str:
+    """Return a time in the unit that a person would give it in."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
