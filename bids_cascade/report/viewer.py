@@ -1,4 +1,4 @@
-"""A page on which to scroll through the volume: three planes of the FLAIR with its lesions as a layer."""
+"""A page on which to scroll through the volume: three planes of the FLAIR or the T1w with the lesions as a layer."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def viewer_page(
     labels: nib.Nifti1Image,
     lesions: Sequence[Lesion],
     uncertainty: nib.Nifti1Image | None = None,
+    *,
+    sequence: str = "FLAIR",
+    t1w: nib.Nifti1Image | None = None,
 ) -> str:
     """Return the page as HTML: a file that needs no other and asks for none.
 
@@ -44,7 +47,7 @@ def viewer_page(
     Parameters
     ----------
     scan : Scan
-        The FLAIR.
+        Mostly the FLAIR.
     lesion, probability, first : nibabel.Nifti1Image
         Mask, final and stage 1's probability, on the grid of the scan.
     labels : nibabel.Nifti1Image
@@ -53,11 +56,18 @@ def viewer_page(
         Their centres are in the world of the T1w image.
     uncertainty : nibabel.Nifti1Image, optional
         Standard deviation of several cascades' probabilities, on the grid of the scan.
+    sequence : str
+        That of the scan.
+    t1w : nibabel.Nifti1Image, optional
+        The T1w image on the grid of the scan, as another background; None if the scan is the T1w image.
     """
     box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
     cut = scan.image.slicer[box]
     grid = coarsened(grid_of(cut), MOST_VOXELS)
-    volumes = {"image": _grey_near_brain(resample(cut, grid, 1), mask_of(resample(scan.brain, grid, 0)))}
+    brain = mask_of(resample(scan.brain, grid, 0))
+    volumes = {"image": _grey_near_brain(resample(cut, grid, 1), brain)}
+    if t1w is not None:
+        volumes["t1w"] = _grey_near_brain(resample(t1w, grid, 1), brain)
     mask = mask_of(resample(lesion, grid, 0))
     volumes["mask"] = np.where(mask, 255, 0)
     layers = {"probability": probability, "candidates": first}
@@ -87,7 +97,9 @@ def viewer_page(
             {"index": one.label, "centre": [one.centre_x_mm, one.centre_y_mm, one.centre_z_mm]} for one in lesions
         ],
     }
-    return render_bare("viewer.html", title="Slices", scripts=["viewer.js"], styles=["viewer.css"], content=content)
+    return render_bare(
+        "viewer.html", title="Slices", scripts=["viewer.js"], styles=["viewer.css"], content=content, sequence=sequence
+    )
 
 
 def coarsened(grid: Grid, at_most: int) -> Grid:

@@ -35,6 +35,8 @@ class Findings:
     lesions : sequence of Lesion
     uncertainty : nibabel.Nifti1Image, optional
         What the cascades of a model with several disagree on, on the grid of the scan.
+    t1w : nibabel.Nifti1Image, optional
+        The T1w image on the grid of the scan; None if that is the T1w image.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Findings:
     labels: nib.Nifti1Image
     lesions: Sequence[Lesion]
     uncertainty: nib.Nifti1Image | None = None
+    t1w: nib.Nifti1Image | None = None
 
 
 def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:
@@ -84,7 +87,11 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
     """Write the figures of what has been found, and the viewer, into a folder; return the files."""
     scan, lesion, first = found.scan, found.lesion, found.first_probability
     lesions = draw_lesions(scan, lesion, first, found.gate)
-    viewer = viewer_page(scan, lesion, found.probability, first, found.labels, found.lesions, found.uncertainty)
+    viewer = viewer_page(
+        *(scan, lesion, found.probability, first, found.labels, found.lesions, found.uncertainty),
+        sequence=found.name,
+        t1w=found.t1w,
+    )
     sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
     contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)

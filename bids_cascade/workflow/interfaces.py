@@ -407,6 +407,7 @@ class DrawField(Step):
 class DrawFindingsInputSpec(StepInputSpec):
     sequence = traits.Str(mandatory=True, desc="to show the lesions on")
     image = File(exists=True, mandatory=True, desc="corrected image of that sequence")
+    t1w = File(exists=True, desc="corrected T1w image, if that is another one")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
     probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
@@ -456,6 +457,7 @@ class DrawFindings(Step):
             labels=nib.Nifti1Image(labels, mask.affine),
             lesions=lesion_table(labels, in_t1w, mask.affine),
             uncertainty=next(iter(uncertainty), None),
+            t1w=resample(image(spec.t1w), grid_of(scan.image), 1, scan.own_to_t1w) if isdefined(spec.t1w) else None,
         )
         files = draw_findings(found, folder)
         return {"files": [str(path) for path in files], "contrast": lesion_contrast(found.scan, found.lesion)}

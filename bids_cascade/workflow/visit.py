@@ -201,6 +201,8 @@ def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)
+    if plan.shown != "T1w":
+        graph.connect(graph.get_node("bias_T1w"), "corrected", figures, "t1w")
     for name in ("probability", "first_probability", "uncertainty"):
         graph.connect(segment, name, figures, name)
     return figures

@@ -24,6 +24,26 @@ def page(visit_content: Any) -> str:
     return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
 
 
+@pytest.fixture(scope="module")
+def with_t1w(visit_content: Any) -> str:
+    """Return the page of a FLAIR with a T1w image that is the brighter, the further behind."""
+    one, _ = visit_content
+    slope = np.broadcast_to(np.arange(one.scan.image.shape[1])[None, ::-1, None] + 1.0, one.scan.image.shape)
+    t1w = nib.Nifti1Image(slope.astype(np.float32), one.scan.image.affine)
+    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions, t1w=t1w)
+
+
+@pytest.fixture
+def opened_with_t1w(with_t1w: str, browser: Any, tmp_path: Path) -> Any:
+    path = tmp_path / "viewer.html"
+    path.write_text(with_t1w, encoding="utf-8")
+    one = browser.open(path)
+    assert one.evaluate(READY)
+    assert one.problems == []
+    yield one
+    one.close()
+
+
 @pytest.fixture
 def opened(page: str, browser: Any, tmp_path: Path) -> Any:
     path = tmp_path / "viewer.html"
@@ -203,3 +223,75 @@ def test_wheel_keys_buttons_and_address_move(opened: Any) -> None:
     assert "lesion 2" in opened.evaluate("document.querySelector('.reading').textContent")
     assert at()[2] < z
     assert opened.problems == []
+
+
+def choose(opened: Any, name: str, value: str) -> None:
+    opened.evaluate(
+        f"(s => {{s.value = '{value}'; s.dispatchEvent(new Event('input'))}})(document.querySelector('[name={name}]'))"
+    )
+
+
+def test_the_t1w_is_another_background(page: str, opened_with_t1w: Any) -> None:
+    assert 'name="background"' not in page, "where there is none"
+    choose(opened_with_t1w, "layer", "none")
+    flair = colours(opened_with_t1w, 0)
+    choose(opened_with_t1w, "background", "t1w")
+    x, y, z = opened_with_t1w.evaluate("viewer.at")
+    grey = opened_with_t1w.evaluate(f"viewer.volumes.t1w[viewer.offset({x}, {y}, {z})]")
+    assert all(abs(red - grey) < 12 and red == green == blue for red, green, blue, _ in colours(opened_with_t1w, 0))
+    assert grey < min(red for red, *_ in flair) - 40, "the lesion lies in front"
+
+
+def test_outlines_leave_the_lesion_to_be_seen(opened: Any) -> None:
+    choose(opened, "layer", "outline")
+    for red, green, blue, _ in colours(opened, 0):
+        assert red == green == blue > 240
+    reds = """(() => { const { canvas } = viewer.panels[0];
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const xs = [], ys = [];
+      for (let at = 0; at < data.length; at += 4) {
+        if (data[at] > 200 && data[at + 1] < 120) {
+          xs.push((at / 4) % canvas.width); ys.push(Math.floor(at / 4 / canvas.width));
+        }
+      }
+      return [xs, ys].map((one) => Math.max(...one) - Math.min(...one)); })()"""
+    box = """[0, 1].map((axis) => { const at = [];
+      for (let x = 0; x < viewer.shape[0]; x++) for (let y = 0; y < viewer.shape[1]; y++)
+        if (viewer.volumes.mask[viewer.offset(x, y, viewer.at[2])]) at.push([x, y][axis]);
+      return Math.max(...at) - Math.min(...at) + 1; })"""
+    for size, voxels, voxel_mm in zip(opened.evaluate(reds), opened.evaluate(box), (3, 3), strict=True):
+        assert abs(size - 3 * voxel_mm * voxels) <= 4, "3 pixels a mm, and the line's own width"
+
+
+def test_zoomed_in_a_click_goes_to_what_is_under_the_pointer(opened: Any) -> None:
+    at = opened.evaluate("viewer.at")
+    opened.evaluate("document.querySelector('#larger').click(); document.querySelector('#larger').click()")
+    assert opened.evaluate("document.querySelector('#factor').textContent").startswith("2.3")
+    assert opened.evaluate("viewer.at") == at
+    click = """(() => { const { canvas } = viewer.panels[0], box = canvas.getBoundingClientRect();
+      canvas.dispatchEvent(new PointerEvent("pointermove", { buttons: 1, pointerId: 1,
+        clientX: box.left + 0.999 * box.width, clientY: box.top + 0.5 * box.height })); return viewer.at[0]; })()"""
+    first, count = opened.evaluate("viewer.shown(0)")
+    assert count == pytest.approx(opened.evaluate("viewer.shape[0]") / 1.5**2)
+    assert opened.evaluate(click) == int(first + 0.001 * count)
+    opened.evaluate("viewer.move(0, -5)")
+    assert opened.evaluate("viewer.shown(0)[0] <= viewer.at[0]"), "what is shown goes along"
+    opened.evaluate("document.querySelector('#next').click(); viewer.magnify(0.01)")
+    assert opened.evaluate("[viewer.zoom, ...viewer.shown(0)]") == [1, 0, opened.evaluate("viewer.shape[0]")]
+
+
+def test_a_scale_says_what_colours_mean(opened: Any) -> None:
+    assert opened.evaluate("document.querySelector('.scale').hidden")
+    choose(opened, "layer", "probability")
+    assert not opened.evaluate("document.querySelector('.scale').hidden")
+    assert opened.evaluate("document.querySelector('.scale').innerText.split(/\\s+/).filter(Boolean)") == ["0", "1"]
+    ends = opened.evaluate(
+        "[0, 109].map(x => [...document.querySelector('.scale canvas').getContext('2d').getImageData(x, 5, 1, 1).data])"
+    )
+    assert ends == [[89, 0, 150, 255], [255, 255, 0, 255]]
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_cut_off_on_a_narrow_screen(opened_with_t1w: Any, width: int) -> None:
+    opened_with_t1w.resize(width, 800)
+    assert opened_with_t1w.evaluate("document.documentElement.scrollWidth") <= width

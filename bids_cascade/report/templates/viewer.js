@@ -8,6 +8,7 @@ const PLANES = [
   { name: "Sagittal", across: Y, down: Z, through: X, sides: ["A", "P", "S", "I"] },
 ];
 const PIXELS_PER_MM = 3;
+const ZOOM_STEP = 1.5, MOST_ZOOM = 1.5 ** 5;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const multiply = (matrix, point) =>
@@ -17,7 +18,9 @@ const multiply = (matrix, point) =>
 const heat = (share) => [255 * clamp(0.35 + 1.3 * share, 0, 1), 255 * clamp(1.6 * share - 0.6, 0, 1), 150 * (1 - share)];
 // The uncertainty is a standard deviation of probabilities, at most a half.
 const doubt = (share) => heat(2 * share);
-const LAYER_COLOURS = { mask: () => [255, 59, 59], probability: heat, candidates: heat, uncertainty: doubt };
+const LESION = [255, 59, 59];
+const LAYER_COLOURS = { mask: () => LESION, probability: heat, candidates: heat, uncertainty: doubt };
+const LARGEST = { probability: 1, candidates: 1, uncertainty: 0.5 };
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -47,6 +50,10 @@ class Viewer {
     document.querySelector("#next").addEventListener("click", () => this.step(1));
     window.addEventListener("hashchange", () => this.follow());
     this.at = this.shape.map((length) => Math.floor(length / 2));
+    this.zoom = 1;
+    this.middle = [...this.at]; // of what is shown when zoomed in
+    document.querySelector("#smaller").addEventListener("click", () => this.magnify(1 / ZOOM_STEP));
+    document.querySelector("#larger").addEventListener("click", () => this.magnify(ZOOM_STEP));
     this.draw();
     if (this.lesions.length) this.show(0);
     this.follow();
@@ -54,6 +61,18 @@ class Viewer {
 
   extent(axis) {
     return this.shape[axis] * this.sizes_mm[axis];
+  }
+
+  // The voxels of an axis that are shown: the first, which may be a fraction, and how many.
+  shown(axis) {
+    const count = this.shape[axis] / this.zoom;
+    return [clamp(this.middle[axis] + 0.5 - count / 2, 0, this.shape[axis] - count), count];
+  }
+
+  magnify(factor) {
+    this.zoom = clamp(this.zoom * factor, 1, MOST_ZOOM);
+    this.middle = [...this.at];
+    this.draw();
   }
 
   makePanel(plane) {
@@ -82,6 +101,7 @@ class Viewer {
   scroll(panel, event) {
     if (parent !== window && !document.hasFocus()) return;
     event.preventDefault();
+    if (event.ctrlKey) return this.magnify(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP);
     panel.wheel += Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 100);
     const steps = Math.abs(event.deltaY) >= 50 ? Math.sign(event.deltaY) : Math.trunc(panel.wheel / 30);
     if (steps) panel.wheel = 0;
@@ -89,6 +109,7 @@ class Viewer {
   }
 
   press(panel, event) {
+    if ("+-".includes(event.key)) return this.magnify(event.key === "+" ? ZOOM_STEP : 1 / ZOOM_STEP);
     const moves = {
       ArrowLeft: [panel.across, 1], ArrowRight: [panel.across, -1],
       ArrowUp: [panel.down, 1], ArrowDown: [panel.down, -1],
@@ -104,7 +125,8 @@ class Viewer {
     const share = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     const at = [...this.at];
     [panel.across, panel.down].forEach((axis, index) => {
-      at[axis] = Math.floor((1 - share[index]) * this.shape[axis]);
+      const [first, count] = this.shown(axis);
+      at[axis] = Math.floor(first + (1 - share[index]) * count);
     });
     this.go(at);
   }
@@ -118,6 +140,10 @@ class Viewer {
   // Two lesions may have their centres in one voxel, which has one number: the lesion that was asked for is named.
   go(at, asked = -1) {
     this.at = at.map((value, axis) => clamp(Math.round(value), 0, this.shape[axis] - 1));
+    this.at.forEach((value, axis) => {
+      const [first, count] = this.shown(axis);
+      if (asked >= 0 || value + 0.5 < first || value + 0.5 > first + count) this.middle[axis] = value;
+    });
     this.lesion = asked >= 0 ? asked : this.find(this.numbers[this.offset(...this.at)]);
     if (this.lesion >= 0) this.latest = this.lesion;
     this.draw();
@@ -158,6 +184,22 @@ class Viewer {
       `probability ${likely("probability")} (stage 1: ${likely("candidates")})` +
       (this.volumes.uncertainty ? `, uncertainty ${likely("uncertainty")}` : "");
     document.querySelector("#lesion").textContent = this.nameOfLesion(offset);
+    document.querySelector("#factor").textContent = `${Number(this.zoom.toPrecision(2))}×`;
+    this.drawScale();
+  }
+
+  // The colours of the layer, if they stand for numbers.
+  drawScale() {
+    const layer = this.controls.layer.value, largest = LARGEST[layer];
+    const scale = document.querySelector(".scale");
+    scale.hidden = !largest;
+    if (!largest) return;
+    document.querySelector("#largest").textContent = largest;
+    const canvas = scale.querySelector("canvas"), context = canvas.getContext("2d");
+    for (let x = 0; x < canvas.width; x++) {
+      context.fillStyle = `rgb(${LAYER_COLOURS[layer]((largest * x) / (canvas.width - 1)).join(" ")})`;
+      context.fillRect(x, 0, 1, canvas.height);
+    }
   }
 
   nameOfLesion(offset) {
@@ -174,11 +216,14 @@ class Viewer {
     slice.getContext("2d").putImageData(this.pixels(panel), 0, 0);
     const context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
-    context.drawImage(slice, 0, 0, canvas.width, canvas.height);
-    const [x, y] = [panel.across, panel.down].map((axis, index) => {
-      const length = index ? canvas.height : canvas.width;
-      return Math.round((1 - (this.at[axis] + 0.5) / this.shape[axis]) * length) + 0.5;
+    const axes = [panel.across, panel.down];
+    const [[left0, width0], [top0, height0]] = axes.map((axis) => {
+      const [first, count] = this.shown(axis);
+      return [this.shape[axis] - first - count, count];
     });
+    context.drawImage(slice, left0, top0, width0, height0, 0, 0, canvas.width, canvas.height);
+    if (this.controls.layer.value === "outline") this.drawOutlines(panel);
+    const [x, y] = axes.map((axis, index) => Math.round(this.pixelOf(panel, index, this.at[axis] + 0.5)) + 0.5);
     context.strokeStyle = "rgba(90, 200, 255, 0.55)";
     context.beginPath();
     for (const [from, to] of [[0, -24], [24, Infinity]]) {
@@ -188,15 +233,61 @@ class Viewer {
       context.lineTo(x, to === Infinity ? canvas.height : y + to);
     }
     context.stroke();
-    context.fillStyle = "#cfd3d8";
+    this.nameSides(panel);
+  }
+
+  // The sides of the patient, legible on bright and on dark.
+  nameSides({ canvas, sides: [left, right, top, bottom] }) {
+    const context = canvas.getContext("2d");
+    const { width, height } = canvas;
     context.font = "22px system-ui, sans-serif";
-    const [left, right, top, bottom] = panel.sides;
+    context.fillStyle = "#e6e9ec";
+    context.strokeStyle = "#000";
+    context.lineWidth = 3;
     context.textBaseline = "middle";
-    context.fillText(left, 8, canvas.height / 2);
-    context.fillText(right, canvas.width - 24, canvas.height / 2);
-    context.textBaseline = "alphabetic";
-    context.fillText(top, canvas.width / 2 - 7, 24);
-    context.fillText(bottom, canvas.width / 2 - 7, canvas.height - 10);
+    for (const [name, x, y] of [
+      [left, 8, height / 2], [right, width - 24, height / 2], [top, width / 2 - 7, 17], [bottom, width / 2 - 7, height - 17],
+    ]) {
+      context.strokeText(name, x, y);
+      context.fillText(name, x, y);
+    }
+    context.lineWidth = 1;
+  }
+
+  // Where on a panel's canvas a place along its axis `across` (0) or `down` (1) is, in voxels from the axis's beginning.
+  pixelOf(panel, index, place) {
+    const [first, count] = this.shown(index ? panel.down : panel.across);
+    return (1 - (place - first) / count) * (index ? panel.canvas.height : panel.canvas.width);
+  }
+
+  // Lines along the faces between voxels of which one is lesion.
+  drawOutlines(panel) {
+    const { canvas, across, down, through } = panel;
+    const context = canvas.getContext("2d"), mask = this.volumes.mask;
+    const strides = [1, this.shape[X], this.shape[X] * this.shape[Y]];
+    const start = this.at[through] * strides[through];
+    const isLesion = (i, j) =>
+      i >= 0 && j >= 0 && i < this.shape[across] && j < this.shape[down] &&
+      mask[start + i * strides[across] + j * strides[down]] > 0;
+    const [px, py] = [0, 1].map((index) => (place) => this.pixelOf(panel, index, place));
+    context.beginPath();
+    for (let j = 0; j <= this.shape[down]; j++) {
+      for (let i = 0; i <= this.shape[across]; i++) {
+        const here = isLesion(i, j);
+        if (here !== isLesion(i - 1, j)) {
+          context.moveTo(px(i), py(j));
+          context.lineTo(px(i), py(j + 1));
+        }
+        if (here !== isLesion(i, j - 1)) {
+          context.moveTo(px(i), py(j));
+          context.lineTo(px(i + 1), py(j));
+        }
+      }
+    }
+    context.strokeStyle = `rgb(${LESION.join(" ")})`;
+    context.lineWidth = (1.5 * canvas.width) / (canvas.clientWidth || canvas.width);
+    context.stroke();
+    context.lineWidth = 1;
   }
 
   // The colours of a slice, from its top left corner, which is the far end of both axes.
@@ -205,6 +296,7 @@ class Viewer {
     const strides = [1, this.shape[X], this.shape[X] * this.shape[Y]];
     const layer = this.controls.layer.value;
     const overlay = this.volumes[layer];
+    const background = this.volumes[this.controls.background?.value ?? "image"];
     const opacity = Number(this.controls.opacity.value) / 100;
     const centre = 255 - Number(this.controls.brightness.value);
     const gain = 2 ** (Number(this.controls.contrast.value) / 50);
@@ -215,7 +307,7 @@ class Viewer {
       let voxel = this.at[panel.through] * strides[panel.through] + row * strides[panel.down];
       voxel += (width - 1) * strides[panel.across];
       for (let column = 0; column < width; column++, voxel -= strides[panel.across], at += 4) {
-        const grey = (this.volumes.image[voxel] - centre) * gain + 127.5;
+        const grey = (background[voxel] - centre) * gain + 127.5;
         image.data[at] = image.data[at + 1] = image.data[at + 2] = grey;
         image.data[at + 3] = 255;
         if (!overlay || !overlay[voxel]) continue;
