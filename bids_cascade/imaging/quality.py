@@ -21,7 +21,7 @@ Row = dict[str, float | None]
 AGREEMENT = "cascade_agreement"
 """Column of how well the cascades of a model agree: the mean Dice of each two masks."""
 
-_CONTRASTS = ("t1w_correlation", "depth_contrast")
+_CONTRASTS = ("t1w_correlation", "tissue_order", "depth_contrast")
 _MOST_SLICES = 24
 _MUSCLE = 0.79
 _AIR_DISTANCE_MM = 25.0
@@ -119,6 +119,16 @@ _RULES = {
         0.0,
         "the correlation of the T1w and T2w images in the brain is {value:.2f} (expected at most {high:g}): one of "
         "them may be another sequence",
+    ),
+    "tissue_order_flair": _Rule(
+        "How much more brightness rises from grey to white matter in the T1w than in the FLAIR image, in standard "
+        "deviations",
+        "",
+        "implausible_contrast",
+        0.2,
+        np.inf,
+        "from grey to white matter the T1w image rises by only {value:.1f} standard deviations more than the FLAIR "
+        "image (expected at least {low:g}): they may be exchanged",
     ),
     "depth_contrast_t1w": _Rule(
         "How much brighter the brain is 12 mm deep than at its rim in the T1w image, in standard deviations",

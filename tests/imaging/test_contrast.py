@@ -31,6 +31,8 @@ def test_right_sequences_are_told_from_each_other() -> None:
     assert found["T2w"]["depth_contrast"] < -2
     assert 0.6 < found["FLAIR"]["t1w_correlation"] < 0.9
     assert found["T2w"]["t1w_correlation"] < -0.7
+    # From grey matter of .6 to white of 1 over a spread of about .2 in T1w, and from 1.1 to 1 over .1 in FLAIR.
+    assert 2 < found["FLAIR"]["tissue_order"] < 4
     check_contrast(found, NAMES)
 
 
@@ -46,6 +48,7 @@ def test_larger_voxels_tell_the_same() -> None:
     [
         ({"T1w": "T1w", "FLAIR": "T2w"}, r"sub-01_FLAIR.* can't be a FLAIR image.*may be a T2w"),
         ({"T1w": "T1w", "FLAIR": "T1w"}, r"sub-01_FLAIR.* shows the same as sub-01_T1w"),
+        ({"T1w": "FLAIR", "FLAIR": "T1w"}, r"sub-01_T1w\S* and sub-01_FLAIR\S* seem to be exchanged"),
         ({"T1w": "T1w", "FLAIR": "FLAIR", "T2w": "FLAIR"}, None),
         ({"T1w": "FLAIR", "FLAIR": "FLAIR"}, r"sub-01_FLAIR.* shows the same as sub-01_T1w"),
         ({"T1w": "T2w", "FLAIR": "FLAIR"}, r"sub-01_T1w.* can't be a T1w image.*may be a T2w image, or inverted"),
@@ -70,7 +73,10 @@ def test_an_inverted_t1w_is_refused() -> None:
 def test_too_little_brain_tells_nothing() -> None:
     small = DISTANCE_MM < 15
     found = measure_contrast(np.stack([scan("T1w"), scan("T2w")]) * small, small, 1.0, ("T1w", "FLAIR"))
-    assert found == {"T1w": {"depth_contrast": None}, "FLAIR": {"depth_contrast": None, "t1w_correlation": None}}
+    assert found == {
+        "T1w": {"depth_contrast": None},
+        "FLAIR": {"depth_contrast": None, "t1w_correlation": None, "tissue_order": None},
+    }
     check_contrast(found, NAMES)
 
 
@@ -90,7 +96,10 @@ def test_real_sequences_are_plausible_but_not_in_each_others_place(shared_data) 
     t1w, flair, t2w = (nib.load(path).get_fdata(dtype=np.float32) for path in paths.values())
     found = measure_contrast(np.stack([t1w, flair, t2w]), t1w != 0, 1.0, list(paths))
     assert found["T1w"]["depth_contrast"] == pytest.approx(1.8, abs=0.2)
+    assert found["FLAIR"]["tissue_order"] == pytest.approx(1.2, abs=0.2)
     check_contrast(found, NAMES)
+    with pytest.raises(BadDataError, match="seem to be exchanged"):
+        check_contrast(measure_contrast(np.stack([flair, t1w]), t1w != 0, 1.0, ["T1w", "FLAIR"]), NAMES)
     for name, other in (("T1w", t2w), ("T1w", t1w.max() - t1w), ("FLAIR", t2w), ("FLAIR", t1w)):
         pair = {"T1w": t1w, "FLAIR": flair} | {name: other}
         with pytest.raises(BadDataError):

@@ -26,6 +26,7 @@ GOOD = {
     "neck_volume_ml": 2.0,
     "depth_contrast_t1w": 1.7,
     "t1w_correlation_flair": 0.6,
+    "tissue_order_flair": 1.0,
     "depth_contrast_flair": 1.5,
     "lesion_contrast_sd": 4.0,
     "noise_t1w": 0.02,
@@ -138,7 +139,8 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     (_, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
     measured = {
         "T1w": measure_scan(scan(data), mask, None) | {"outlier_voxels": 0, "depth_contrast": 1.7},
-        "FLAIR": measure_scan(flair, mask, 0.16) | {"outlier_voxels": 0, "depth_contrast": 1.5, "t1w_correlation": 0.6},
+        "FLAIR": measure_scan(flair, mask, 0.16)
+        | {"outlier_voxels": 0, "depth_contrast": 1.5, "t1w_correlation": 0.6, "tissue_order": 1.0},
     }
     row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)
@@ -197,6 +199,7 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
         ("t1w_correlation_flair", 0.1, "implausible_contrast", "is 0.10 (expected 0.25 to 0.9)"),
         ("t1w_correlation_flair", 0.93, "implausible_contrast", "is 0.93 (expected 0.25 to 0.9)"),
         ("t1w_correlation_t2w", 0.2, "implausible_contrast", "is 0.20 (expected at most 0)"),
+        ("tissue_order_flair", 0.1, "implausible_contrast", "rises by only 0.1 standard deviations more"),
         ("depth_contrast_t1w", 0.8, "implausible_contrast", "only 0.8 standard deviations brighter deep"),
         ("depth_contrast_flair", 0.4, "implausible_contrast", "only 0.4 standard deviations brighter deep"),
         ("outlier_voxels_flair", 6.0, "absurd_intensities", "6 voxels of the FLAIR image are absurdly bright or dark"),
