@@ -24,6 +24,10 @@ _CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA", "TEMPLATEFLOW_HOME"
 _LONGEST_SOCKET_FOLDER = 75
 """Characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
 
+_LONGEST_SOCKET_PARENT = _LONGEST_SOCKET_FOLDER - len("/bids_cascade_12345678")
+_SHORT_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where sockets go if the path of the temporary folder that a user or a batch system has named is too long for them."""
+
 _OWN_TEMPORARY = re.compile(r"tmp_\w{8}")
 """Temporary folders of runs, in the work folder that they share."""
 
@@ -118,20 +122,22 @@ def contained(work_dir: Path) -> Iterator[None]:
     Raises
     ------
     OutputError
-        The folder's name is too long, and the system has no temporary folder.
+        The folder's name is too long, and the system has no temporary folder with a short one.
     """
     before = dict(os.environ)
     clear_leftovers(work_dir, _OWN_TEMPORARY)
     temporary = tempfile.mkdtemp(prefix="tmp_", dir=work_dir)
     held = hold_folder(Path(temporary))
-    sockets_inside = system_temporary() is None
-    if not sockets_inside:
-        _choose_socket_folder()
+    parent = _socket_parent()
+    sockets_inside = parent is None
+    if parent is not None:
+        _choose_socket_folder(parent)
     elif len(temporary) > _LONGEST_SOCKET_FOLDER:
         _remove(work_dir, temporary, held)
         raise OutputError(
             f"the work folder's name is too long by {len(temporary) - _LONGEST_SOCKET_FOLDER} characters where the "
-            f"system's temporary folder can't be written to: {work_dir}; choose a shorter one with -w"
+            f"system's temporary folder can't be written to, or has a long name, too: {work_dir}; choose a shorter one "
+            "with -w"
         )
     try:
         os.environ |= _environment(work_dir, temporary)
@@ -149,13 +155,21 @@ def contained(work_dir: Path) -> Iterator[None]:
         tempfile.tempdir = None
 
 
-def _choose_socket_folder() -> None:
-    """Let multiprocessing put its sockets, which need a short path, into the system's temporary folder.
+def _socket_parent() -> Path | None:
+    """Return the system's temporary folder, or another where that has a long name; None if there is none."""
+    found = system_temporary()
+    places = [found, *map(Path, _SHORT_TEMPORARY)] if found is not None else []
+    usable = (place for place in places if os.access(place, os.W_OK | os.X_OK))
+    return next((place for place in usable if len(os.fspath(place)) <= _LONGEST_SOCKET_PARENT), None)
+
+
+def _choose_socket_folder(parent: Path) -> None:
+    """Let multiprocessing put its sockets, which need a short path, into a temporary folder of the system.
 
     In a folder of our own there, so that a later run knows what a killed one has left.
     """
-    clear_leftovers(Path(tempfile.gettempdir()), _OWN_SOCKETS)
-    folder = tempfile.mkdtemp(prefix="bids_cascade_")
+    clear_leftovers(parent, _OWN_SOCKETS)
+    folder = tempfile.mkdtemp(prefix="bids_cascade_", dir=parent)
     held = hold_folder(Path(folder))
     tempfile.tempdir = folder
     if Path(multiprocessing.util.get_temp_dir()).is_relative_to(folder):  # once chosen, it stays

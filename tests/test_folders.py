@@ -172,19 +172,22 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("n_characters", "system"), [(120, "some"), (5, "none")])
+@pytest.mark.parametrize(("n_characters", "system"), [(120, "some"), (5, "none"), (120, "long")])
 def test_processes_can_be_started_and_leave_nothing(repository: Path, n_characters: int, system: str) -> None:
     short = Path(tempfile.mkdtemp())
     script, work = short / "start.py", short / ("w" * n_characters)
     script.write_text(START)
     work.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    temporary = short / ("t" * (100 if system == "long" else 5))
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(repository), "TMPDIR": str(temporary)}
     command = [sys.executable, str(script), str(work), system]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert Path(done.stdout.strip()).parent == work
     assert [path.name for path in work.iterdir()] == [folders.CACHE]
+    assert list(temporary.iterdir()) == []
     shutil.rmtree(short)
 
 
