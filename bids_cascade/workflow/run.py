@@ -116,11 +116,16 @@ def _read_crash_reports(folder: Path) -> dict[str, Failure]:
 
 
 def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
-    """Return nipype's crash reports with the full names of the nodes they are about."""
+    """Return nipype's crash reports with the full names of the nodes they are about.
+
+    On a disk that is full, some are empty.
+    """
     found = []
     for path in sorted(folder.glob("crash-*.txt")):
         with path.open(encoding="utf-8", errors="replace") as file:
-            found.append((file.readline().removeprefix("Node:").strip(), path))
+            first, _, name = file.readline().partition("Node:")
+        if not first and "." in name:
+            found.append((name.strip(), path))
     return found
 
 

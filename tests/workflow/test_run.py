@@ -19,6 +19,7 @@ def test_crash_reports_are_read_by_node(tmp_path: Path) -> None:
     (tmp_path / "crash-1-brain.txt").write_text(
         "Node: bids_cascade.sub_01.brain\nWorking directory: x\n\n\tbids_cascade.errors.BadDataError: bad.nii\n"
     )
+    (tmp_path / "crash-3-cascade.txt").touch()  # the disk was full
     (tmp_path / "crash-2-bias.txt").write_text("Node: bids_cascade.sub_02.bias_T1w\n\nTraceback\nValueError: odd\n")
     assert _read_crash_reports(tmp_path) == {
         "bids_cascade.sub_01.brain": Failure("bad.nii", 65),
