@@ -14,12 +14,22 @@ from pathlib import Path
 
 from tests.faults.disks import run_disks
 from tests.faults.images import run_images
+from tests.faults.inputs import run_inputs
 from tests.faults.kills import run_kills
 from tests.faults.models import run_models
+from tests.faults.orientations import run_orientations
 from tests.faults.scene import Row, as_table
 from tests.faults.visits import run_visits
 
-PARTS = {"models": run_models, "images": run_images, "kills": run_kills, "disks": run_disks, "visits": run_visits}
+PARTS = {
+    "models": run_models,
+    "images": run_images,
+    "inputs": run_inputs,
+    "orientations": run_orientations,
+    "kills": run_kills,
+    "disks": run_disks,
+    "visits": run_visits,
+}
 README = Path(__file__).with_name("README.md")
 
 

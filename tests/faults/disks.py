@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.faults.scene import End, Row, Scene, contents
 
 _CODES = (73, 74)
+_STEP = "bids_cascade/sub_01"
 
 
 def run_disks(folder: Path) -> Iterator[Row]:
@@ -34,29 +36,57 @@ def run_disks(folder: Path) -> Iterator[Row]:
         with _disk(scene.folder / "disk", f"size={kilobytes}k", False) as disk:
             end = _run(scene, "output", disk, work)
             yield _judge(f"output folder full after {kilobytes} kB", end, disk)
-    with _disk(scene.folder / "disk", "size=64m", False) as disk:
-        shutil.copytree(done, disk, dirs_exist_ok=True)
-        shutil.rmtree(disk / "sub-01" / "figures")
-        _fill(disk, leave=len(b"".join(whole.values())) + 100_000)
-        end = _run(scene, "output", disk, work)
-        row = _judge("output folder full while figures are published", end, disk)
-        kept = {name: content for name, content in contents(disk).items() if "quality" not in name}
-        same = (
-            all(whole[name] == content for name, content in kept.items())
-            and "sub-01_space-T1w_label-L_mask.nii.gz" in kept
-        )
-        yield Row(row.part, row.tried, f"{row.happened}; masks {'intact' if same else 'not intact'}", row.kept and same)
     for megabytes, inodes in ((2, 0), (40, 30)):
         with _disk(scene.folder / "disk", f"size={megabytes}m,nr_inodes={inodes}", False) as disk:
             end = _run(scene, "work", disk, work)
             yield _judge(f"work folder of {megabytes} MB" + (f" and {inodes} inodes" if inodes else ""), end, disk)
+    yield from _midway(scene, whole)
 
 
-def _run(scene: Scene, kind: str, disk: Path, work: Path) -> End:
-    """Run the app with one of its three folders on a disk; where that is not the work folder, most is done already."""
-    out = disk if kind == "output" else scene.folder / "other"
-    own = disk if kind == "work" else work
-    return scene.run(out, own, temporary=disk if kind == "temporary" else None)
+def _midway(scene: Scene, whole: Mapping[str, bytes]) -> Iterator[Row]:
+    """Let a disk become full or read-only while the app is at a step, which it has not done before."""
+    work = scene.folder / "work_midway"
+    for name, kind, pattern, change in (
+        ("output folder read-only while images are registered", "output", f"{_STEP}/register_FLAIR", _make_read_only),
+        ("output folder full while images are registered", "output", f"{_STEP}/register_FLAIR", _fill),
+        ("temporary folder full while images are registered", "temporary", f"{_STEP}/register_FLAIR", _fill),
+        ("work folder full while images are registered", "work", f"{_STEP}/register_FLAIR", _fill),
+        ("output folder full while lesions are drawn", "output", "sub-01/anat/*lesions_stats.tsv", _fill),
+    ):
+        shutil.rmtree(work, ignore_errors=True)
+        with _disk(scene.folder / "disk", "size=200m", False) as disk:
+            watched = disk if kind == "work" or "anat" in pattern else work
+            end = _run(scene, kind, disk, work, lambda there=watched, what=pattern: any(there.glob(what)), change)
+            row = _judge(name, end, disk, kind == "temporary")
+            if "drawn" in name:
+                found = contents(disk)
+                same = all(found.get(file) == content for file, content in whole.items() if "quality" not in file)
+                happened = f"{row.happened}; masks {'intact' if same else 'not intact'}"
+                row = Row(row.part, row.tried, happened, row.kept and same)
+            yield row
+
+
+def _run(
+    scene: Scene,
+    kind: str,
+    disk: Path,
+    work: Path,
+    is_reached: Callable[[], bool] = lambda: False,
+    change: Callable[[Path], None] | None = None,
+) -> End:
+    """Run the app with one of its three folders on a disk, which changes when a point is reached.
+
+    Where that is not the work folder, most may be done already.
+    """
+    began, out = time.monotonic(), disk if kind == "output" else scene.folder / "other"
+    own, temporary = disk if kind == "work" else work, disk if kind == "temporary" else None
+    process = scene.start(out, own, temporary=temporary)
+    while change and process.poll() is None and not is_reached():
+        time.sleep(0.005)
+    if change:
+        change(disk)
+    said, complained = process.communicate()
+    return End(process.returncode, said, complained, time.monotonic() - began)
 
 
 def _judge(tried: str, end: End, disk: Path, may_go_on: bool = False) -> Row:
@@ -73,15 +103,18 @@ def _disk(folder: Path, options: str, fill: bool) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
     try:
         if fill:
-            _fill(folder, leave=0)
+            _fill(folder)
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def _fill(folder: Path, leave: int) -> None:
-    """Leave so many bytes of a disk."""
-    n_bytes = shutil.disk_usage(folder).free - leave
-    with open(folder / "filling", "wb", buffering=0) as file:
-        while n_bytes > 0:
-            n_bytes -= file.write(bytes(min(n_bytes, 1 << 20)))
+def _fill(folder: Path) -> None:
+    """Leave no byte of a disk."""
+    with open(folder / "filling", "wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+
+
+def _make_read_only(folder: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,11 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import psutil
+
+from bids_cascade.imaging.grid import grid_of, resample
 
 _MARK = "BIDS_CASCADE_FAULTS"
 _LONGEST_S = 900
 REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = REPOSITORY.parent / "shared" / "data"
+"""Real scans, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +57,37 @@ class End:
 
 @dataclass
 class Scene:
-    """A folder with a dataset of phantoms in which the app is run."""
+    """A folder in which the app is run on a dataset: a given one, or one of phantoms that is made there.
+
+    Attributes
+    ----------
+    before : tuple of str
+        A command that runs the app's.
+    validate : bool
+        Let the dataset be validated, too.
+    """
 
     folder: Path
-    n_participants: int = 1
+    dataset: Path = Path()
+    before: tuple[str, ...] = ()
+    validate: bool = False
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         from bids_cascade.demo import write_phantom_dataset
 
-        self.dataset = self.folder / "dataset"
-        if not self.dataset.exists():
-            coarse = {"t1w_voxel_mm": (2.5, 2.5, 2.5), "flair_voxel_mm": (2.5, 2.5, 5.0)}
-            write_phantom_dataset(self.dataset, self.n_participants, **coarse)
         self.temporary = self.folder / "tmp"
-        self.temporary.mkdir(exist_ok=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        if self.dataset == Path():
+            self.dataset = self.folder / "dataset"
+            if not self.dataset.exists():
+                coarse = {"t1w_voxel_mm": (2.5, 2.5, 2.5), "flair_voxel_mm": (2.5, 2.5, 5.0)}
+                write_phantom_dataset(self.dataset, 1, **coarse)
 
     def start(self, out: Path, work: Path, *options: str, temporary: Path | None = None) -> subprocess.Popen[str]:
         """Start the app in a process group of its own."""
-        command = [sys.executable, str(REPOSITORY / "run.py"), str(self.dataset), str(out), "participant"]
-        command += ["-w", str(work), "--skip-bids-validation", *options]
+        command = [*self.before, sys.executable, str(REPOSITORY / "run.py"), str(self.dataset), str(out)]
+        command += ["participant", "-w", str(work), *([] if self.validate else ["--skip-bids-validation"]), *options]
         environment = {**os.environ, _MARK: self.mark, "TMPDIR": str(temporary or self.temporary)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
@@ -116,6 +134,31 @@ def leftovers(*folders: Path) -> list[str]:
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the bytes of a participant's results by their names."""
     return {path.name: path.read_bytes() for path in sorted((folder / "sub-01" / "anat").iterdir())}
+
+
+def copy_participant(target: Path, dataset: str, participant: str) -> Path:
+    """Copy one participant of a dataset of real scans, with nothing derived; return the new dataset's root."""
+    shutil.copytree(DATA / dataset / participant, target / participant)
+    shutil.copy(DATA / dataset / "dataset_description.json", target)
+    return target
+
+
+def mask_of(out: Path) -> Path | None:
+    """Return the lesion mask on the grid of the T1w image, of the only visit there is."""
+    return next(out.glob("sub-*/**/anat/*_space-T1w_label-L_mask.nii.gz"), None)
+
+
+def dice_of(one: Path, other: Path) -> float:
+    """Return the overlap of two masks as RAS+, whatever the order that each stores its axes in.
+
+    Of equal extents, voxels are compared one by one, wherever they lie; else the second is brought onto the grid of the
+    first.
+    """
+    a, b = (nib.as_closest_canonical(nib.load(path)) for path in (one, other))
+    if a.shape != b.shape:
+        b = resample(b, grid_of(a), 0)
+    a, b = (np.asarray(image.dataobj) > 0 for image in (a, b))
+    return float(2 * np.count_nonzero(a & b) / max(1, np.count_nonzero(a) + np.count_nonzero(b)))
 
 
 def as_table(rows: Sequence[Row]) -> str:
