@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.cascade import segment, train_cascade
-from bids_cascade.cascade.sampling import LabelledVisit
+from bids_cascade.cascade.samples import LabelledVisit
+from bids_cascade.cascade.two_stage import segment, train_cascade
 from bids_cascade.config import (
     CascadeConfig,
     HeadsConfig,
@@ -31,11 +31,11 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
-from bids_cascade.lesions.operating_point import dice_by_threshold
-from bids_cascade.levels.heads import make_heads
-from bids_cascade.levels.prepare import find_labelled, prepare_visits
+from bids_cascade.evaluation.threshold import dice_by_threshold
 from bids_cascade.levels.train import fingerprint_of
 from bids_cascade.sources import hash_sources
+from bids_cascade.training.heads import make_heads
+from bids_cascade.training.prepare import find_labelled, prepare_visits
 from bids_cascade.whole_file import write_whole_file
 from bids_cascade.workflow.workers import prepare_workers
 

@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
-from bids_cascade.cascade.sampling import LabelledVisit
-from bids_cascade.cascade.tissue import normalise
+from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.config import Inputs, RunConfig, TrainConfig
-from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.evaluation.bootstrap import summarise
+from bids_cascade.evaluation.matching import compare_masks
 from bids_cascade.lesions.calibration import Reliability, reliability
-from bids_cascade.lesions.cohort import summarise
 from bids_cascade.lesions.rule import lesion_mask
-from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
-from bids_cascade.levels.prepare import find_labelled, prepare_visits
 from bids_cascade.models.store import load_ensemble
 from bids_cascade.synthesis.config import LesionConfig, SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
+from bids_cascade.training.heads import anatomy_of, find_images, map_heads, patients_of
+from bids_cascade.training.prepare import find_labelled, prepare_visits
 from bids_cascade.workflow.workers import prepare_workers
 
 THICK_MM = 2.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade import cli
-from bids_cascade.demo import write_phantom_dataset
+from bids_cascade.demo.cli import write_phantom_dataset
 
 EXTERNAL = ("brain", "bias", "register")
 

@@ -34,7 +34,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a BIDS dataset with one phantom participant, 01, and its known lesions; not to be changed by tests."""
-    from bids_cascade.demo import write_phantom_dataset
+    from bids_cascade.demo.cli import write_phantom_dataset
 
     folder = tmp_path_factory.mktemp("phantoms") / "dataset"
     write_phantom_dataset(folder, 1, t1w_voxel_mm=(1.2, 1.2, 1.2), flair_voxel_mm=(1.2, 1.2, 3.6))

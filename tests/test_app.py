@@ -15,8 +15,8 @@ import pytest
 from bids_cascade.cascade.packing import unpack_model
 from bids_cascade.cli import main
 from bids_cascade.dataset.validation import find_validator
+from bids_cascade.derivatives.learnt import sources_of
 from bids_cascade.imaging.fingerprint import hash_voxels
-from bids_cascade.levels.learnt import sources_of
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
 
 EXPECTED = [
@@ -196,7 +196,7 @@ def test_images_fit_their_grids_and_their_tables(done, dataset: Path) -> None:
 
 
 def test_most_known_lesions_are_found(done, dataset: Path) -> None:
-    from bids_cascade.demo import score_participant
+    from bids_cascade.demo.cli import score_participant
 
     out, *_ = done
     score = score_participant(dataset, out, "01")
@@ -238,8 +238,8 @@ def test_sidecars_say_where_it_comes_from(done) -> None:
 
 
 def test_the_registration_is_the_known_one(done) -> None:
+    from bids_cascade.demo.phantom import make_phantom
     from bids_cascade.imaging.registration import read_itk_transform
-    from bids_cascade.phantom import make_phantom
 
     out, *_ = done
     found = read_itk_transform(anat(out) / "sub-01_from-FLAIR_to-T1w_mode-image_xfm.txt")

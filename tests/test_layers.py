@@ -11,43 +11,48 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "bids_cascade"
 
 RANKS = {
-    "__main__": 6,
-    "demo": 6,
-    "model_command": 6,
-    "cli": 5,
-    "levels": 4,
-    "workflow": 3,
-    "report": 3,
+    "__main__": 11,
+    "demo": 11,
+    "model_command": 11,
+    "cli": 10,
+    "levels": 9,
+    "training": 8,
+    "workflow": 7,
+    "report": 6,
+    "cohort": 5,
+    "evaluation": 5,
+    "selection": 5,
+    "derivatives": 4,
+    "models": 3,
+    "outcomes": 3,
     "dataset": 2,
     "imaging": 2,
     "lesions": 2,
-    "models": 2,
-    "phantom": 2,
-    "cascade": 1,
-    "synthesis": 1,
-    "whole_file": 1,
-    "children": 1,
     "bound": 2,
-    "surroundings": 1,
-    "progress_bar": 1,
+    "folders": 2,
+    "cascade": 1,
+    "children": 1,
+    "limits": 1,
     "nifti_file": 1,
+    "progress_bar": 1,
     "regular_file": 1,
     "sources": 1,
-    "folders": 2,
-    "limits": 1,
+    "surroundings": 1,
+    "synthesis": 1,
+    "whole_file": 1,
     "config": 0,
     "errors": 0,
 }
-SIDEWAYS = {
-    ("models", "imaging"),
-    ("models", "lesions"),
-    ("workflow", "report"),
-    ("nifti_file", "limits"),
-    ("nifti_file", "regular_file"),
-}
-"""Imports between neighbours that are meant: a step of the workflow draws a visit's figures."""
+SIDEWAYS = {("nifti_file", "limits"), ("nifti_file", "regular_file")}
+"""Imports between neighbours that are meant."""
 
-HOMES = {"nipype": {"workflow"}, "bids": {"dataset"}, "ants": {"imaging"}, "deepbet": {"imaging"}, "jinja2": {"report"}}
+HOMES = {
+    "nipype": {"workflow"},
+    "bids": {"dataset", "derivatives"},
+    "ants": {"imaging"},
+    "deepbet": {"imaging"},
+    "jinja2": {"report"},
+}
 CASCADE_MAY_IMPORT = {"numpy", "scipy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, UsageError
 from bids_cascade.model_command import main

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_cascade.cascade.calibration import calibrate, prevalence_logit
-from bids_cascade.cascade.cascade import Cascade, Volume, segment
 from bids_cascade.cascade.inference import Engine, dense_probability
-from bids_cascade.cascade.sampling import BoolVolume
+from bids_cascade.cascade.samples import BoolVolume
+from bids_cascade.cascade.two_stage import Cascade, Volume, segment
 from bids_cascade.config import CascadeConfig
 
 
@@ -67,7 +67,7 @@ def segment_by_ensemble(
 ) -> EnsembleSegmentation:
     """Run the members on one scan, one after another.
 
-    Parameters and errors are those of :func:`bids_cascade.cascade.cascade.segment`.
+    Parameters and errors are those of :func:`bids_cascade.cascade.two_stage.segment`.
     """
     first, final = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
     members = []

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.network import PatchNetwork, build_network
 from bids_cascade.cascade.packing import FORMAT, Arrays, pack, prefix_of, unpack_model
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import NetworkConfig
 
 

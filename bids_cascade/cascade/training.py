@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bids_cascade.cascade.network import PatchNetwork, build_network
-from bids_cascade.cascade.sampling import Batch, CropGeometry, CropPool, Samples
+from bids_cascade.cascade.samples import Batch, CropGeometry, CropPool, Samples
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 Tensors = dict[str, torch.Tensor]

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.tissue import normalise
+from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.contrast import measure_contrast
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of

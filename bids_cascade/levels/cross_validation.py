@@ -11,26 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.sampling import split_folds
+from bids_cascade.cascade.samples import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
-from bids_cascade.dataset.derivatives import prepare_output, write_json
 from bids_cascade.dataset.labels import find_lesion_masks
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.learnt import dataset_name
+from bids_cascade.derivatives.names import prepare_output, write_json
+from bids_cascade.derivatives.record import write_record
 from bids_cascade.errors import OK, BadDataError, BidsCascadeError, TemporaryError, UsageError
-from bids_cascade.levels.claim import locked
-from bids_cascade.levels.compare import compare_visits
-from bids_cascade.levels.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
-from bids_cascade.levels.learnt import dataset_name
+from bids_cascade.evaluation.pairing import compare_visits
 from bids_cascade.levels.participant import segment_visits
-from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
-from bids_cascade.levels.record import write_record
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
 from bids_cascade.levels.train import check_start, fingerprint_of, recipe_of, train_model
 from bids_cascade.models.store import StoredModel
+from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
 from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
 from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, summarise_evaluation, write_evaluation
+from bids_cascade.selection.claim import locked
 from bids_cascade.surroundings import say
+from bids_cascade.training.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
+from bids_cascade.training.prepare import Prepared, find_labelled, prepare_visits
 
 _LOGGER = logging.getLogger(__name__)
 

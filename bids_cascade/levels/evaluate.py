@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 
 from bids_cascade.config import EvaluateConfig, Inputs
-from bids_cascade.dataset.derivatives import prepare_output
 from bids_cascade.dataset.labels import find_derivative, find_lesion_masks
 from bids_cascade.dataset.layout import open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
+from bids_cascade.derivatives.learnt import dataset_name
+from bids_cascade.derivatives.names import prepare_output
+from bids_cascade.derivatives.record import write_record
 from bids_cascade.errors import OK
-from bids_cascade.levels.compare import compare_visits
-from bids_cascade.levels.evaluate_text import format_means, format_origin, format_scores, format_sizes
-from bids_cascade.levels.learnt import dataset_name
-from bids_cascade.levels.record import write_record
-from bids_cascade.levels.results import VisitResult, exit_code_of
+from bids_cascade.evaluation.pairing import compare_visits
+from bids_cascade.evaluation.summary import format_means, format_origin, format_scores, format_sizes
+from bids_cascade.outcomes import VisitResult, exit_code_of
 from bids_cascade.report.evaluation import PAGE, Evaluation, summarise_evaluation, write_evaluation
 from bids_cascade.surroundings import say
 

@@ -8,13 +8,23 @@ from dataclasses import asdict
 from typing import Any
 
 from bids_cascade import __version__
+from bids_cascade.cohort.columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.cohort.summary import closing_text
+from bids_cascade.cohort.tables import (
+    GroupVisit,
+    lesion_rows,
+    number_processings,
+    summary_rows,
+    visit_rows,
+    without_unused,
+)
 from bids_cascade.config import Inputs, Selection
-from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.layout import Unit, list_visits, natural_key
-from bids_cascade.dataset.results import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.names import prepare_output, write_tsv
+from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.errors import (
     OK,
     BidsCascadeError,
@@ -23,18 +33,8 @@ from bids_cascade.errors import (
     NothingSelectedError,
     TemporaryError,
 )
-from bids_cascade.levels.group_text import closing_text
-from bids_cascade.levels.results import VisitResult, exit_code_of
-from bids_cascade.report.group_columns import LESION_COLUMNS, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.outcomes import VisitResult, exit_code_of
 from bids_cascade.report.group_page import write_group_page
-from bids_cascade.report.group_tables import (
-    GroupVisit,
-    lesion_rows,
-    number_processings,
-    summary_rows,
-    visit_rows,
-    without_unused,
-)
 from bids_cascade.surroundings import say
 
 _NEEDED = ("T1w", "FLAIR")

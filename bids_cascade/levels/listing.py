@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bids_cascade.config import Inputs, ParticipantConfig
-from bids_cascade.levels.claim import find_selected
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
+from bids_cascade.selection.claim import find_selected
 
 
 def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
@@ -22,8 +22,8 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
     wanted = [visit for visit in visits if not visit.missing]
     if unfinished:
         # Not for those who ask for all: they wait for what is imported here, too.
-        from bids_cascade.levels.plan import plan_outputs
-        from bids_cascade.workflow.outputs import has_outputs
+        from bids_cascade.derivatives.plan import plan_outputs
+        from bids_cascade.derivatives.write import has_outputs
 
         wanted = [visit for visit in wanted if not has_outputs(plan_outputs(visit, inputs, config, model))]
     return list(dict.fromkeys(visit.participant for visit in wanted))

@@ -14,25 +14,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bids_cascade.config import SynthesizeConfig
-from bids_cascade.dataset.derivatives import sidecar_path, write_json
-from bids_cascade.dataset.synthetic import (
+from bids_cascade.dataset.tables import read_object
+from bids_cascade.derivatives.names import sidecar_path, write_json
+from bids_cascade.derivatives.synthetic import (
     prepare_synthetic,
     scan_path,
     truth_path,
     truth_sidecar,
     write_participants,
 )
-from bids_cascade.dataset.tables import read_object
 from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
-from bids_cascade.levels.heads import anatomy_of, find_images, map_heads, patients_of
-from bids_cascade.levels.results import VisitResult, exit_code_of, format_table
+from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.head import SEQUENCES, SyntheticVisit, make_visit
+from bids_cascade.training.heads import anatomy_of, find_images, map_heads, patients_of
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -14,26 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.cascade import STAGES, Cascade, TrainedCascade, between, segment, train_cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
-from bids_cascade.cascade.sampling import LabelledVisit
+from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
+from bids_cascade.cascade.two_stage import STAGES, Cascade, TrainedCascade, between, segment, train_cascade
 from bids_cascade.config import CascadeConfig, Inputs, NetworkConfig, RunConfig, TrainConfig
-from bids_cascade.dataset.derivatives import prepare_output, write_tsv
 from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.tables import read_object
+from bids_cascade.derivatives.learnt import Source, dataset_name, describe_source, sources_of
+from bids_cascade.derivatives.names import prepare_output, write_tsv
+from bids_cascade.derivatives.record import versions, write_record
 from bids_cascade.errors import BadDataError, BidsCascadeError
-from bids_cascade.lesions.agreement import compare_masks
-from bids_cascade.lesions.operating_point import best_threshold, dice_by_threshold
+from bids_cascade.evaluation.matching import compare_masks
+from bids_cascade.evaluation.threshold import best_threshold, dice_by_threshold
 from bids_cascade.lesions.rule import lesion_mask
-from bids_cascade.levels.heads import find_images, heads_fingerprint, make_heads
-from bids_cascade.levels.insertions import with_insertions
-from bids_cascade.levels.learnt import Source, dataset_name, describe_source, sources_of
-from bids_cascade.levels.prepare import Prepared, find_labelled, prepare_visits
-from bids_cascade.levels.record import versions, write_record
-from bids_cascade.levels.results import exit_code_of, format_table
 from bids_cascade.models.store import (
     StoredModel,
     load_checkpoint,
@@ -42,10 +38,14 @@ from bids_cascade.models.store import (
     save_checkpoint,
     save_model,
 )
+from bids_cascade.outcomes import exit_code_of, format_table
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
+from bids_cascade.training.heads import find_images, heads_fingerprint, make_heads
+from bids_cascade.training.insertions import with_insertions
+from bids_cascade.training.prepare import Prepared, find_labelled, prepare_visits
 from bids_cascade.whole_file import write_whole_file
 
 _LOGGER = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bids_cascade.dataset.tables import NOT_AVAILABLE
-from bids_cascade.lesions.cohort import Estimate
-from bids_cascade.lesions.metrics import LesionWise
+from bids_cascade.evaluation.bootstrap import Estimate
+from bids_cascade.evaluation.metrics import LesionWise
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
 
 COLOURS = ("#0b5c75", "#d9822b", "#7a7f87", "#8a3b76")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bids_cascade.dataset.derivatives import write_tsv
-from bids_cascade.lesions.agreement import MEASURES
-from bids_cascade.lesions.cohort import Estimate, Summary
+from bids_cascade.derivatives.names import write_tsv
+from bids_cascade.evaluation.bootstrap import Estimate, Summary
+from bids_cascade.evaluation.columns import SUMMARY_COLUMNS
+from bids_cascade.evaluation.matching import MEASURES
 from bids_cascade.report.charts import draw_methods
 from bids_cascade.report.evaluation import (
     SCORES,
@@ -22,7 +23,6 @@ from bids_cascade.report.evaluation import (
     summary_row,
     table_of,
 )
-from bids_cascade.report.evaluation_columns import SUMMARY_COLUMNS
 from bids_cascade.report.page import render_page
 from bids_cascade.whole_file import write_whole_file
 

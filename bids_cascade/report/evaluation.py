@@ -13,12 +13,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bids_cascade.dataset.derivatives import write_tsv
 from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
+from bids_cascade.derivatives.names import write_tsv
 from bids_cascade.errors import BidsCascadeError
-from bids_cascade.imaging.images import load_image, load_mask
-from bids_cascade.lesions.agreement import MEASURES, Agreement, MatchedLesion
-from bids_cascade.lesions.cohort import (
+from bids_cascade.evaluation.bootstrap import (
     MIN_SUBJECTS,
     Estimate,
     SizeSummary,
@@ -27,9 +25,7 @@ from bids_cascade.lesions.cohort import (
     summarise,
     summarise_sizes,
 )
-from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
-from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
-from bids_cascade.report.evaluation_columns import (
+from bids_cascade.evaluation.columns import (
     AGREEMENT_COLUMNS,
     LEARNT_FROM,
     LESION_COLUMNS,
@@ -37,6 +33,10 @@ from bids_cascade.report.evaluation_columns import (
     SUMMARY_COLUMNS,
     VISIT_COLUMNS,
 )
+from bids_cascade.evaluation.matching import MEASURES, Agreement, MatchedLesion
+from bids_cascade.imaging.images import load_image, load_mask
+from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
+from bids_cascade.report.charts import ERROR_KINDS, draw_errors, draw_scores, draw_sizes, draw_volumes
 from bids_cascade.report.outlines import draw_outlines
 from bids_cascade.report.page import Column, Table, render_page
 from bids_cascade.whole_file import write_whole_file
@@ -60,7 +60,7 @@ class Origin:
     model_name, model_sha256 : str or None
     threshold : float or None
     learnt_from : str or None
-        One of :data:`bids_cascade.report.evaluation_columns.LEARNT_FROM`.
+        One of :data:`bids_cascade.evaluation.columns.LEARNT_FROM`.
     """
 
     model_name: str | None = None

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bids_cascade.cohort.columns import STATUSES, SUMMARISED, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.cohort.outliers import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_tsv
-from bids_cascade.lesions.burden import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
-from bids_cascade.report.group_columns import STATUSES, SUMMARISED, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.report.page import Column, Table, relative_url, render_page
 from bids_cascade.whole_file import write_whole_file
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.derivatives import derivative_path, sidecar_path, visit_record_path
-from bids_cascade.dataset.flags import flags_of
 from bids_cascade.dataset.layout import natural_key
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.flags import flags_of
+from bids_cascade.derivatives.names import derivative_path, sidecar_path, visit_record_path
 from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page

@@ -294,7 +294,7 @@ class PackImage(Step):
 
 
 class WriteOutputsInputSpec(StepInputSpec):
-    plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
+    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
     images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
     packed = InputMultiObject(File(exists=True), mandatory=True, desc="the same on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
@@ -317,8 +317,8 @@ class WriteOutputs(Step):
     input_spec, output_spec = WriteOutputsInputSpec, WriteOutputsOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.workflow.outputs.write_outputs`."""
-        from bids_cascade.workflow.outputs import VisitImages, write_outputs
+        """See :func:`bids_cascade.derivatives.write.write_outputs`."""
+        from bids_cascade.derivatives.write import VisitImages, write_outputs
 
         images = VisitImages(
             corrected=[nib.Nifti1Image.from_filename(path) for path in self.inputs.images],
@@ -429,12 +429,12 @@ class DrawFindings(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_findings`."""
+        from bids_cascade.derivatives.write import find_lesions
         from bids_cascade.imaging.grid import grid_of, resample
         from bids_cascade.imaging.quality import lesion_contrast
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.lesions.components import label_lesions, lesion_table
         from bids_cascade.report.visit import Findings, draw_findings
-        from bids_cascade.workflow.outputs import find_lesions
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         mask, corrected, probability = image(spec.mask), image(spec.image), image(spec.probability)
@@ -464,7 +464,7 @@ class DrawFindings(Step):
 
 
 class PublishReportInputSpec(StepInputSpec):
-    plan = traits.Any(mandatory=True, desc="bids_cascade.workflow.outputs.OutputPlan")
+    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
     measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
     sequences = traits.Dict(mandatory=True, desc="contrast of each sequence, by name")
@@ -479,9 +479,9 @@ class PublishReport(Step):
     input_spec, output_spec = PublishReportInputSpec, TraitedSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.report.visit.write_quality`, :func:`bids_cascade.workflow.outputs.publish_report`."""
+        """See :func:`bids_cascade.derivatives.write.publish_report`."""
+        from bids_cascade.derivatives.write import publish_report, read_agreement
         from bids_cascade.report.visit import write_quality
-        from bids_cascade.workflow.outputs import publish_report, read_agreement
 
         plan = self.inputs.plan
         pairs = zip(plan.visit.images, self.inputs.measured, strict=True)

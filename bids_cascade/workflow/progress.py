@@ -6,11 +6,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from bids_cascade.workflow.plugin import Failure
+from bids_cascade.workflow.visit_run import StepRun, VisitRun
 
 _LOGGER = logging.getLogger(__name__)
 _STEPS_LOGGER = logging.getLogger("bids_cascade.steps")
@@ -33,43 +31,6 @@ STEP_NAMES = {
 }
 REPORT_STEPS = ("draw", "field", "figures", "report")
 """The last waits for all others; a visit whose results are written is finished even if these fail."""
-
-
-@dataclass(frozen=True)
-class StepRun:
-    """When a step started, in seconds since the workflow did, and how long it took."""
-
-    start_s: float
-    seconds: float
-
-
-@dataclass
-class VisitRun:
-    """How one visit went.
-
-    Attributes
-    ----------
-    steps : dict of str to StepRun
-        By name; a step taken from an earlier run takes next to nothing.
-    failure : Failure or None
-        Of a step, which may be one of the report alone.
-    finished : bool
-        Whether all of its steps but those of the report are done.
-    handed_over : bool
-        Whether a batch system has taken its steps and goes on by itself.
-    crash_reports : list of Path
-    """
-
-    steps: dict[str, StepRun] = field(default_factory=dict)
-    failure: Failure | None = None
-    finished: bool = False
-    handed_over: bool = False
-    crash_reports: list[Path] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Sum over the steps."""
-        return sum(step.seconds for step in self.steps.values())
 
 
 class Progress:

@@ -14,6 +14,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.config import needed_sequences
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.write import OutputPlan
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (
@@ -30,7 +31,6 @@ from bids_cascade.workflow.interfaces import (
     StackChannels,
     WriteOutputs,
 )
-from bids_cascade.workflow.outputs import OutputPlan
 
 _MEM_GB = {"brain": 2.5, "cascade": 1.3}
 _MEM_GB_PER_THREAD = {"cascade": 0.1}

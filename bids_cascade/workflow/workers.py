@@ -11,7 +11,7 @@ from bids_cascade.children import start_fork_server
 
 _NEEDED = (
     "bids_cascade.workflow.interfaces",
-    "bids_cascade.workflow.outputs",
+    "bids_cascade.derivatives.write",
     "bids_cascade.imaging.bias",
     "bids_cascade.imaging.brain",
     "bids_cascade.imaging.channels",

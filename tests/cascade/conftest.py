@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.sampling import LabelledVisit
+from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 TINY = NetworkConfig(2, patch_size=7, features=(6,), scales=(1, 2), dense=(8,))

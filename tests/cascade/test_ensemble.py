@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.calibration import calibrate, prevalence_logit
-from bids_cascade.cascade.cascade import Cascade, segment
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
+from bids_cascade.cascade.two_stage import Cascade, segment
 from bids_cascade.config import CascadeConfig
 
 from .conftest import TINY, make_visit

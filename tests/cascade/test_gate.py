@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.cascade import Cascade, segment
 from bids_cascade.cascade.gate import open_gate
+from bids_cascade.cascade.two_stage import Cascade, segment
 from bids_cascade.config import CascadeConfig
 
 from .conftest import TINY

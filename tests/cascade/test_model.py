@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from bids_cascade.cascade.cascade import Cascade, segment
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.model import Model, from_bytes, to_bytes
 from bids_cascade.cascade.packing import FORMAT, KEY, pack, unpack, unpack_model
+from bids_cascade.cascade.two_stage import Cascade, segment
 from bids_cascade.config import CascadeConfig
 
 from .conftest import TINY, make_visit

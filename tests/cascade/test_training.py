@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_cascade.cascade.network import build_network
-from bids_cascade.cascade.sampling import CropPool, LabelledVisit, Samples, first_stage_samples
+from bids_cascade.cascade.samples import CropPool, LabelledVisit, Samples, first_stage_samples
 from bids_cascade.cascade.training import (
     StageProgress,
     crop_geometry,

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from bids_cascade.demo import write_phantom_dataset
+from bids_cascade.demo.cli import write_phantom_dataset
 
 folder = Path(sys.argv[1])
 write_phantom_dataset(folder, 3, t1w_voxel_mm=(1.5, 1.5, 1.5), flair_voxel_mm=(1.5, 1.5, 3))

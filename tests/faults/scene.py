@@ -74,7 +74,7 @@ class Scene:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        from bids_cascade.demo import write_phantom_dataset
+        from bids_cascade.demo.cli import write_phantom_dataset
 
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.tissue import normalise
+from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.channels import label_on_grid, stack_channels
 from bids_cascade.imaging.grid import grid_of
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainConfig
 from bids_cascade.levels.train import _start_origin, check_start
 from bids_cascade.models.store import save_model

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model, to_bytes
 from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError
 from bids_cascade.models.join import join_models

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.training import Epoch, StageProgress
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError
 from bids_cascade.models.store import (

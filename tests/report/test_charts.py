@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from bids_cascade.lesions.agreement import compare_masks, count_lesions
-from bids_cascade.lesions.cohort import agreement_over_cohort
+from bids_cascade.evaluation.bootstrap import agreement_over_cohort
+from bids_cascade.evaluation.matching import compare_masks, count_lesions
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3
 from bids_cascade.report.charts import draw_errors, draw_methods, draw_scores, draw_sizes, draw_volumes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_cascade.lesions.agreement import compare_masks
+from bids_cascade.evaluation.matching import compare_masks
 from bids_cascade.report.cross_validation import CrossValidation, Fold, write_cross_validation
 from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation
 

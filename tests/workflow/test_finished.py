@@ -10,8 +10,8 @@ import pytest
 
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
+from bids_cascade.derivatives.write import OutputPlan, _model_fields
 from bids_cascade.workflow.finished import is_finished, remember_finished
-from bids_cascade.workflow.outputs import OutputPlan, _model_fields
 from bids_cascade.workflow.visit import Preprocessing
 
 HOW = Preprocessing(("T1w",))

@@ -7,16 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.cascade import Cascade
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, LesionRule, NetworkConfig
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.dataset.visits import ImageChoice, Visit
+from bids_cascade.derivatives.write import OutputPlan, VisitImages, read_agreement, write_outputs
 from bids_cascade.models.store import save_model
 from bids_cascade.workflow.interfaces import Segment
-from bids_cascade.workflow.outputs import OutputPlan, VisitImages, read_agreement, write_outputs
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 AFFINE = np.diag([2.0, 2, 2, 1])  # voxels of 8 mm^3

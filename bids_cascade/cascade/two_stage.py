@@ -1,0 +1,227 @@
+"""The two stages and their hand-over: the only place that knows there are two."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.gate import open_gate
+from bids_cascade.cascade.inference import Engine, dense_probability
+from bids_cascade.cascade.network import PatchNetwork
+from bids_cascade.cascade.samples import (
+    BoolVolume,
+    LabelledVisit,
+    Samples,
+    candidates,
+    first_stage_samples,
+    second_stage_samples,
+    split_subjects,
+)
+from bids_cascade.cascade.training import Epoch, StageProgress, train_stage
+from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
+
+Volume = NDArray[np.float32]
+STAGES = (1, 2)
+
+_OTHER_WEIGHT = 4.0
+"""How much the false positives may weigh in stage 2 at least, beside the lesion voxels."""
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A trained cascade.
+
+    Attributes
+    ----------
+    config : CascadeConfig
+    networks : pair of PatchNetwork
+        The one that misses nothing and the one that throws false positives out.
+    """
+
+    config: CascadeConfig
+    networks: tuple[PatchNetwork, PatchNetwork]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a cascade says of one scan, as (X, Y, Z) float32 probabilities in [0, 1].
+
+    Attributes
+    ----------
+    first : array
+        Of stage 1, at all candidates; 0 elsewhere.
+    final : array
+        Of stage 2, where stage 1 let it look; 0 elsewhere.
+    """
+
+    first: Volume
+    final: Volume
+
+
+@dataclass(frozen=True)
+class TrainedCascade:
+    """A cascade and how it came about: which subjects it learnt from or was validated on, and each stage's epochs."""
+
+    cascade: Cascade
+    training_subjects: tuple[str, ...]
+    validation_subjects: tuple[str, ...]
+    history: Mapping[int, Sequence[Epoch]] = field(default_factory=dict)
+
+
+def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability) -> Segmentation:
+    """Run both stages on one scan.
+
+    Parameters
+    ----------
+    cascade : Cascade
+    channels : (C, X, Y, Z) float32 array
+        Normalised sequences in the model's order, on its grid.
+    brain : (X, Y, Z) bool array
+    engine : callable
+        Evaluates a network at given voxels.
+
+    Raises
+    ------
+    ValueError
+        When the shapes do not fit the model or each other.
+    """
+    if len(channels) != len(cascade.config.sequences):
+        raise ValueError(
+            f"the model takes {len(cascade.config.sequences)} channels ({', '.join(cascade.config.sequences)}), "
+            f"found {len(channels)}"
+        )
+    first = engine(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
+    final = engine(cascade.networks[1], channels, open_gate(first, cascade.config.gate))
+    return Segmentation(first, final)
+
+
+def train_cascade(
+    visits: Sequence[LabelledVisit],
+    config: CascadeConfig,
+    network_config: NetworkConfig,
+    training_config: TrainingConfig,
+    *,
+    start: Cascade | None = None,
+    device: str = "cpu",
+    progress: Mapping[int, StageProgress] | None = None,
+    on_epoch: Callable[[int, StageProgress], None] = lambda stage, progress: None,
+) -> TrainedCascade:
+    """Train both stages: the second, which begins with the weights of the first, on what that gets wrong.
+
+    Parameters
+    ----------
+    visits : sequence of LabelledVisit
+        Visits of one subject stay together. Those without any lesion voxel are left out, unless synthetic: of real ones
+        it is not sure that there is no lesion. Synthetic ones are validated on only where there are no others.
+    config, network_config, training_config
+        What is trained, and how.
+    start : Cascade, optional
+        Of the same sequences and networks; each stage begins with its weights.
+    device : str
+        A torch device.
+    progress : mapping of int to StageProgress, optional
+        By stage, where an earlier, interrupted call stopped.
+    on_epoch : callable
+        Called with the stage and its progress after each epoch.
+
+    Raises
+    ------
+    ValueError
+        When no visit has a lesion, or the shapes or the cascade to start from do not fit.
+    """
+    if start is not None:
+        _check_start(start, config, network_config)
+    labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
+    if not any(visit.lesion.any() for visit in labelled):
+        raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
+    if {len(visit.channels) for visit in labelled} != {network_config.n_channels} or network_config.n_channels != len(
+        config.sequences
+    ):
+        raise ValueError(f"expected {len(config.sequences)} channels ({', '.join(config.sequences)}) in every visit")
+    rng = np.random.default_rng(training_config.seed)
+    real = [visit.subject for visit in labelled if not visit.synthetic]
+    synthetic = [visit.subject for visit in labelled if visit.synthetic]
+    train_on: tuple[str, ...] = ()
+    validate_on = tuple(dict.fromkeys(real))
+    if not (real and synthetic and training_config.validation_fraction == 1):
+        train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
+    all_to_train_on = {*train_on, *(synthetic if real else ())}
+    networks: list[PatchNetwork] = []
+    history = {}
+    for stage in STAGES:
+        begin_with = start.networks if start is not None else (None, *networks)
+        earlier = (progress or {}).get(stage)
+        needed = () if earlier is not None and earlier.finished else labelled
+        samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in needed]
+        training, validation = (
+            [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
+        )
+        network, done = train_stage(
+            network_config,
+            training,
+            validation,
+            _training_of(stage, training_config),
+            start=begin_with[stage - 1],
+            device=device,
+            progress=earlier,
+            on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
+        )
+        networks.append(network)
+        history[stage] = tuple(done.history)
+    return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
+
+
+def between(start: Cascade, trained: Cascade, share: float) -> Cascade:
+    """Return the cascade whose weights are `share` of one's and the rest of the other's, which began with them.
+
+    It knows the new scans nearly as well, and other scanners better, than the one that was trained [1]_.
+
+    References
+    ----------
+    .. [1] Wortsman M. et al., Robust fine-tuning of zero-shot models, CVPR 2022 (arXiv:2109.01903).
+    """
+    networks = []
+    for before, after in zip(start.networks, trained.networks, strict=True):
+        network, weights = copy.deepcopy(after), before.state_dict()
+        network.load_state_dict(
+            {
+                name: torch.lerp(one, weights[name], share) if one.is_floating_point() else one
+                for name, one in after.state_dict().items()
+            }
+        )
+        networks.append(network)
+    return replace(trained, networks=(networks[0], networks[1]))
+
+
+def _check_start(start: Cascade, config: CascadeConfig, network_config: NetworkConfig) -> None:
+    if start.config.sequences != config.sequences:
+        raise ValueError(
+            f"the model to start from takes {', '.join(start.config.sequences)}; expected {', '.join(config.sequences)}"
+        )
+    if any(replace(network.config, dropout=network_config.dropout) != network_config for network in start.networks):
+        raise ValueError(f"the model to start from has other networks; expected {network_config}")
+
+
+def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
+    """Return how a stage is trained.
+
+    What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
+    """
+    weight = config.largest_other_weight if stage == 1 else max(config.largest_other_weight, _OTHER_WEIGHT)
+    return replace(config, seed=config.seed * len(STAGES) + stage, largest_other_weight=weight)
+
+
+def _samples(
+    visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str, half: bool
+) -> Samples:
+    """Choose a visit's samples for the stage behind those already trained."""
+    if not trained:
+        return first_stage_samples(visit, config)
+    looked_at = candidates(visit.channels, visit.brain, config)
+    probability = dense_probability(trained[0], visit.channels, looked_at, device=device, half=half)
+    return second_stage_samples(visit, probability, config)

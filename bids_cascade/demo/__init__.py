@@ -1,0 +1,1 @@
+"""Phantoms with known lesions, segmented and scored. May import every other room."""

@@ -1,0 +1,104 @@
+"""The lesion volumes of one participant's visits beside each other: those far from the others are flagged."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+
+from bids_cascade.dataset.layout import natural_key
+from bids_cascade.dataset.tables import read_object, read_tsv
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY, Flags, flags_of
+from bids_cascade.derivatives.names import derivative_path, sidecar_path, write_tsv
+from bids_cascade.derivatives.read import list_sessions_with_results, read_results
+from bids_cascade.errors import BidsCascadeError, MissingInputError
+
+FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
+FAR_ML, FAR_FRACTION = 1.0, 0.5
+
+_VOLUME = "lesion_volume_t1w_ml"
+
+
+def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
+    """Flag each visit of a participant whose lesion volume is far from that of the visit before, in its own table.
+
+    Visits are in natural order of their sessions; those without whole results are passed over. A flag that no longer
+    holds goes. Several runs may do so at once.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivative dataset.
+    participant : str
+        Label.
+
+    Returns
+    -------
+    dict of str to str
+        Reasons, by name of the visit; those far away, and no others.
+
+    Raises
+    ------
+    OutputError, ReadWriteError, BadDataError
+        A table of quality measures can't be replaced, or read.
+    """
+    far: dict[str, str] = {}
+    volumes: list[tuple[Visit, str]] = []
+    for session in sorted(list_sessions_with_results(out_dir, participant), key=natural_key):
+        visit = Visit(participant, session, {})
+        with suppress(BidsCascadeError):
+            volumes.append((visit, read_results(out_dir, (participant, session)).stats[_VOLUME]))
+    for (earlier, before), (later, after) in pairwise(volumes):
+        reason = far_volume(earlier, before, after)
+        if reason:
+            far[later.name] = reason
+    for visit, _ in volumes:
+        _set_flag(out_dir, visit, far.get(visit.name))
+    return far
+
+
+def far_volume(earlier: Visit, before: str, after: str) -> str | None:
+    """Return why a lesion volume is far from that of the visit before, both in ml as text; None where it isn't."""
+    before_ml, after_ml = float(before), float(after)
+    if abs(after_ml - before_ml) <= max(FAR_ML, FAR_FRACTION * max(before_ml, after_ml)):
+        return None
+    name = f"ses-{earlier.session}" if earlier.session else earlier.name
+    return (
+        f"the lesion volume is {after} ml, at {name} it is {before} ml (expected within {FAR_ML:g} ml or "
+        f"{FAR_FRACTION:.0%} of the larger)."
+    )
+
+
+@contextmanager
+def quality_locked(out_dir: Path, participant: str) -> Iterator[None]:
+    """Let no other run replace the tables of quality measures of a participant meanwhile."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system that knows no locks
+            folder = os.open(out_dir / f"sub-{participant}", os.O_RDONLY)
+            stack.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
+def _set_flag(out_dir: Path, visit: Visit, reason: str | None) -> None:
+    """Write the flag into a visit's table of quality measures, or take it out; nothing where there is no table."""
+    path = derivative_path(out_dir, visit, "stats", ".tsv", desc="quality")
+    with quality_locked(out_dir, visit.participant):
+        try:
+            table, sidecar = read_tsv(path), read_object(sidecar_path(path))
+        except MissingInputError:
+            return
+        flags = flags_of(sidecar)
+        wanted = _with_flag(flags, reason)
+        if wanted != flags:
+            row = {**table.dicts()[0], FLAGS_COLUMN: ";".join(wanted) or None}
+            write_tsv([row], table.columns, path, {**sidecar, FLAGS_KEY: wanted})
+
+
+def _with_flag(flags: Mapping[str, str], reason: str | None) -> Flags:
+    others = {flag: text for flag, text in flags.items() if flag != FAR_FROM_OTHER_VISIT}
+    return others | ({FAR_FROM_OTHER_VISIT: reason} if reason else {})

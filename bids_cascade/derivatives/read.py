@@ -1,0 +1,264 @@
+"""What the participant level has left of each visit, read as one consistent whole or not at all; no image is opened."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.dataset.layout import LABEL, Unit
+from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_object, read_tsv
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.flags import flags_of, read_quality_flags
+from bids_cascade.derivatives.names import derivative_path, visit_record_path
+from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, TemporaryError
+
+_ATTEMPTS = 3
+_LESION_NUMBERS = ("volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability")
+_OPTIONAL_NUMBERS = ("uncertainty",)
+_NUMBERS = ("lesion_volume_t1w_ml", "lesion_volume_flair_ml", "brain_volume_ml")
+_STAGING = re.compile(rf"\.(sub-{LABEL}(?:_ses-{LABEL})?)\.[0-9a-f]+")
+
+
+def _ending(suffix: str, extension: str, **entities: str) -> str:
+    """Return what follows the visit in an output's name; asked of pybids once, not once a visit."""
+    return derivative_path(Path(), Visit("0", None, {}), suffix, extension, **entities).name.removeprefix("sub-0")
+
+
+_STATS = _ending("stats", ".tsv", desc="lesions")
+_STATS_JSON = _ending("stats", ".json", desc="lesions")
+_LESIONS = _ending("dseg", ".tsv", space="T1w", seg="lesions")
+_LESIONS_JSON = _ending("dseg", ".json", space="T1w", seg="lesions")
+_QUALITY = _ending("stats", ".tsv", desc="quality")
+_NEEDED = (_STATS, _STATS_JSON, _LESIONS, _LESIONS_JSON)
+
+
+@dataclass(frozen=True, order=True)
+class Processing:
+    """What must be the same for two visits' results to be comparable.
+
+    Attributes
+    ----------
+    model_name, model_sha256 : str
+    threshold : float
+        Probability from which a voxel is lesion.
+    min_lesion_volume_mm3 : float
+    precision : str
+        ``single`` or ``half``: of the networks' arithmetic.
+    version : str
+        Of this app.
+    """
+
+    model_name: str
+    model_sha256: str
+    threshold: float
+    min_lesion_volume_mm3: float
+    precision: str
+    version: str
+
+
+@dataclass(frozen=True)
+class VisitResults:
+    """What one visit has left.
+
+    Attributes
+    ----------
+    stats : mapping of str to str
+        Number of lesions and volumes, as text by column.
+    flags : mapping of str to str
+        What should be looked at: reasons by quality flag.
+    processing : Processing
+    lesions : Tsv
+        A row a lesion.
+    """
+
+    stats: Mapping[str, str]
+    flags: Mapping[str, str]
+    processing: Processing
+    lesions: Tsv
+
+    @property
+    def volumes_mm3(self) -> list[float]:
+        """Volumes of the lesions, from the largest."""
+        index = self.lesions.columns.index("volume_mm3")
+        return [float(row[index]) for row in self.lesions.rows]
+
+
+def read_results(out_dir: Path, unit: Unit) -> VisitResults:
+    """Read what a visit's run has left; where a run replaces it meanwhile, read it again.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivative dataset.
+    unit : Unit
+        The visit.
+
+    Raises
+    ------
+    MissingInputError
+        There is nothing of this visit.
+    TemporaryError
+        Only a part is there, or the parts belong to different runs: it is being written, or a run broke off.
+    BadDataError, ReadWriteError
+        A file holds what can't be, or can't be read.
+    """
+    visit = Visit(*unit, images={})
+    folder = out_dir / f"sub-{visit.participant}" / (f"ses-{visit.session}" if visit.session else "") / "anat"
+    for attempt in range(_ATTEMPTS):
+        _require_all(folder, visit.name)
+        before = _state(folder / f"{visit.name}{_STATS}")
+        try:
+            results = _read_once(folder, visit.name)
+        except BidsCascadeError:
+            if attempt == _ATTEMPTS - 1 or _state(folder / f"{visit.name}{_STATS}") == before:
+                raise
+        else:
+            if _state(folder / f"{visit.name}{_STATS}") == before:
+                return results
+    raise TemporaryError("its results are being replaced by another run")
+
+
+def list_results(out_dir: Path) -> set[Unit]:
+    """Return the visits of which anything is there, whole or not."""
+    return {
+        (participant, session)
+        for participant in _labels(out_dir, "sub")
+        for session in list_sessions_with_results(out_dir, participant)
+    }
+
+
+def list_sessions_with_results(out_dir: Path, participant: str) -> set[str | None]:
+    """Return a participant's sessions of which anything is there, whole or not; None for results without session."""
+    top = out_dir / f"sub-{participant}"
+    sessions: set[str | None] = {None} if (top / "anat").is_dir() else set()
+    return sessions | {session for session in _labels(top, "ses") if (top / f"ses-{session}/anat").is_dir()}
+
+
+def list_being_written(out_dir: Path) -> set[str]:
+    """Return the names of visits whose results a run is writing at this moment, or was when it was killed."""
+    if not out_dir.is_dir():
+        return set()
+    return {match[1] for entry in os.scandir(out_dir) if (match := _STAGING.fullmatch(entry.name))}
+
+
+def read_latest_end(out_dir: Path, unit: Unit) -> tuple[int, str] | None:
+    """Return how a visit's latest run ended, as exit code and message; None where it has left no word of that."""
+    try:
+        record = _read_object(visit_record_path(out_dir, Visit(*unit, images={}).name))
+    except BidsCascadeError:
+        return None  # a log is no result: nothing depends on it
+    code = record.get("exit_code")
+    return (code, str(record.get("message", ""))) if isinstance(code, int) else None
+
+
+def _labels(folder: Path, prefix: str) -> list[str]:
+    """Return the labels of the folders ``<prefix>-<label>``; nothing where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    matches = (re.fullmatch(f"{prefix}-({LABEL})", entry.name) for entry in os.scandir(folder) if entry.is_dir())
+    return [match[1] for match in matches if match]
+
+
+def _require_all(folder: Path, name: str) -> None:
+    """Raise unless all files that make a whole result are there."""
+    try:
+        there = {file for file in os.listdir(folder) if file.startswith(f"{name}_")}
+    except OSError:
+        there = set()
+    if not there:
+        raise MissingInputError("no results")
+    lacking = [ending.removeprefix("_") for ending in _NEEDED if f"{name}{ending}" not in there]
+    if lacking:
+        raise TemporaryError(f"half-written: {', '.join(lacking)} missing; run the participant level for it again")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is replaced."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read_once(folder: Path, name: str) -> VisitResults:
+    stats = read_tsv(folder / f"{name}{_STATS}")
+    if len(stats.lines) != 1:
+        raise BadDataError(f"{name}{_STATS} has {len(stats.lines)} rows; expected 1")
+    stats_sidecar = _read_object(folder / f"{name}{_STATS_JSON}")
+    lesions = read_tsv(folder / f"{name}{_LESIONS}")
+    lesions_sidecar = _read_object(folder / f"{name}{_LESIONS_JSON}")
+    quality_flags = read_quality_flags(folder / f"{name}{_QUALITY}") or {}
+    processing = _processing(lesions_sidecar, f"{name}{_LESIONS_JSON}")
+    version = {"GeneratedByVersion": lesions_sidecar.get("GeneratedByVersion")}
+    if _processing({**version, **stats_sidecar}, f"{name}{_STATS_JSON}") != processing:
+        raise TemporaryError("half-written: its volumes and its lesions come from different models or options")
+    results = VisitResults(
+        stats=stats.dicts()[0],
+        flags=flags_of(stats_sidecar) | quality_flags,
+        processing=processing,
+        lesions=lesions,
+    )
+    _check(results, name)
+    return results
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except MissingInputError as error:
+        raise TemporaryError(f"half-written: {path.name} missing") from error
+
+
+def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
+    try:
+        return Processing(
+            model_name=str(sidecar["ModelName"]),
+            model_sha256=str(sidecar["ModelSHA256"]),
+            threshold=float(sidecar["Threshold"]),
+            min_lesion_volume_mm3=float(sidecar["MinLesionVolume"]),
+            precision=str(sidecar.get("Precision", "single")),
+            version=str(sidecar["GeneratedByVersion"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BadDataError(f"{name} doesn't say with what model and options it was made: {error!r}") from error
+
+
+def _check(results: VisitResults, name: str) -> None:
+    """Raise unless the volumes are numbers and agree with the table of lesions, the parts of one run."""
+    try:
+        n_lesions = int(results.stats["n_lesions"])
+        numbers = {column: results.stats[column] for column in _NUMBERS}
+        values = {column: float(cell) for column, cell in numbers.items() if cell != NOT_AVAILABLE}
+        total_mm3 = math.fsum(results.volumes_mm3)
+    except (KeyError, ValueError) as error:
+        raise BadDataError(
+            f"{name}{_STATS} or {name}{_LESIONS}: not the columns and numbers expected: {error}"
+        ) from error
+    if not _are_numbers(results.lesions) or not all(volume > 0 for volume in results.volumes_mm3):
+        raise BadDataError(f"{name}{_LESIONS}: a cell is no number, or a volume not above 0")
+    if not all(math.isfinite(value) and value >= 0 for value in values.values()) or _NUMBERS[0] not in values:
+        raise BadDataError(f"{name}{_STATS}: a volume is missing, negative or infinite")
+    # Both tables are written with six significant digits.
+    if n_lesions != len(results.lesions.lines) or not math.isclose(
+        values[_NUMBERS[0]] * 1000, total_mm3, rel_tol=1e-4, abs_tol=0.1
+    ):
+        raise TemporaryError(
+            f"half-written: {n_lesions} lesions of {values[_NUMBERS[0]]:g} ml in its table of volumes, but "
+            f"{len(results.lesions.lines)} of {total_mm3 / 1000:.6g} ml in its table of lesions"
+        )
+
+
+def _are_numbers(lesions: Tsv) -> bool:
+    """Return whether all cells of a table of lesions that must be finite numbers are."""
+    try:
+        names = [*_LESION_NUMBERS, *(name for name in _OPTIONAL_NUMBERS if name in lesions.columns)]
+        indices = [lesions.columns.index(name) for name in names]
+        return all(math.isfinite(float(row[index])) for row in lesions.rows for index in indices)
+    except ValueError:
+        return False

@@ -1,0 +1,474 @@
+"""What a visit leaves in the derivative dataset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bids_cascade import __version__
+from bids_cascade.config import LesionRule
+from bids_cascade.dataset.tables import read_object, read_tsv
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.course import quality_locked
+from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
+from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.derivatives.read import read_results
+from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
+from bids_cascade.imaging.grid import Grid, grid_of, resample
+from bids_cascade.imaging.images import data_of, mask_of, save_image
+from bids_cascade.imaging.quality import AGREEMENT
+from bids_cascade.imaging.registration import write_itk_transform
+from bids_cascade.lesions.components import CENTRE, label_lesions, lesion_table
+from bids_cascade.lesions.rule import lesion_mask
+from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
+from bids_cascade.lesions.uncertainty import lesion_uncertainty, mean_pairwise_dice
+from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
+
+LEARNT_FROM_KEY = "ModelLearntFrom"
+"""In the sidecar of a mask: the data sets that the model has learnt from."""
+
+_MASK = (
+    "Lesion mask: 26-connected components of the voxels with a probability of at least Threshold, without those "
+    "smaller than MinLesionVolume or with no probability of at least PeakProbability; cavities that a component "
+    "encloses, up to LargestFilledCavity, are a part of it, whatever their probability"
+)
+_LESION_COLUMNS = {
+    "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the T1w image", "Units": "mm"},
+    "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
+    "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
+    "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},
+}
+_STATS_COLUMNS = {
+    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
+    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
+    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
+    "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
+}
+_UNCERTAINTY_COLUMN = {
+    "uncertainty": {
+        "Description": "1 less the mean over the model's cascades of the intersection over union of the lesion and "
+        "what the cascade's own mask has in its place: 0 where all agree, 1 where none has it"
+    }
+}
+_AGREEMENT_COLUMN = {
+    AGREEMENT: {
+        "Description": "Mean Dice of the masks of each two of the model's cascades, on the grid of the T1w image"
+    }
+}
+"""Of models with several cascades only."""
+_UNCERTAINTY_ENTITIES = {"space": "T1w", "label": "L", "desc": "uncertainty"}
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Whose outputs are written where, and what their sidecars say.
+
+    Attributes
+    ----------
+    visit : Visit
+        Its images are the ones used, the T1w image first.
+    bids_dir, out_dir : Path
+        Roots of the raw and of the derivative dataset.
+    model_name, model_sha256 : str
+    rule : LesionRule
+    gate : pair of float
+        Stage 1's probabilities that say how far stage 2 looks, and from where.
+    precision : str
+        ``single`` or ``half``: of the networks' arithmetic.
+    provenance : mapping
+        What else has made the results what they are, for the sidecar of the table of volumes.
+    learnt_from : sequence of mapping, or None
+        What the model has learnt from, for the sidecars of the masks; None if it doesn't say.
+    flags : mapping of str to str
+        What should be looked at in the visit's images, by quality flag.
+    """
+
+    visit: Visit
+    bids_dir: Path
+    out_dir: Path
+    model_name: str
+    model_sha256: str
+    rule: LesionRule
+    gate: tuple[float, float]
+    precision: str = "single"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    learnt_from: Sequence[Mapping[str, Any]] | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def joined_flags(self, found: Sequence[Flags]) -> Flags:
+        """Return the flags of the visit's images with those that were found later."""
+        return join_flags(self.flags, *found)
+
+    @property
+    def shown(self) -> str:
+        """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
+        return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
+
+
+@dataclass(frozen=True, eq=False)
+class VisitImages:
+    """What the workflow has computed; lists go with the visit's images, the T1w image first.
+
+    Attributes
+    ----------
+    corrected : list of nibabel.Nifti1Image
+        Bias-corrected, each on its own grid.
+    packed : list of Path
+        The same on the grid of the T1w image, as compressed files.
+    transforms : list of (4, 4) ndarray
+        Map points of the T1w image's world to each image's world, in mm.
+    qualities : list of float
+        Similarity of each image with the T1w image after registration.
+    flags : list of dict
+        What should be looked at, by quality flag, found by each registration.
+    mask, probability : nibabel.Nifti1Image
+        Brain on the grid of the T1w image; lesion on the model's grid.
+    mask_method : str
+        ``deepbet`` or ``nonzero``.
+    members : list of nibabel.Nifti1Image
+        Each cascade's own probability on the model's grid; none of a single cascade.
+    uncertainty : list of nibabel.Nifti1Image
+        One map of what they disagree on, or none.
+    """
+
+    corrected: list[nib.Nifti1Image]
+    packed: list[Path]
+    transforms: list[NDArray[np.float64]]
+    qualities: list[float]
+    flags: list[Flags]
+    mask: nib.Nifti1Image
+    mask_method: str
+    probability: nib.Nifti1Image
+    members: list[nib.Nifti1Image] = field(default_factory=list)
+    uncertainty: list[nib.Nifti1Image] = field(default_factory=list)
+
+
+def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
+    """Write all of a visit's derivatives, or none; return the path of the table of volumes.
+
+    That table says that the results are whole: where there are earlier ones it goes first, and it appears last. Figures
+    and quality measures of earlier results go.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be written.
+    """
+    staging = plan.out_dir / f".{plan.visit.name}.{uuid.uuid4().hex}"
+    try:
+        held = hold_folder(staging)
+    except OSError as error:
+        raise cannot_create(staging, error) from error
+    try:
+        _write_all(_Writer(plan, staging), images)
+        _remove_earlier(plan)
+        _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        held.close()
+    return _stats_path(plan)
+
+
+def _move_all(staging: Path, out_dir: Path, last: str) -> None:
+    """Move all files to the same places in another folder of the same file system, the one named `last` last."""
+    files = sorted(
+        (path for path in staging.rglob("*") if path.is_file() and path.name != HELD),
+        key=lambda path: (path.name == last, path),
+    )
+    for path in files:
+        target = out_dir / path.relative_to(staging)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+        except OSError as error:
+            raise cannot_create(target, error) from error
+
+
+def _write_all(writer: _Writer, images: VisitImages) -> None:
+    """Write all of a visit's derivatives where the writer writes."""
+    sequences = list(writer.plan.visit.images)
+    t1w_grid = grid_of(images.corrected[0])
+    _write_preprocessed(writer, sequences, images)
+    mask = mask_of(images.mask)
+    brain_sidecar = {
+        "Description": "Brain mask",
+        "Type": "Brain",
+        "Method": images.mask_method,
+        "SpatialReference": writer.spatial_reference("T1w"),
+    }
+    writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
+    probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), writer.plan.rule)
+    _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
+    own_masks = [find_lesions(one, t1w_grid, np.eye(4), writer.plan.rule)[1] for one in images.members]
+    volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid, own_masks)
+    for one in images.uncertainty:
+        _write_uncertainty(writer, one, t1w_grid)
+    volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
+    if "FLAIR" in sequences:
+        index = sequences.index("FLAIR")
+        grid = grid_of(images.corrected[index])
+        probability, lesion = find_lesions(images.probability, grid, images.transforms[index], writer.plan.rule)
+        _write_lesions(writer, "FLAIR", probability, lesion, grid)
+        volumes["FLAIR"] = lesion.sum() * grid.voxel_volume_mm3 / 1000
+    row = {
+        "n_lesions": len(volumes_mm3),
+        "n_lesions_14mm3": count_clinical(volumes_mm3),
+        "lesion_volume_t1w_ml": volumes["T1w"],
+        "lesion_volume_flair_ml": volumes.get("FLAIR"),
+        "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
+    }
+    columns = _STATS_COLUMNS
+    if own_masks:
+        row[AGREEMENT], columns = mean_pairwise_dice(own_masks), {**_STATS_COLUMNS, **_AGREEMENT_COLUMN}
+    descriptions = {
+        **columns,
+        FLAGS_KEY: writer.plan.joined_flags(images.flags),
+        **_model_fields(writer.plan),
+        "BrainMaskMethod": images.mask_method,
+        **writer.plan.provenance,
+        "GeneratedByVersion": __version__,
+    }
+    write_tsv([row], list(columns), writer.path("stats", ".tsv", desc="lesions"), descriptions)
+
+
+class _Writer:
+    """Writes images with their sidecars into a folder that stands for the root of the derivative dataset."""
+
+    def __init__(self, plan: OutputPlan, root: Path) -> None:
+        self.plan, self.root = plan, root
+        self.raw = {sequence: bids_uri(choice.path, plan.bids_dir) for sequence, choice in plan.visit.images.items()}
+
+    def path(self, suffix: str, extension: str, **entities: str) -> Path:
+        return derivative_path(self.root, self.plan.visit, suffix, extension, **entities)
+
+    def uri(self, path: Path) -> str:
+        return bids_uri(path, self.root, "")
+
+    def image(
+        self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
+    ) -> Path:
+        """Write the sidecar, then the image: who sees an image finds its sidecar."""
+        path = self._described(suffix, sidecar, **entities)
+        save_image(data, grid.affine, path, dtype)
+        return path
+
+    def packed(self, suffix: str, file: Path, sidecar: dict[str, Any], **entities: str) -> None:
+        """Write the sidecar, then an image of which there is the file."""
+        write_whole_file(file.read_bytes(), self._described(suffix, sidecar, **entities))
+
+    def _described(self, suffix: str, sidecar: dict[str, Any], **entities: str) -> Path:
+        """Write the sidecar of an image; return the image's path."""
+        path = self.path(suffix, ".nii.gz", **entities)
+        if "Sources" not in sidecar:
+            sidecar = {"Sources": [self.raw["T1w"]], **sidecar}
+        write_json({**sidecar, "GeneratedByVersion": __version__}, sidecar_path(path))
+        return path
+
+    def spatial_reference(self, sequence: str) -> str:
+        """Return the image whose grid a ``space-`` entity names."""
+        if sequence == "T1w":
+            return self.uri(self.path("T1w", ".nii.gz", desc="preproc"))
+        return self.raw[sequence]
+
+
+def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImages) -> None:
+    """Write every sequence on the grid of the T1w image, and the transforms that brought them there."""
+    for sequence, packed, transform, quality in zip(
+        sequences, images.packed, images.transforms, images.qualities, strict=True
+    ):
+        choice = writer.plan.visit.images[sequence]
+        sidecar: dict[str, Any] = {
+            "Description": f"{sequence} image without its bias field",
+            "SkullStripped": images.mask_method == "nonzero",
+            "Sources": [writer.raw[sequence]],
+            "ImageChoice": choice.reason,
+            "BiasCorrection": "N4 inside the brain mask",
+        }
+        entities = {"desc": "preproc"}
+        if sequence != "T1w":
+            sidecar |= {
+                "SpatialReference": writer.spatial_reference("T1w"),
+                "Interpolation": "linear",
+                "RegistrationQuality": quality,
+            }
+            entities["space"] = "T1w"
+            write_itk_transform(transform, writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image"))
+        writer.packed(sequence, packed, sidecar, **entities)
+
+
+def find_lesions(
+    probability: nib.Nifti1Image,
+    grid: Grid,
+    t1w_to_own: NDArray[np.float64],
+    rule: LesionRule,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Bring the probability onto an image's own grid, and find the lesions there.
+
+    Parameters
+    ----------
+    probability : nibabel.Nifti1Image
+        Of lesion, in the world of the T1w image.
+    grid : Grid
+        The image's.
+    t1w_to_own : (4, 4) ndarray
+        Maps points of the T1w image's world to the image's, in mm.
+    rule : LesionRule
+
+    Returns
+    -------
+    probability : (X, Y, Z) float32 ndarray
+    mask : (X, Y, Z) bool ndarray
+    """
+    found = data_of(resample(probability, grid, 1, np.asarray(np.linalg.inv(t1w_to_own), np.float64)))
+    return found, lesion_mask(found, rule, grid.voxel_volume_mm3)
+
+
+def _write_lesions(
+    writer: _Writer, space: str, probability: NDArray[np.float32], mask: NDArray[np.bool_], grid: Grid
+) -> None:
+    """Write the probability and the mask, (X, Y, Z) on one grid."""
+    plan = writer.plan
+    sources = list(writer.raw.values())
+    common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
+    sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
+    path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
+    sidecar = {"Description": _MASK, "Type": "Lesion", "Sources": [writer.uri(path)], **common}
+    if plan.learnt_from is not None:
+        sidecar[LEARNT_FROM_KEY] = plan.learnt_from
+    writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
+
+
+def _write_lesion_table(
+    writer: _Writer,
+    lesion: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    grid: Grid,
+    own_masks: Sequence[NDArray[np.bool_]],
+) -> list[float]:
+    """Write each lesion as a value of a discrete segmentation, and a row of its table; return their volumes in mm^3.
+
+    With the cascades' own masks, of several, the table says how sure each lesion is.
+    """
+    labels, _ = label_lesions(lesion)
+    lesions = lesion_table(labels, probability, grid.affine)
+    rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions]
+    columns = _LESION_COLUMNS
+    if own_masks:
+        columns = {**_LESION_COLUMNS, **_UNCERTAINTY_COLUMN}
+        for row, uncertainty in zip(rows, lesion_uncertainty(labels, own_masks), strict=True):
+            row["uncertainty"] = uncertainty
+    mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
+    sidecar = {
+        "Description": "Lesions, numbered from the largest",
+        "Sources": [writer.uri(mask)],
+        "SpatialReference": writer.spatial_reference("T1w"),
+        **columns,
+        **_model_fields(writer.plan),
+    }
+    # The columns index and name are BIDS's own; describing them anew would make the validator warn.
+    write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
+    return [one.volume_mm3 for one in lesions]
+
+
+def _write_uncertainty(writer: _Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
+    """Write what the cascades disagree on."""
+    sidecar = {
+        "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
+        "Sources": list(writer.raw.values()),
+        "SpatialReference": writer.spatial_reference("T1w"),
+        **_model_fields(writer.plan),
+    }
+    values = data_of(resample(uncertainty, grid, 1))
+    writer.image("probseg", values, grid, np.float32, sidecar, **_UNCERTAINTY_ENTITIES)
+
+
+def _model_fields(plan: OutputPlan) -> dict[str, Any]:
+    return {
+        "ModelName": plan.model_name,
+        "ModelSHA256": plan.model_sha256,
+        "Threshold": plan.rule.threshold,
+        "MinLesionVolume": plan.rule.min_lesion_volume_mm3,
+        "MinLesionVolumeUnits": "mm^3",
+        "PeakProbability": plan.rule.peak_probability,
+        "LargestFilledCavity": plan.rule.largest_cavity_mm3,
+        "LargestFilledCavityUnits": "mm^3",
+        "Precision": plan.precision,
+    }
+
+
+def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
+    """Return a visit's volumes, as text by column, and its quality flags; None where they have not been written."""
+    path = _stats_path(plan)
+    if not path.is_file():
+        return None
+    (row,) = read_tsv(path).dicts()
+    quality = read_quality_flags(_quality_path(plan)) or {}
+    return row, flags_of(read_object(sidecar_path(path))) | quality
+
+
+def read_agreement(plan: OutputPlan) -> float | None:
+    """Return how well the cascades agree on a visit whose volumes have been written; None of a single cascade."""
+    found = read_stats(plan)
+    return float(found[0][AGREEMENT]) if found and AGREEMENT in found[0] else None
+
+
+def has_outputs(plan: OutputPlan) -> bool:
+    """Return whether a visit's derivatives are there, whole, and were made with the plan's model and thresholds.
+
+    Whole is what :func:`bids_cascade.derivatives.read.read_results` takes for whole, as the group level does.
+    """
+    try:
+        read_results(plan.out_dir, (plan.visit.participant, plan.visit.session))
+        sidecar = read_object(sidecar_path(_stats_path(plan)))
+    except BidsCascadeError:
+        return False
+    return sidecar.items() >= _model_fields(plan).items()
+
+
+def _stats_path(plan: OutputPlan) -> Path:
+    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
+
+
+def _quality_path(plan: OutputPlan) -> Path:
+    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
+
+
+def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
+    """Copy a visit's figures, called as in ``desc-brain_T1w.svg``, and its quality measures to their places.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be written.
+    """
+    with quality_locked(plan.out_dir, plan.visit.participant):
+        for path in files:
+            desc, _, suffix = path.stem.removeprefix("desc-").partition("_")
+            target = derivative_path(plan.out_dir, plan.visit, suffix, path.suffix, desc=desc)
+            write_whole_file(path.read_bytes(), target)
+
+
+def _remove_earlier(plan: OutputPlan) -> None:
+    """Remove what says that earlier results are whole, then what shows or judges them."""
+    figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
+    quality = _quality_path(plan)
+    # Another model may have had several cascades, and this one may not.
+    uncertainty = derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_UNCERTAINTY_ENTITIES)
+    single = [path for one in (quality, uncertainty) for path in (one, sidecar_path(one))]
+    try:
+        for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't replace {error.filename}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Masks beside masks: metrics, matched lesions, intervals, tables. May import derivatives, lesions and below."""

@@ -1,0 +1,82 @@
+"""What is said at the end: a row a visit, and one exit code for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, TemporaryError
+
+
+@dataclass(frozen=True)
+class VisitResult:
+    """How one visit ended.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``sub-01_ses-1``.
+    exit_code : int
+        0 when all went well.
+    message : str
+        What went wrong, or should be looked at, in a line.
+    n_lesions, n_lesions_14mm3 : int or None
+        All, and those large enough to count clinically.
+    volume_ml : float or None
+        On the grid of the T1w image.
+    seconds : float or None
+        Sum over its steps.
+    crash_reports : tuple of Path
+        What nipype wrote of failed steps.
+    """
+
+    name: str
+    exit_code: int = OK
+    message: str = ""
+    n_lesions: int | None = None
+    n_lesions_14mm3: int | None = None
+    volume_ml: float | None = None
+    seconds: float | None = None
+    crash_reports: tuple[Path, ...] = ()
+
+    def with_warnings(self, texts: Iterable[str], exit_code: int = OK) -> VisitResult:
+        """Return this with something more to look at, which may make it a failure."""
+        message = "; ".join(filter(None, (self.message, *texts)))
+        return replace(self, message=message, exit_code=self.exit_code or exit_code)
+
+
+def missing_result(visit: Visit) -> VisitResult:
+    """Return the row of a visit that lacks sequences."""
+    message = f"not processed: no {' and no '.join(visit.missing)} image"
+    return VisitResult(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
+
+
+def exit_code_of(results: Iterable[VisitResult]) -> int:
+    """Return 0 when all went well, the failures' exit code when they agree, else 1.
+
+    What could be done by the same command later only counts where nothing else is wrong.
+    """
+    codes = {result.exit_code for result in results} - {OK}
+    codes = codes - {TemporaryError.exit_code} or codes
+    return codes.pop() if len(codes) == 1 else BidsCascadeError.exit_code if codes else OK
+
+
+def format_table(results: Sequence[VisitResult]) -> str:
+    """Return the closing table as text, in the order given."""
+    width = max([len("visit"), *(len(result.name) for result in results)])
+    lines = [f"{'visit':<{width}}  lesions  >= 14 mm3  volume (ml)  seconds"]
+    for result in results:
+        if result.exit_code == OK or result.n_lesions is not None:
+            clinical = "n/a" if result.n_lesions_14mm3 is None else result.n_lesions_14mm3
+            numbers = f"{result.n_lesions or 0:>7}  {clinical:>10}  "
+            numbers += f"{result.volume_ml or 0:>11.2f}  {result.seconds or 0:>7.1f}"
+            word = "WARNING" if result.exit_code == OK else "FAILED"
+            numbers += f"  {word}: {result.message}" if result.message else ""
+        else:
+            numbers = result.message
+        lines.append(f"{result.name:<{width}}  {numbers}")
+    failed = sum(result.exit_code != OK for result in results)
+    lines.append(f"{len(results) - failed} of {len(results)} visits done" + (f", {failed} not" if failed else ""))
+    return "\n".join(lines)

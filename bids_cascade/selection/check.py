@@ -1,0 +1,103 @@
+"""All images of all visits, read before any work is done: a run says at once what it will not do, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.flags import Flags, join_flags
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.imaging.images import check_labels, check_scan
+from bids_cascade.outcomes import VisitResult, missing_result
+from bids_cascade.progress_bar import progress_bar
+
+_LOGGER = logging.getLogger(__name__)
+
+_MOST_READERS = 4
+"""Images in memory at once."""
+_MANY = 20
+
+
+@dataclass
+class CheckedVisits:
+    """Which visits can be worked on.
+
+    Attributes
+    ----------
+    ready : list of Visit
+        They have all images, and these could be read.
+    flags : dict of str to Flags
+        What should be looked at in the images of those, by name of the visit.
+    refused : dict of str to VisitResult
+        The others, by name.
+    """
+
+    ready: list[Visit] = field(default_factory=list)
+    flags: dict[str, Flags] = field(default_factory=dict)
+    refused: dict[str, VisitResult] = field(default_factory=dict)
+
+
+def check_visits(
+    visits: Sequence[Visit], n_procs: int, *, guess_orientation: bool, masks: Mapping[str, Path] | None = None
+) -> CheckedVisits:
+    """Read every image of every visit to its end.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+    n_procs : int
+        Processors to use.
+    guess_orientation : bool
+        See :func:`bids_cascade.imaging.images.check_scan`.
+    masks : mapping of str to Path, optional
+        Manual masks by name of the visit, which are read, too.
+    """
+    found = CheckedVisits()
+    whole = [visit for visit in visits if not visit.missing]
+    if len(whole) > _MANY:
+        _LOGGER.info("reading the images of %d visits before any of them is processed", len(whole))
+
+    def check(visit: Visit) -> tuple[Flags, list[BidsCascadeError]]:
+        return _check(visit, (masks or {}).get(visit.name), guess_orientation)
+
+    checked = {}
+    with (
+        ThreadPoolExecutor(max(1, min(n_procs, _MOST_READERS))) as pool,
+        progress_bar(len(whole), "visits read") as bar,
+    ):
+        for visit, one in zip(whole, pool.map(check, whole), strict=True):
+            checked[visit.name] = one
+            bar.update()
+    for visit in visits:
+        flags, errors = checked.get(visit.name, ({}, []))
+        if visit.missing:
+            found.refused[visit.name] = missing_result(visit)
+        elif errors:
+            message = "; ".join(str(error).rstrip(".") for error in errors)
+            found.refused[visit.name] = VisitResult(visit.name, errors[0].exit_code, f"FAILED: {message}")
+            _LOGGER.error("%s: %s; not processed", visit.name, message)
+        else:
+            found.ready.append(visit)
+            found.flags[visit.name] = flags
+    return found
+
+
+def _check(visit: Visit, mask: Path | None, guess_orientation: bool) -> tuple[Flags, list[BidsCascadeError]]:
+    """Return what should be looked at in a visit's images, and what is wrong with those that can't be used."""
+    flags: list[Flags] = []
+    errors: list[BidsCascadeError] = []
+    for choice in visit.images.values():
+        try:
+            flags.append(check_scan(choice.path, guess_orientation=guess_orientation))
+        except BidsCascadeError as error:
+            errors.append(error)
+    if mask is not None:
+        try:
+            check_labels(mask)
+        except BidsCascadeError as error:
+            errors.append(error)
+    return join_flags(*flags), errors

@@ -1,0 +1,158 @@
+"""Labelled visits on the model's grid: what training starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.doubt import doubtful_lesions
+from bids_cascade.cascade.samples import LabelledVisit
+from bids_cascade.config import Inputs, RunConfig, TrainConfig
+from bids_cascade.dataset.labels import find_labels
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.flags import reasons_of
+from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.sizes import count_clinical
+from bids_cascade.outcomes import VisitResult
+from bids_cascade.selection.check import check_visits
+from bids_cascade.selection.claim import claimed, find_selected
+from bids_cascade.workflow.run import run_graphs, step_folder
+from bids_cascade.workflow.visit import Preprocessing, labelled_graph
+from bids_cascade.workflow.visit_run import VisitRun, unfinished_result
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A labelled visit on the model's grid.
+
+    Attributes
+    ----------
+    visit : Visit
+    data : LabelledVisit
+    affine : (4, 4) ndarray
+        Of the model's grid: voxel to RAS+ mm of the T1w image's world.
+    sha256 : str
+        Of all voxels.
+    """
+
+    visit: Visit
+    data: LabelledVisit
+    affine: NDArray[np.float64]
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Such as ``sub-01_ses-1``."""
+        return self.visit.name
+
+
+def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dict[str, Path]]:
+    """Return the selected visits that have a manual mask, and their masks by name of the visit; name the others.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no mask of any visit.
+    """
+    visits = find_selected(inputs, config.cascade.sequences)
+    labels = find_labels(config.labels, inputs.bids_dir, visits)
+    unlabelled = [visit.name for visit in visits if visit.name not in labels]
+    if unlabelled:
+        _LOGGER.warning("left out, as there is no lesion mask: %s", ", ".join(unlabelled))
+    return [visit for visit in visits if visit.name in labels], labels
+
+
+def prepare_visits(
+    visits: Sequence[Visit],
+    labels: Mapping[str, Path],
+    config: TrainConfig,
+    run: RunConfig,
+    log_dir: Path,
+    *,
+    wait: bool = False,
+) -> tuple[list[Prepared], list[VisitResult]]:
+    """Bring visits and their masks onto the model's grid; leave out those that fail.
+
+    Parameters
+    ----------
+    visits : sequence of Visit
+    labels : mapping of str to Path
+        Mask by name of the visit.
+    config : TrainConfig
+    run : RunConfig
+        Whose work folder keeps what is done for the next time.
+    log_dir : Path
+    wait : bool
+        Wait for visits that another run works on, instead of leaving them out.
+
+    Returns
+    -------
+    prepared : list of Prepared
+    results : list of VisitResult
+        How each visit went, also those left out.
+    """
+    how = Preprocessing(
+        sequences=config.cascade.sequences,
+        voxel_size_mm=config.cascade.voxel_size_mm,
+        skull_strip=config.skull_strip,
+        seed=config.training.seed,
+        omp_nthreads=run.omp_nthreads,
+    )
+    checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation, masks=labels)
+    with claimed(checked.ready, run.work_dir, wait=wait) as (ready, in_use):
+        results = checked.refused | in_use
+        graphs = [labelled_graph(visit, how, labels[visit.name]) for visit in ready]
+        runs = run_graphs(graphs, {visit.slug: visit.name for visit in ready}, run, log_dir)
+        prepared = []
+        for visit, graph in zip(ready, graphs, strict=True):
+            if not runs[visit.slug].finished:
+                results[visit.name] = unfinished_result(visit.name, runs[visit.slug])
+                continue
+            one = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
+            result = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
+            results[visit.name] = result.with_warnings(reasons_of(checked.flags[visit.name]))
+            prepared.append(one)
+    return prepared, [results[visit.name] for visit in visits]
+
+
+def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfig) -> Prepared:
+    brain_image = nib.Nifti1Image.from_filename(channels_dir / "brain.nii")
+    channels = np.load(channels_dir / "channels.npy", mmap_mode="r")
+    brain = _mapped_mask(brain_image)
+    lesion = _mapped_mask(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii"))
+    flair = channels[config.cascade.sequences.index(config.cascade.candidate_sequence)]
+    doubtful = doubtful_lesions(flair, brain, lesion, config.training.least_contrast, config.cascade.voxel_size_mm)
+    data = LabelledVisit(visit.participant, channels, brain, lesion, ignored=doubtful)
+    digest = hashlib.sha256()
+    for array in (data.channels, data.brain, data.lesion):
+        digest.update(np.ascontiguousarray(array).data)
+    return Prepared(visit, data, brain_image.affine, digest.hexdigest())
+
+
+def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitResult:
+    labels_of_lesions, n_lesions = label_lesions(one.data.lesion)
+    volumes_mm3 = np.bincount(labels_of_lesions.ravel())[1:] * voxel_size_mm**3
+    message = "" if n_lesions else f"{labels[one.name]}: the mask has no lesion, so there is nothing to learn from it"
+    volume_ml = float(one.data.lesion.sum()) * voxel_size_mm**3 / 1000
+    return VisitResult(
+        one.name,
+        message=message,
+        n_lesions=n_lesions,
+        n_lesions_14mm3=count_clinical(volumes_mm3),
+        volume_ml=volume_ml,
+        seconds=done.seconds,
+    )
+
+
+def _mapped_mask(image: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """Return a mask that we wrote, uint8 and not compressed, as bool (X, Y, Z) that is read from disk when needed."""
+    return np.asanyarray(image.dataobj).view(np.bool_)

@@ -1,0 +1,70 @@
+"""How the graph of a visit went: its steps, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bids_cascade.derivatives.names import write_tsv
+from bids_cascade.errors import TemporaryError
+from bids_cascade.outcomes import VisitResult
+from bids_cascade.workflow.plugin import Failure
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """When a step started, in seconds since the workflow did, and how long it took."""
+
+    start_s: float
+    seconds: float
+
+
+@dataclass
+class VisitRun:
+    """How one visit went.
+
+    Attributes
+    ----------
+    steps : dict of str to StepRun
+        By name; a step taken from an earlier run takes next to nothing.
+    failure : Failure or None
+        Of a step, which may be one of the report alone.
+    finished : bool
+        Whether all of its steps but those of the report are done.
+    handed_over : bool
+        Whether a batch system has taken its steps and goes on by itself.
+    crash_reports : list of Path
+    """
+
+    steps: dict[str, StepRun] = field(default_factory=dict)
+    failure: Failure | None = None
+    finished: bool = False
+    handed_over: bool = False
+    crash_reports: list[Path] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Sum over the steps."""
+        return sum(step.seconds for step in self.steps.values())
+
+
+def unfinished_result(name: str, run: VisitRun) -> VisitResult:
+    """Return the row of a visit whose workflow failed or was stopped before its end."""
+    if run.failure:
+        message = f"FAILED: {run.failure.message}"
+        return VisitResult(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
+    if run.handed_over:
+        message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
+        return VisitResult(name, TemporaryError.exit_code, message)
+    return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
+
+
+def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
+    """Write when each step of each visit started, and how long it took, as a table into the log folder."""
+    rows = [
+        {"visit": visit, "step": step, **asdict(times)}
+        for visit, run in runs.items()
+        for step, times in run.steps.items()
+    ]
+    write_tsv(rows, ["visit", "step", "start_s", "seconds"], folder / "steps.tsv")
