@@ -32,10 +32,10 @@ from bids_cascade.config import (
     TrainingConfig,
 )
 from bids_cascade.evaluation.threshold import dice_by_threshold
-from bids_cascade.levels.train import fingerprint_of
 from bids_cascade.sources import hash_sources
 from bids_cascade.training.heads import make_heads
 from bids_cascade.training.prepare import find_labelled, prepare_visits
+from bids_cascade.training.recipe import fingerprint_of
 from bids_cascade.whole_file import write_whole_file
 from bids_cascade.workflow.workers import prepare_workers
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from benchmarks.machine import best_seconds, matmul_flops
+from bids_cascade.cascade.crops import CropPool
 from bids_cascade.cascade.dense import coarse_cells
 from bids_cascade.cascade.inference import dense_probability, patchwise_probability
 from bids_cascade.cascade.network import PatchNetwork, build_network, remaining_size
-from bids_cascade.cascade.samples import CropPool, LabelledVisit, Samples
+from bids_cascade.cascade.samples import LabelledVisit, Samples
 from bids_cascade.cascade.training import batch_loss, crop_geometry, place, train_stage
 from bids_cascade.config import NetworkConfig, TrainingConfig
 

@@ -1,1 +1,1 @@
-"""The method: a cascade of two 3D patch-wise CNNs, on arrays alone (numpy and torch)."""
+"""The method: a cascade of two 3D patch-wise CNNs, on arrays alone; numpy, scipy and torch. May import config only."""

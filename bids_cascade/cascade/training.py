@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bids_cascade.cascade.crops import Batch, CropGeometry, CropPool
 from bids_cascade.cascade.network import PatchNetwork, build_network
-from bids_cascade.cascade.samples import Batch, CropGeometry, CropPool, Samples
+from bids_cascade.cascade.samples import Samples
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 Tensors = dict[str, torch.Tensor]

@@ -20,8 +20,8 @@ from bids_cascade.cascade.samples import (
     candidates,
     first_stage_samples,
     second_stage_samples,
-    split_subjects,
 )
+from bids_cascade.cascade.splits import split_subjects
 from bids_cascade.cascade.training import Epoch, StageProgress, train_stage
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 

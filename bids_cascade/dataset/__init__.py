@@ -1,1 +1,1 @@
-"""What there is to process in a BIDS dataset, and what a derivative is called (pybids)."""
+"""What there is to process in a BIDS dataset (pybids). May import config, errors and file helpers only."""

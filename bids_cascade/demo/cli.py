@@ -155,7 +155,8 @@ def score_participant(dataset: Path, results: Path, participant: str) -> Score:
     import nibabel as nib
     import numpy as np
 
-    from bids_cascade.evaluation.metrics import dice, lesion_wise
+    from bids_cascade.evaluation.metrics import lesion_wise
+    from bids_cascade.lesions.overlap import dice
 
     known_image = nib.Nifti1Image.from_filename(_truth_path(dataset, participant, "T1w"))
     segmented_image = nib.Nifti1Image.from_filename(results / _mask_name(participant, "T1w"))

@@ -12,8 +12,9 @@ from pathlib import Path
 from bids_cascade.dataset.layout import natural_key
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY, Flags, flags_of
-from bids_cascade.derivatives.names import derivative_path, sidecar_path, write_tsv
+from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.read import list_sessions_with_results, read_results
 from bids_cascade.errors import BidsCascadeError, MissingInputError
 

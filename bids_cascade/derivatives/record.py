@@ -17,7 +17,8 @@ from bids_cascade import __version__
 from bids_cascade.config import Inputs
 from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.names import visit_record_path, write_json
+from bids_cascade.derivatives.files import write_json
+from bids_cascade.derivatives.names import visit_record_path
 from bids_cascade.outcomes import VisitResult
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")

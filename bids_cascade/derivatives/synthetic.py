@@ -9,7 +9,9 @@ from typing import Any
 from bids_cascade import __version__
 from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.names import BIDS_VERSION, derivative_path, write_json, write_tsv
+from bids_cascade.derivatives.files import write_json, write_tsv
+from bids_cascade.derivatives.names import derivative_path
+from bids_cascade.derivatives.root import BIDS_VERSION
 from bids_cascade.errors import InvalidDatasetError, OutputError
 from bids_cascade.whole_file import write_whole_file
 

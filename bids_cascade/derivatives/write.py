@@ -19,8 +19,9 @@ from bids_cascade.config import LesionRule
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.course import quality_locked
+from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
-from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path, write_json, write_tsv
+from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
 from bids_cascade.derivatives.read import read_results
 from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample

@@ -12,8 +12,9 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.evaluation.metrics import LesionWise, overlap_by_lesion, surface_distance, voxel_wise
+from bids_cascade.evaluation.metrics import LesionWise, overlap_by_lesion, surface_distance
 from bids_cascade.lesions.components import centre_of, label_lesions
+from bids_cascade.lesions.overlap import voxel_wise
 from bids_cascade.lesions.sizes import (
     CLINICAL_TEXT,
     COUNTED_CLASSES_MM3,

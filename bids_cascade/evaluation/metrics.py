@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.overlap import check_shapes, ratio
 
 HD_PERCENTILE = 95
-
-
-class VoxelWise(NamedTuple):
-    """Agreement counted in voxels."""
-
-    dice: float
-    sensitivity: float
-    precision: float
 
 
 class SurfaceDistance(NamedTuple):
@@ -57,12 +50,12 @@ class LesionWise:
     @property
     def sensitivity(self) -> float:
         """Share of the reference lesions that are found; NaN without any."""
-        return _ratio(self.n_found, self.n_reference)
+        return ratio(self.n_found, self.n_reference)
 
     @property
     def precision(self) -> float:
         """Share of the predicted lesions that are right; NaN without any."""
-        return _ratio(self.n_right, self.n_predicted)
+        return ratio(self.n_right, self.n_predicted)
 
     @property
     def f1(self) -> float:
@@ -71,36 +64,6 @@ class LesionWise:
             return float(self.n_reference == self.n_predicted)
         total = self.sensitivity + self.precision
         return 2 * self.sensitivity * self.precision / total if total else 0.0
-
-
-def dice(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient, ``2 |A & B| / (|A| + |B|)`` (Dice 1945); 1 when both masks are empty.
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ.
-    """
-    return voxel_wise(reference, predicted).dice
-
-
-def voxel_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> VoxelWise:
-    """Return Dice, and the share of the reference's voxels that are predicted and of the predicted that are right.
-
-    Parameters
-    ----------
-    reference, predicted : (X, Y, Z) bool array
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ.
-    """
-    _check_shapes(reference, predicted)
-    n_reference, n_predicted = int(reference.sum()), int(predicted.sum())
-    n_both = int((reference & predicted).sum())
-    total = n_reference + n_predicted
-    return VoxelWise(2 * n_both / total if total else 1.0, _ratio(n_both, n_reference), _ratio(n_both, n_predicted))
 
 
 def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> LesionWise:
@@ -117,7 +80,7 @@ def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> L
     ValueError
         When the shapes differ.
     """
-    _check_shapes(reference, predicted)
+    check_shapes(reference, predicted)
     found, right = (
         overlap_by_lesion(label_lesions(mask)[0], other) > 0
         for mask, other in ((reference, predicted), (predicted, reference))
@@ -154,7 +117,7 @@ def surface_distance(
     ValueError
         When the shapes differ.
     """
-    _check_shapes(reference, predicted)
+    check_shapes(reference, predicted)
     if not reference.any() or not predicted.any():
         return SurfaceDistance(math.nan, math.nan)
     # Nothing outside the box of both masks is nearer than what is in it.
@@ -165,12 +128,3 @@ def surface_distance(
     ]
     hd95_mm = max(float(np.percentile(distances, HD_PERCENTILE)) for distances in to_other)
     return SurfaceDistance(hd95_mm, float(np.concatenate(to_other).mean()))
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
-
-
-def _check_shapes(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> None:
-    if reference.shape != predicted.shape:
-        raise ValueError(f"the reference mask has shape {reference.shape}, the predicted one {predicted.shape}")

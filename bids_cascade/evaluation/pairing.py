@@ -17,10 +17,10 @@ from bids_cascade.derivatives.names import sidecar_path
 from bids_cascade.derivatives.write import LEARNT_FROM_KEY
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.evaluation.matching import compare_masks
+from bids_cascade.evaluation.records import EvaluatedVisit, Origin
 from bids_cascade.imaging.grid import in_ras_order
 from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid, warn_of_guess
 from bids_cascade.outcomes import VisitResult
-from bids_cascade.report.evaluation import EvaluatedVisit, Origin
 
 _LOGGER = logging.getLogger(__name__)
 

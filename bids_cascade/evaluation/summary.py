@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bids_cascade.evaluation.bootstrap import MIN_SUBJECTS
+from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation, Summaries
+from bids_cascade.evaluation.tables import interval_text
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
 from bids_cascade.outcomes import VisitResult
-from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, Summaries, interval_text
 
 _COLUMNS = {
     "Dice": "dice",

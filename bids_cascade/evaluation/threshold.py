@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.config import LesionRule
-from bids_cascade.evaluation.metrics import dice
+from bids_cascade.lesions.overlap import dice
 from bids_cascade.lesions.rule import keep_lesions
 
 

@@ -1,1 +1,1 @@
-"""One image in, one image out: NIfTI files, grids, brain masks, bias fields and rigid registration."""
+"""One image in, one image out: files, grids, brain masks, bias, registration. May import config and file helpers."""

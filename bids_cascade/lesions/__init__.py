@@ -1,1 +1,1 @@
-"""What a lesion mask means: connected components, volumes and agreement between masks."""
+"""What a lesion mask means: rule, components, sizes, overlap, uncertainty; arrays alone. May import config only."""

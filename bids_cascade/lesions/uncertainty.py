@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.evaluation.metrics import dice
 from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.overlap import dice
 
 
 def voxel_uncertainty(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

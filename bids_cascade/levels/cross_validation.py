@@ -11,26 +11,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.samples import split_folds
+from bids_cascade.cascade.splits import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_lesion_masks
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.learnt import dataset_name
-from bids_cascade.derivatives.names import prepare_output, write_json
 from bids_cascade.derivatives.record import write_record
+from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import OK, BadDataError, BidsCascadeError, TemporaryError, UsageError
+from bids_cascade.evaluation.folds import (
+    CASCADE,
+    FLAIR_THRESHOLD,
+    CrossValidation,
+    Fold,
+    card_of,
+    format_methods,
+    summarise_methods,
+    write_method_tables,
+)
 from bids_cascade.evaluation.pairing import compare_visits
+from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation, summarise_evaluation
+from bids_cascade.evaluation.tables import write_tables
 from bids_cascade.levels.participant import segment_visits
-from bids_cascade.levels.train import check_start, fingerprint_of, recipe_of, train_model
 from bids_cascade.models.store import StoredModel
 from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
-from bids_cascade.report.cross_validation import CASCADE, FLAIR_THRESHOLD, CrossValidation, Fold, write_cross_validation
-from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation, summarise_evaluation, write_evaluation
+from bids_cascade.report.cross_validation import write_cross_validation_page
+from bids_cascade.report.evaluation import write_evaluation_page
 from bids_cascade.selection.claim import locked
 from bids_cascade.surroundings import say
+from bids_cascade.training.fit import check_start, train_model
 from bids_cascade.training.flair_threshold import choose_flair_threshold, flair_curve, write_flair_masks
 from bids_cascade.training.prepare import Prepared, find_labelled, prepare_visits
+from bids_cascade.training.recipe import fingerprint_of, recipe_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -212,11 +226,17 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
     evaluations = {}
     for method, title in _TITLES.items():
         both = [one for one in found[method] if one.name not in failed]
-        evaluations[method] = Evaluation(title, f"Left-out visits beside {job.config.labels}", both, failed, seed)
-        write_evaluation(evaluations[method], summarise_evaluation(evaluations[method]), job.folder / method)
+        evaluation = Evaluation(title, f"Left-out visits beside {job.config.labels}", both, failed, seed)
+        evaluations[method] = evaluation
+        summaries = summarise_evaluation(evaluation)
+        columns = write_tables(evaluation, summaries, job.folder / method)
+        write_evaluation_page(evaluation, summaries, job.folder / method, columns)
     whole = CrossValidation(job.config.name, folds, evaluations[CASCADE], evaluations[FLAIR_THRESHOLD])
-    page, text, card = write_cross_validation(whole, inputs.out_dir)
+    by_method = summarise_methods(whole)
+    columns = write_method_tables(whole, by_method, inputs.out_dir)
+    page = write_cross_validation_page(whole, by_method, inputs.out_dir, columns)
+    card = card_of(whole, by_method)
     write_json({"recipe": recipe_of(job.prepared, job.config), "card": card}, job.folder / "result.json")
-    say(text)
+    say(format_methods(by_method))
     say(f"report: {page}")
     return exit_code_of(results)

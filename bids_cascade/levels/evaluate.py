@@ -10,13 +10,15 @@ from bids_cascade.dataset.layout import open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.derivatives.learnt import dataset_name
-from bids_cascade.derivatives.names import prepare_output
 from bids_cascade.derivatives.record import write_record
+from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import OK
 from bids_cascade.evaluation.pairing import compare_visits
+from bids_cascade.evaluation.records import Evaluation, summarise_evaluation
 from bids_cascade.evaluation.summary import format_means, format_origin, format_scores, format_sizes
+from bids_cascade.evaluation.tables import write_tables
 from bids_cascade.outcomes import VisitResult, exit_code_of
-from bids_cascade.report.evaluation import PAGE, Evaluation, summarise_evaluation, write_evaluation
+from bids_cascade.report.evaluation import PAGE, write_evaluation_page
 from bids_cascade.surroundings import say
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             seed=config.seed,
         )
         summaries = summarise_evaluation(evaluation)
-        say(f"report: {write_evaluation(evaluation, summaries, inputs.out_dir)}")
+        columns = write_tables(evaluation, summaries, inputs.out_dir)
+        say(f"report: {write_evaluation_page(evaluation, summaries, inputs.out_dir, columns)}")
         parts = format_sizes(evaluation, summaries), format_means(evaluation, summaries), format_origin(evaluation)
         say("\n\n".join(parts) + "\n")
     elif (inputs.out_dir / PAGE).exists():

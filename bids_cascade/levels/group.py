@@ -23,8 +23,9 @@ from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.layout import Unit, list_visits, natural_key
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.names import prepare_output, write_tsv
+from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
+from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import (
     OK,
     BidsCascadeError,

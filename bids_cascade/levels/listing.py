@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bids_cascade.config import Inputs, ParticipantConfig
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
-from bids_cascade.selection.claim import find_selected
+from bids_cascade.selection.find import find_selected
 
 
 def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:

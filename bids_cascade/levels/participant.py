@@ -11,9 +11,10 @@ from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, flag_far_volumes
 from bids_cascade.derivatives.flags import Flags, reasons_of
-from bids_cascade.derivatives.names import prepare_output, visit_folders
+from bids_cascade.derivatives.names import visit_folders
 from bids_cascade.derivatives.plan import plan_outputs
 from bids_cascade.derivatives.record import write_record, write_visit_records
+from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
@@ -21,7 +22,8 @@ from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.selection.check import check_visits
-from bids_cascade.selection.claim import claimed, find_selected
+from bids_cascade.selection.claim import claimed
+from bids_cascade.selection.find import find_selected
 from bids_cascade.surroundings import say
 from bids_cascade.whole_file import clear_leftovers
 from bids_cascade.workflow.finished import is_finished, remember_finished

@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from bids_cascade.config import SynthesizeConfig
 from bids_cascade.dataset.tables import read_object
-from bids_cascade.derivatives.names import sidecar_path, write_json
+from bids_cascade.derivatives.files import write_json
+from bids_cascade.derivatives.names import sidecar_path
 from bids_cascade.derivatives.synthetic import (
     prepare_synthetic,
     scan_path,

@@ -1,1 +1,1 @@
-"""Model files: reading them, writing them, and the one that is packaged."""
+"""Model files: reading them, writing them, and the one that is packaged. May import cascade, imaging and lesions."""

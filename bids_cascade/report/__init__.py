@@ -1,1 +1,1 @@
-"""What people look at: figures and pages."""
+"""What people look at: numbers come in, pages go out. May import cohort, evaluation, derivatives and below."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nibabel as nib
 
+from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
-from bids_cascade.derivatives.names import write_tsv
 from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion

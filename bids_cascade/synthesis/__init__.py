@@ -1,1 +1,1 @@
-"""Synthetic heads: T1w, FLAIR and the true lesions from a label map and real lesion shapes; numpy and scipy only."""
+"""Synthetic heads: T1w, FLAIR and true lesions from a label map and lesion shapes; arrays alone. May import config."""

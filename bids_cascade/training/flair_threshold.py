@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bids_cascade.config import CascadeConfig, LesionRule
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path, write_json
+from bids_cascade.derivatives.files import write_json
+from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
 from bids_cascade.evaluation.threshold import best_threshold, dice_by_threshold
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, load_image, save_image

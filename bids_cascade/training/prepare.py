@@ -22,7 +22,8 @@ from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.sizes import count_clinical
 from bids_cascade.outcomes import VisitResult
 from bids_cascade.selection.check import check_visits
-from bids_cascade.selection.claim import claimed, find_selected
+from bids_cascade.selection.claim import claimed
+from bids_cascade.selection.find import find_selected
 from bids_cascade.workflow.run import run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
 from bids_cascade.workflow.visit_run import VisitRun, unfinished_result

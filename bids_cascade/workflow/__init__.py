@@ -1,1 +1,1 @@
-"""The nipype workflow: thin interfaces over imaging and cascade, the graph, and how it is run."""
+"""The nipype workflow: thin interfaces over tested functions, the graph, the runner. May import report and below."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bids_cascade.derivatives.names import write_tsv
+from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.errors import TemporaryError
 from bids_cascade.outcomes import VisitResult
 from bids_cascade.workflow.plugin import Failure

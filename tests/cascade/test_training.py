@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from bids_cascade.cascade.crops import CropPool
 from bids_cascade.cascade.network import build_network
-from bids_cascade.cascade.samples import CropPool, LabelledVisit, Samples, first_stage_samples
+from bids_cascade.cascade.samples import LabelledVisit, Samples, first_stage_samples
 from bids_cascade.cascade.training import (
     StageProgress,
     crop_geometry,

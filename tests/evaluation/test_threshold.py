@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bids_cascade.config import LesionRule
-from bids_cascade.evaluation.metrics import dice
 from bids_cascade.evaluation.threshold import best_threshold, dice_by_threshold
+from bids_cascade.lesions.overlap import dice
 from bids_cascade.lesions.rule import lesion_mask
 
 ANY = LesionRule(threshold=0.5, min_lesion_volume_mm3=0, peak_probability=0)

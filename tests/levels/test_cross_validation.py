@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from bids_cascade.cli import main
-from bids_cascade.levels.train import read_cross_validation
 from bids_cascade.models.store import load_model
+from bids_cascade.training.recipe import read_cross_validation
 
 FEW = ["--max-epochs", "2", "--crops-per-epoch", "12", "--skull-strip", "skip", "--model-name", "tiny"]
 VISITS = {"sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03"}

@@ -12,7 +12,7 @@ import pytest
 from bids_cascade.cli import main
 from bids_cascade.config import SynthesizeConfig
 from bids_cascade.dataset.validation import Validation
-from bids_cascade.derivatives.names import write_json
+from bids_cascade.derivatives.files import write_json
 from bids_cascade.levels.synthesize import run_synthesize
 
 from ..synthesis.conftest import make_labels

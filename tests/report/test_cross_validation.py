@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_cascade.evaluation.folds import CrossValidation, Fold, summarise_methods, write_method_tables
 from bids_cascade.evaluation.matching import compare_masks
-from bids_cascade.report.cross_validation import CrossValidation, Fold, write_cross_validation
-from bids_cascade.report.evaluation import EvaluatedVisit, Evaluation
+from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation
+from bids_cascade.report.cross_validation import write_cross_validation_page
 
 
 def evaluation(shift: int) -> Evaluation:
@@ -24,7 +25,8 @@ def evaluation(shift: int) -> Evaluation:
 def test_columns_of_visits_are_in_snake_case_and_described(tmp_path: Path) -> None:
     folds = [Fold(n, (f"0{n}",), (f"sub-0{n}",), 0.5, 1.5 + n, "0" * 64) for n in (1, 2)]
     whole = CrossValidation("tiny", folds, evaluation(1), evaluation(2))
-    page, _, _ = write_cross_validation(whole, tmp_path)
+    summaries = summarise_methods(whole)
+    page = write_cross_validation_page(whole, summaries, tmp_path, write_method_tables(whole, summaries, tmp_path))
     with (tmp_path / "group_cross-validation_visits.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     described = json.loads((tmp_path / "group_cross-validation_visits.json").read_text())

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.names import derivative_path, visit_record_path, write_json, write_tsv
+from bids_cascade.derivatives.files import write_json, write_tsv
+from bids_cascade.derivatives.names import derivative_path, visit_record_path
 from bids_cascade.report import participant as module
 from bids_cascade.report.participant import participant_page, write_participant_page
 

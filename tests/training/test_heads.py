@@ -15,12 +15,12 @@ from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.config import CascadeConfig, HeadsConfig, TrainConfig
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
-from bids_cascade.levels.train import recipe_of
 from bids_cascade.models.store import load_model
 from bids_cascade.synthesis.anatomy import Tissue
 from bids_cascade.synthesis.head import make_training_head
 from bids_cascade.training import heads
 from bids_cascade.training.heads import find_images, make_heads, map_heads
+from bids_cascade.training.recipe import recipe_of
 
 from ..levels.test_cross_validation import train
 from ..synthesis.conftest import make_labels

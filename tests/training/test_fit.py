@@ -1,3 +1,5 @@
+"""Training as a whole: what it begins with."""
+
 import logging
 from pathlib import Path
 
@@ -8,8 +10,9 @@ from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainConfig
-from bids_cascade.levels.train import _start_origin, check_start
 from bids_cascade.models.store import save_model
+from bids_cascade.training.fit import check_start
+from bids_cascade.training.provenance import _start_origin
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 

@@ -1,0 +1,254 @@
+"""What a network is shown in training: crops of visits, drawn at random, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.patches import FLIPS, coarsen, read_box, read_crop
+from bids_cascade.cascade.samples import BoolVolume, Samples
+from bids_cascade.cascade.weights import WeightedVoxels
+from bids_cascade.config import TrainingConfig
+
+_COARSE = 4
+"""Scale from which a visit's coarse channels are kept: they are small, and what a crop sees of them is not."""
+_FEWEST = 400
+"""Lesion voxels that a visit counts as having at least, so that those with few or none are seen, too."""
+
+
+@dataclass(frozen=True)
+class CropGeometry:
+    """What a network needs to see of a crop.
+
+    Attributes
+    ----------
+    size : int
+        Edge of a crop in voxels, a multiple of `step`.
+    step : int
+        Crops start at its multiples, itself a multiple of all scales.
+    scales : tuple of int
+    before, after : int
+        Voxels of each scale that the network sees around the crop, `after` no more than `before`.
+    """
+
+    size: int
+    step: int
+    scales: tuple[int, ...]
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop of a visit.
+
+    Attributes
+    ----------
+    views : list of (C, X, Y, Z) float32 arrays
+        Of each scale, the crop and what surrounds it: as much on either side, so that it can be mirrored.
+    covered : list of (1, X, Y, Z) float32 arrays
+        How much of each of their voxels is brain.
+    lesion, other : (T, T, T) bool arrays
+        Voxels to learn from.
+    weight : (T, T, T) float32 array
+        Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the weighted mean loss
+        of the visit's lesion voxels plus `other_weight` times that of its other samples.
+    """
+
+    views: list[NDArray[np.float32]]
+    covered: list[NDArray[np.float32]]
+    lesion: BoolVolume
+    other: BoolVolume
+    weight: NDArray[np.float32]
+
+
+class VisitCrops:
+    """The crops of one visit, and how likely each is drawn.
+
+    A lesion voxel weighs the more, the smaller its lesion is (:func:`component_weights`): otherwise large lesions drown
+    all small ones. So do false positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half
+    by its part of the others', so that a voxel's chance of being in a crop is known: its loss is divided by it (Horvitz
+    and Thompson 1952), which makes lesion voxels, and other ones, count as if they were drawn one by one by their
+    weight, in equal numbers.
+
+    Parameters
+    ----------
+    samples : Samples
+    geometry : CropGeometry
+    component_power : float
+    """
+
+    def __init__(self, samples: Samples, geometry: CropGeometry, component_power: float = 0.0) -> None:
+        self.samples, self.geometry = samples, geometry
+        self._lesion = WeightedVoxels.of(samples.lesion, component_power)
+        other = samples.other
+        self._false_positives = WeightedVoxels.of(other, component_power) if samples.false_positives else None
+        self.n_lesion, self.n_other = len(self._lesion.indices), int(np.count_nonzero(other))
+        n_steps = geometry.size // geometry.step
+        shares = []
+        for weights in (self._lesion.volume(), self._false_positives.volume() if self._false_positives else other):
+            inside = _sums(_block_sums(weights, geometry.step, n_steps), n_steps)
+            if inside.any():
+                shares.append(inside / inside.sum())
+        self.chances = np.mean(shares, axis=0) if shares else inside
+        self._cumulative = self.chances.cumsum()
+        visit, coarse = samples.visit, [scale for scale in geometry.scales if scale >= _COARSE]
+        volumes: tuple[NDArray[Any], ...] = (visit.channels, visit.brain[None])
+        self._volumes = [(one, {scale: coarsen(one, scale) for scale in coarse}) for one in volumes]
+        #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
+        self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
+
+    @property
+    def n_samples(self) -> int:
+        """How many voxels there are to learn from."""
+        return self.n_lesion + self.n_other
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw a crop; return the voxel at which it starts, which may lie before the volume."""
+        index = np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1], side="right")
+        origin = np.unravel_index(min(int(index), self.chances.size - 1), self.chances.shape)
+        return self.start_of(origin)
+
+    def start_of(self, origin: Sequence[np.intp]) -> tuple[int, int, int]:
+        """Return the first voxel of the crop with this index into :attr:`chances`."""
+        step, n_steps = self.geometry.step, self.geometry.size // self.geometry.step
+        x, y, z = (int(place - n_steps + 1) * step for place in origin)
+        return x, y, z
+
+    def read(self, start: tuple[int, int, int], other_weight: float = 1.0) -> Crop:
+        """Read the crop that starts at a voxel; `other_weight` is that of the voxels without lesion together."""
+        geometry = self.geometry
+        box = [slice(edge, edge + geometry.size) for edge in start]
+        lesion, other = (read_box(mask[None], box)[0] for mask in (self.samples.lesion, self.samples.other))
+        n_steps = geometry.size // geometry.step
+        blocks = [edge // geometry.step + n_steps - 1 for edge in start]
+        chance = self.block_chances[tuple(slice(block, block + n_steps) for block in blocks)]
+        for axis in range(3):
+            chance = chance.repeat(geometry.step, axis)
+        of_other = self._false_positives.crop(other, start) if self._false_positives else other
+        each = self._lesion.crop(lesion, start) / max(self.n_lesion, 1)
+        each = each + of_other * np.float32(other_weight / max(self.n_other, 1))
+        weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
+        views, covered = (
+            read_crop(volume, box, geometry.scales, (geometry.before,) * 2, coarse) for volume, coarse in self._volumes
+        )
+        return Crop(views, covered, lesion, other, weight)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one training step.
+
+    Attributes
+    ----------
+    views : list of (N, C, X, Y, Z) float32 arrays
+        Of each scale.
+    voxels : (M, 4) int64 array
+        Which crop, and where in it.
+    labels : (M,) int64 array
+        1 for lesion.
+    weights : (M,) float32 array
+        Of each voxel's loss.
+    """
+
+    views: list[NDArray[np.float32]]
+    voxels: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+class CropPool:
+    """Crops of several visits, read when they are drawn.
+
+    Parameters
+    ----------
+    samples : sequence of Samples
+    geometry : CropGeometry
+    config : TrainingConfig
+    """
+
+    def __init__(self, samples: Sequence[Samples], geometry: CropGeometry, config: TrainingConfig) -> None:
+        visits = [VisitCrops(one, geometry, config.component_power) for one in samples]
+        self.visits = [one for one in visits if one.n_samples]
+        self.geometry, self.config = geometry, config
+        self.chances = _visit_chances(self.visits, config)
+
+    def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
+        """Yield so many batches of freshly drawn crops, mirrored and changed in intensity if `augment`."""
+        for _ in range(n_batches):
+            crops = []
+            for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
+                visit = self.visits[index]
+                crop = visit.read(visit.draw(rng), self._other_weight(visit))
+                crops.append(_augmented(crop, self.config, rng) if augment else crop)
+            yield _batch(crops, self.geometry)
+
+    def _other_weight(self, visit: VisitCrops) -> float:
+        """Return what the others weigh together beside the lesion voxels: as much, or more if they are more."""
+        return min(max(1.0, visit.n_other / max(visit.n_lesion, 1)), self.config.largest_other_weight)
+
+
+def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDArray[np.float64]:
+    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the shares asked for."""
+    chances = np.sqrt([max(one.n_lesion, _FEWEST) for one in visits])
+    synthetic = np.array([one.samples.visit.synthetic for one in visits], bool)
+    free = synthetic & np.array([one.n_lesion == 0 for one in visits], bool)
+    if config.lesion_free_share is not None:
+        _share_out(chances, free, synthetic & ~free, config.lesion_free_share)
+    _share_out(chances, synthetic, ~synthetic, config.synthetic_share)
+    return np.asarray(chances / max(chances.sum(), 1e-300))
+
+
+def _share_out(chances: NDArray[np.float64], some: BoolVolume, others: BoolVolume, share: float) -> None:
+    """Give some visits this share of what they and others have together, in place; where there are both."""
+    if some.any() and others.any():
+        chances[some] *= share / chances[some].sum()
+        chances[others] *= (1 - share) / chances[others].sum()
+
+
+def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
+    """Mirror every other crop by one of the flips and half turns, and scale and shift each of its sequences.
+
+    Outside the brain is nothing to scale or shift: a coarse voxel, a mean, changes by how much of it is brain.
+    """
+    n_channels = len(crop.views[0])
+    gain = np.exp(rng.uniform(-1, 1, n_channels) * np.log(config.gain)).astype(np.float32)
+    shift = rng.uniform(-config.shift, config.shift, n_channels).astype(np.float32)
+    gain, shift = gain[:, None, None, None], shift[:, None, None, None]
+    views = [view * gain + part * (1 - gain + shift) for view, part in zip(crop.views, crop.covered, strict=True)]
+    axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
+    views, covered = ([np.flip(one, axes) for one in several] for several in (views, crop.covered))
+    return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.other, axes), np.flip(crop.weight, axes))
+
+
+def _batch(crops: Sequence[Crop], geometry: CropGeometry) -> Batch:
+    seen = slice(None, geometry.after - geometry.before or None)
+    voxels = np.argwhere([crop.lesion | crop.other for crop in crops])
+    at = tuple(voxels.T)
+    return Batch(
+        views=[np.stack(views)[..., seen, seen, seen] for views in zip(*(crop.views for crop in crops), strict=True)],
+        voxels=voxels,
+        labels=np.stack([crop.lesion for crop in crops])[at].astype(np.int64),
+        weights=np.stack([crop.weight for crop in crops])[at].astype(np.float32) / len(crops),
+    )
+
+
+def _block_sums(weights: NDArray[Any], step: int, n_around: int) -> NDArray[np.float64]:
+    """Return the sum of the weights in each block of step^3 voxels, with `n_around` - 1 empty blocks around them."""
+    margins = [(0, -size % step) for size in weights.shape]
+    blocks = np.pad(weights, margins).astype(np.float64)
+    for axis in range(3):
+        shape = (*blocks.shape[:axis], blocks.shape[axis] // step, step, *blocks.shape[axis + 1 :])
+        blocks = blocks.reshape(shape).sum(axis + 1)
+    return np.pad(blocks, n_around - 1)
+
+
+def _sums(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the sums of all cubes of width^3 values, by their first one."""
+    windows = sliding_window_view(values, (width, width, width))
+    return np.asarray(windows.sum(axis=(3, 4, 5)))

@@ -1,0 +1,132 @@
+"""The root of the derivative dataset: its description, ``.bidsignore`` and logs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from bids_cascade import __version__
+from bids_cascade.dataset.description import read_description
+from bids_cascade.errors import InvalidDatasetError, OutputError, cannot_create
+from bids_cascade.whole_file import clear_leftovers, write_whole_file
+
+BIDS_VERSION = "1.10.0"
+GENERATOR = "bids_cascade"
+
+_BIDSIGNORE = (
+    "*.html",
+    "logs/",
+    "work",
+    "figures",
+    "*_xfm.*",
+    "*_stats.tsv",
+    "*_stats.json",
+    "group_*",
+    "models",
+    "cross-validation",
+)
+
+
+def prepare_output(out_dir: Path, bids_dir: Path) -> None:
+    """Make the root of the derivative dataset: its description, ``.bidsignore`` and ``logs/``.
+
+    Several jobs may do this at once. What killed ones have left half-written goes.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivative dataset; may exist if this app has made it.
+    bids_dir : Path
+        Root of the raw dataset.
+
+    Raises
+    ------
+    OutputError
+        `out_dir` can't be written to, holds another tool's derivatives, or is the raw dataset or a folder in it
+        other than ``derivatives/<name>``, or holds the raw dataset.
+    ReadWriteError
+        The disk is full.
+    """
+    out, raw = out_dir.resolve(), bids_dir.resolve()
+    inside = out.is_relative_to(raw) and raw / "derivatives" not in out.parents
+    if inside or raw.is_relative_to(out):
+        raise OutputError(
+            f"the output folder {out_dir} is the input dataset, or lies inside or around it; "
+            f"choose another, such as {bids_dir / 'derivatives' / GENERATOR}"
+        )
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the output folder {out_dir} is a file; choose another")
+    _refuse_foreign_dataset(out)
+    try:
+        _write_if_changed(out / "dataset_description.json", _description_text(out, raw))
+        _write_if_changed(out / ".bidsignore", _bidsignore_text(out / ".bidsignore"))
+        (out / "logs").mkdir(exist_ok=True)
+        _clear_all_leftovers(out)
+    except OSError as error:
+        raise cannot_create(f"what the output folder {out_dir} needs", error) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"can't write to the output folder {out_dir}: no permission; choose another")
+
+
+def _clear_all_leftovers(out: Path) -> None:
+    """Remove what killed runs were writing, but for what is in the folders of visits."""
+    for folder in (out, out / "logs", out / "logs" / "visits", out / "models"):
+        clear_leftovers(folder)
+
+
+def _refuse_foreign_dataset(out: Path) -> None:
+    """Raise OutputError if the folder is a dataset that another tool made."""
+    if not (out / "dataset_description.json").exists():
+        return
+    try:
+        description = read_description(out)
+    except InvalidDatasetError as error:
+        raise OutputError(f"the output folder already holds a dataset, and {error}") from error
+    generators = description.get("GeneratedBy")
+    names = [tool.get("Name") for tool in generators if isinstance(tool, dict)] if isinstance(generators, list) else []
+    if GENERATOR not in names:
+        made_by = ", ".join(map(str, names)) or "something else"
+        raise OutputError(f"the output folder {out} holds a dataset made by {made_by}; choose another folder")
+
+
+def _description_text(out: Path, raw: Path) -> str:
+    """Return the text of ``dataset_description.json``."""
+    # Inside the raw dataset a relative link survives moving both; elsewhere only an absolute one says where it was.
+    link = Path(os.path.relpath(raw, out)).as_posix() if out.is_relative_to(raw) else raw.as_uri()
+    source = {"URL": link}
+    doi = _read_doi(raw)
+    if doi:
+        source["DOI"] = doi
+    description = {
+        "Name": "Multiple-sclerosis lesions by bids_cascade",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+        "SourceDatasets": [source],
+        "DatasetLinks": {"raw": link},
+    }
+    return json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_doi(raw: Path) -> str | None:
+    """Return the raw dataset's DOI if it has one."""
+    try:
+        doi = read_description(raw).get("DatasetDOI")
+    except InvalidDatasetError:
+        return None
+    return doi if isinstance(doi, str) else None
+
+
+def _bidsignore_text(path: Path) -> str:
+    """Return what is in ``.bidsignore`` with the app's own lines added."""
+    there = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.is_file() else []
+    return "\n".join([*there, *(line for line in _BIDSIGNORE if line not in there)]) + "\n"
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Write a text file whole unless it already holds that text."""
+    content = text.encode(errors="surrogateescape")  # what others have written there is kept as it is
+    if path.is_file() and path.read_bytes() == content:
+        return
+    write_whole_file(content, path)

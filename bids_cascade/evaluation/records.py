@@ -1,0 +1,174 @@
+"""What an evaluation knows: of each visit, and of all together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bids_cascade.evaluation.bootstrap import (
+    Estimate,
+    SizeSummary,
+    Summary,
+    agreement_over_cohort,
+    summarise,
+    summarise_sizes,
+)
+from bids_cascade.evaluation.columns import (
+    LEARNT_FROM,
+)
+from bids_cascade.evaluation.matching import MEASURES, Agreement, MatchedLesion
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a predicted mask; None is what its sidecar doesn't say.
+
+    Attributes
+    ----------
+    model_name, model_sha256 : str or None
+    threshold : float or None
+    learnt_from : str or None
+        One of :data:`bids_cascade.evaluation.columns.LEARNT_FROM`.
+    """
+
+    model_name: str | None = None
+    model_sha256: str | None = None
+    threshold: float | None = None
+    learnt_from: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Model and threshold in a line."""
+        model = "a model that the masks' sidecars don't name"
+        if self.model_name is not None:
+            model = f"model {self.model_name} (SHA-256 {self.model_sha256 or 'not stated'})"
+        return f"{model}, threshold {'not stated' if self.threshold is None else format(self.threshold, 'g')}"
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedVisit:
+    """One visit's predicted mask beside its reference.
+
+    Attributes
+    ----------
+    participant : str
+        Label without ``sub-``.
+    session : str or None
+        Label without ``ses-``.
+    reference, predicted : Path
+        The masks that were compared.
+    background : Path or None
+        A scan on their grid.
+    agreement : Agreement
+    origin : Origin
+        Of the predicted mask.
+    """
+
+    participant: str
+    session: str | None
+    reference: Path
+    predicted: Path
+    background: Path | None
+    agreement: Agreement
+    origin: Origin = Origin()
+
+    @property
+    def name(self) -> str:
+        """What the visit's files begin with, such as ``sub-01_ses-1``."""
+        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """What every row of a table begins with."""
+        return {"participant_id": f"sub-{self.participant}", "session_id": self.session and f"ses-{self.session}"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a page tells.
+
+    Attributes
+    ----------
+    title : str
+        Of the page.
+    compared : str
+        What was compared with what, in a few words.
+    visits : sequence of EvaluatedVisit
+        At least one.
+    not_evaluated : mapping of str to str
+        By name of a visit, why not.
+    seed : int
+        Of the bootstrap.
+    """
+
+    title: str
+    compared: str
+    visits: Sequence[EvaluatedVisit]
+    not_evaluated: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def subjects(self) -> list[str]:
+        """Whose each visit is."""
+        return [one.participant for one in self.visits]
+
+    @property
+    def measures(self) -> list[dict[str, float]]:
+        """What was measured at each visit."""
+        return [one.agreement.measures for one in self.visits]
+
+    @property
+    def lesions(self) -> list[list[MatchedLesion]]:
+        """What became of the lesions of each visit."""
+        return [one.agreement.lesions for one in self.visits]
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """What made the predicted masks, and how many visits' masks it made."""
+        return dict(Counter(one.origin.text for one in self.visits))
+
+    @property
+    def learnt_from(self) -> dict[str, list[str]]:
+        """Names of the visits that the model has learnt from, and of those it may have, by what is known of that."""
+        found: dict[str, list[str]] = {}
+        for one in self.visits:
+            if one.origin.learnt_from in ("visit", "participant"):
+                found.setdefault(LEARNT_FROM[one.origin.learnt_from], []).append(one.name)
+        return found
+
+    @property
+    def n_unknown(self) -> int:
+        """Number of visits of which it is not known whether the model has learnt from them."""
+        return sum(one.origin.learnt_from is None for one in self.visits)
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """What the visits of an evaluation come to together."""
+
+    measures: Mapping[str, Summary]
+    sizes: Mapping[str, SizeSummary]
+    agreement: Mapping[str, Estimate]
+
+
+def summarise_evaluation(evaluation: Evaluation) -> Summaries:
+    """Return what the visits come to together, with bootstrap intervals where there are participants enough."""
+    subjects, seed = evaluation.subjects, evaluation.seed
+    return Summaries(
+        summarise_measures(evaluation.measures, subjects, seed),
+        summarise_sizes(evaluation.lesions, subjects, seed),
+        agreement_over_cohort(evaluation.measures, subjects, seed),
+    )
+
+
+def summarise_measures(
+    measures: Sequence[Mapping[str, float]], subjects: Sequence[str], seed: int
+) -> dict[str, Summary]:
+    """Return each measure's summary over the visits, in the order of the table of visits."""
+    return {name: summarise([one[name] for one in measures], subjects, seed) for name in MEASURES}
+
+
+SCORES = ("dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1")
+"""The measures from 0 to 1 that are drawn by visit."""

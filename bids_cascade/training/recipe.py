@@ -1,0 +1,49 @@
+"""What decides how a training ends: hashes by which its results are known again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bids_cascade.config import TrainConfig
+from bids_cascade.dataset.tables import read_object
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.models.store import (
+    load_model,
+)
+from bids_cascade.sources import hash_sources
+from bids_cascade.training.heads import heads_fingerprint
+from bids_cascade.training.prepare import Prepared
+
+
+def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
+    """Return a hash of visits, with all their voxels, and of choices that JSON knows, or paths."""
+    digest = hashlib.sha256(json.dumps(choices, default=str).encode())
+    for one in prepared:
+        digest.update(f"{one.name} {one.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
+    """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
+    heads = config.heads and (
+        config.heads.n_heads,
+        config.heads.n_insertions,
+        heads_fingerprint(config.heads, config.cascade.sequences),
+    )
+    start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
+    how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
+    return fingerprint_of(prepared, hash_sources("cascade"), *how)
+
+
+def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
+    """Return what the cross-validation of a recipe came to, None where there is none in the output folder."""
+    try:
+        found = read_object(out_dir / "cross-validation" / "result.json")
+    except BidsCascadeError:
+        return None
+    return found["card"] if found.get("recipe") == recipe else None
