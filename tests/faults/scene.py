@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,12 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class End:
-    """How a run of the app ended."""
+    """How a run of the app ended; processor time and memory are those of all its processes."""
 
     code: int
     said: str
     complained: str
-    seconds: float
+    seconds: float = 0.0
+    processor_s: float = 0.0
+    peak_gb: float = 0.0
 
     @property
     def errors(self) -> list[str]:
@@ -94,10 +97,13 @@ class Scene:
 
     def run(self, out: Path, work: Path, *options: str, temporary: Path | None = None) -> End:
         """Run the app to its end."""
-        began = time.monotonic()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         process = self.start(out, work, *options, temporary=temporary)
         said, complained = process.communicate(timeout=_LONGEST_S)
-        return End(process.returncode, said, complained, time.monotonic() - began)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+        seconds = time.monotonic() - began
+        return End(process.returncode, said, complained, seconds, processor_s, used.ru_maxrss * 1024 / 1e9)
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes that runs here have started."""
