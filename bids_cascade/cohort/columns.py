@@ -34,7 +34,6 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
     "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
     "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
-    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "quality_flags": {
         "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing"
     },
@@ -42,6 +41,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "What is unusual about the visit among the others, joined by semicolons",
         "Levels": GROUP_FLAGS,
     },
+    "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "status_reason": {"Description": "Why the status is not complete"},
     "warnings": {"Description": "The quality flags in words, joined by semicolons"},
     "visit_number": {

@@ -61,6 +61,7 @@ def write_group_page(
         "group.html",
         title=f"Lesions in {name}",
         contents=list(_CONTENTS.items()),
+        other_pages=[("./evaluation.html", "Evaluation")] if (out_dir / "evaluation.html").exists() else [],
         scripts=["group.js"],
         styles=["group.css"],
         selection=selection,

@@ -108,6 +108,7 @@ def render_page(
     *,
     title: str,
     contents: Sequence[tuple[str, str]] = (),
+    other_pages: Sequence[tuple[str, str]] = (),
     scripts: Sequence[str] = (),
     styles: Sequence[str] = (),
     **content: Any,
@@ -126,6 +127,8 @@ def render_page(
         Title and first heading.
     contents : sequence of (str, str)
         Anchors and names of the sections, for the page's own navigation.
+    other_pages : sequence of (str, str)
+        Links to pages beside it, and their names.
     scripts, styles : sequence of str
         Files of ``report/templates/`` to add to the shell's own.
     **content : Any
@@ -139,6 +142,7 @@ def render_page(
             **content,
             title=title,
             contents=contents,
+            other_pages=other_pages,
             policy=_policy(all_scripts),
             scripts=all_scripts,
             styles=[_read(name) for name in ("page.css", *styles)],

@@ -43,6 +43,8 @@ class VisitView:
         One row a lesion.
     figures : mapping of str to str
         Links by name, such as ``brain_T1w.svg``.
+    files : sequence of (str, str)
+        Links and names of its images, tables and transforms.
     crash_reports : sequence of (str, str)
         Names and texts.
     unreadable : sequence of str
@@ -57,6 +59,7 @@ class VisitView:
     flags: dict[str, str]
     lesions: Table | None
     figures: Mapping[str, str]
+    files: Sequence[tuple[str, str]] = ()
     crash_reports: Sequence[tuple[str, str]] = ()
     unreadable: Sequence[str] = field(default_factory=list)
 
@@ -97,6 +100,8 @@ class VisitView:
 def write_participant_page(out_dir: Path, participant: str) -> Path:
     """Write ``sub-<participant>.html`` anew from what the output folder holds; return its path.
 
+    A new page is one to which the pages before and behind it lead: they are written, too.
+
     Several runs may do so at once: who finds afterwards that something has changed meanwhile writes it again.
 
     Raises
@@ -104,13 +109,38 @@ def write_participant_page(out_dir: Path, participant: str) -> Path:
     OutputError, ReadWriteError
         When the page can't be written.
     """
-    page = out_dir / f"sub-{participant}.html"
+    page = _page_path(out_dir, participant)
+    is_new = not page.exists()
+    _write_page(out_dir, participant)
+    if is_new:
+        for neighbour in find_neighbours(out_dir, participant):
+            if neighbour and _page_path(out_dir, neighbour).exists():
+                _write_page(out_dir, neighbour)
+    return page
+
+
+def find_neighbours(out_dir: Path, participant: str) -> tuple[str | None, str | None]:
+    """Return the labels of the participants before and behind one among those of whom there is anything, if any."""
+    names = {path.name for path in out_dir.glob("sub-*")} | {
+        path.name for path in visit_record_path(out_dir, "").parent.glob("sub-*.json")
+    }
+    labels = {re.split(r"[_.]", name.removeprefix("sub-"))[0] for name in names} | {participant}
+    ordered = sorted(labels, key=natural_key)
+    place = ordered.index(participant)
+    return ordered[place - 1] if place else None, ordered[place + 1] if place + 1 < len(ordered) else None
+
+
+def _page_path(out_dir: Path, participant: str) -> Path:
+    return out_dir / f"sub-{participant}.html"
+
+
+def _write_page(out_dir: Path, participant: str) -> None:
+    page = _page_path(out_dir, participant)
     for _ in range(_ATTEMPTS):
         before = _state(out_dir, participant)
         write_whole_file(participant_page(out_dir, participant, page).encode(), page)
         if _state(out_dir, participant) == before:
             break
-    return page
 
 
 def participant_page(out_dir: Path, participant: str, page: Path) -> str:
@@ -121,12 +151,25 @@ def participant_page(out_dir: Path, participant: str, page: Path) -> str:
         "participant.html",
         title=f"sub-{participant}",
         contents=contents,
+        other_pages=_other_pages(out_dir, participant),
         scripts=["participant.js"],
         styles=["participant.css"],
         views=views,
         methods=_methods(views),
         dataset=next((str(view.record["dataset"]) for view in views if "dataset" in view.record), ""),
     )
+
+
+def _other_pages(out_dir: Path, participant: str) -> list[tuple[str, str]]:
+    """Return links to the pages of the group and of the participants before and behind, and their names."""
+    before, behind = find_neighbours(out_dir, participant)
+    group = "Group page" if (out_dir / "group.html").exists() else "Group page (once the group level has run)"
+    pages = [("./group.html", group)]
+    if before:
+        pages.append((f"./sub-{before}.html", f"← sub-{before}"))
+    if behind:
+        pages.append((f"./sub-{behind}.html", f"sub-{behind} →"))
+    return pages
 
 
 def _find_visits(out_dir: Path, participant: str) -> list[Visit]:
@@ -162,6 +205,7 @@ def _read_visit(out_dir: Path, visit: Visit, page: Path) -> VisitView:
         flags=flags_of(sidecar) | flags_of(quality_sidecar),
         lesions=_read_lesions(out_dir, visit, figures, unreadable),
         figures=figures,
+        files=_list_files(stats_path, page),
         crash_reports=_read_crash_reports(out_dir, record),
         unreadable=unreadable,
     )
@@ -175,6 +219,13 @@ def _find_figures(out_dir: Path, visit: Visit, page: Path) -> dict[str, str]:
     start = f"{visit.name}_desc-"
     folder = out_dir / f"sub-{visit.participant}" / "figures"
     return {path.name.removeprefix(start): relative_url(path, page) for path in sorted(folder.glob(f"{start}*"))}
+
+
+def _list_files(stats_path: Path, page: Path) -> list[tuple[str, str]]:
+    """Return links to the files of a visit beside its table of volumes, and their names; sidecars are left out."""
+    name = stats_path.name.partition("_desc-")[0]
+    files = sorted(stats_path.parent.glob(f"{name}_*"))
+    return [(relative_url(path, page), path.name.removeprefix(f"{name}_")) for path in files if path.suffix != ".json"]
 
 
 def _read_lesions(out_dir: Path, visit: Visit, figures: Mapping[str, str], unreadable: list[str]) -> Table | None:

@@ -127,28 +127,36 @@ def test_the_page_s_tables_are_the_files(opened: Any, cohort: Path) -> None:
         assert opened.evaluate(f"dataTables['table-{name}'].columns") == list(table.columns)
 
 
-def test_what_matters_comes_first_and_columns_without_a_value_are_folded(opened: Any) -> None:
+def test_what_matters_comes_first_and_columns_can_be_chosen(opened: Any) -> None:
     table = "document.getElementById('table-group_visits')"
     headings = f"[...{table}.querySelectorAll('th')].filter(th => th.offsetWidth).map(th => th.textContent)"
     cells = f"[...{table}.querySelector('tbody tr').cells].filter(td => td.offsetWidth).length"
     before = opened.evaluate(headings)
-    assert before[:9] == [
+    assert before[:8] == [
         *("participant_id", "session_id", "status", "n_lesions", "n_lesions_14mm3"),
-        *("lesion_volume_t1w_ml", "lesion_volume_flair_ml", "quality_flags", "group_flags"),
+        *("lesion_volume_t1w_ml", "quality_flags", "group_flags"),
     ]
     assert opened.evaluate(cells) == len(before)
-    unfold = f"{table}.querySelector('.unfold')"
-    assert opened.evaluate(f"{unfold}.textContent") == "Show 3 columns without a value"
-    opened.evaluate(f"{unfold}.click()")
+    picker = f"{table}.querySelector('.picker')"
+    all_columns = opened.evaluate(f"{table}.querySelectorAll('th').length")
+    assert opened.evaluate(f"{picker}.querySelector('summary').textContent") == (
+        f"Columns ({all_columns - 3} of {all_columns})"
+    )
+    press = "[...{}.querySelectorAll('button')].find(one => one.textContent === '{}').click()"
+    opened.evaluate(press.format(picker, "All"))
     shown = opened.evaluate(headings)
     assert set(shown) - set(before) == {
         "acquisition_date",
         "days_since_first_visit",
         "days_since_previous_visit",
     }
-    assert opened.evaluate(cells) == len(shown)
-    opened.evaluate(f"{unfold}.click()")
+    assert opened.evaluate(cells) == len(shown) == all_columns
+    opened.evaluate(press.format(picker, "Those with a value"))
     assert opened.evaluate(headings) == before
+    opened.evaluate(f"{picker}.querySelectorAll('input')[3].click()")
+    assert opened.evaluate(headings) == [*before[:3], *before[4:]]
+    assert opened.evaluate(cells) == len(before) - 1
+    assert opened.problems == []
 
 
 def test_what_stands_out_is_named(opened: Any) -> None:

@@ -171,6 +171,32 @@ def test_other_participants_are_not_mixed_in(tmp_path: Path) -> None:
     assert found == ["sub-1", "sub-1_ses-a"]
 
 
+def test_pages_lead_to_each_other_and_to_files(tmp_path: Path, drawn: list[Path]) -> None:
+    def links(label: str) -> list[str]:
+        html = (tmp_path / f"sub-{label}.html").read_text()
+        return re.findall(r'href="([^"]*)"', html.partition('class="pages"')[2].partition("</nav>")[0])
+
+    for label in ("10", "2"):
+        add_results(tmp_path, Visit(label, "a", {}), drawn)
+        write_participant_page(tmp_path, label)
+    assert links("2") == ["./group.html", "./sub-10.html"]
+    assert links("10") == ["./group.html", "./sub-2.html"]
+    add_record(tmp_path, Visit("3", None, {}), exit_code=66)
+    write_participant_page(tmp_path, "3")
+    assert links("2") == ["./group.html", "./sub-3.html"]
+    assert links("3") == ["./group.html", "./sub-2.html", "./sub-10.html"]
+    assert links("10") == ["./group.html", "./sub-3.html"]
+    html = (tmp_path / "sub-2.html").read_text()
+    assert "once the group level has run" in html
+    files = re.findall(r'href="(\./sub-2/ses-a/anat/[^"]*)"', html)
+    assert {Path(link).name.removeprefix("sub-2_ses-a_") for link in files} == {
+        *("desc-lesions_stats.tsv", "desc-quality_stats.tsv", "space-T1w_seg-lesions_dseg.tsv"),
+    }
+    assert all((tmp_path / link).is_file() for link in files)
+    (tmp_path / "group.html").touch()
+    assert "once the group level has run" not in page_of(tmp_path, "2")
+
+
 def test_page_is_written_again_when_something_appears_meanwhile(
     tmp_path: Path, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

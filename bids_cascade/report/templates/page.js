@@ -1,5 +1,5 @@
 "use strict";
-// Tables that can be sorted, searched, leafed through, unfolded and downloaded. A page without scripts shows their first rows.
+// Tables that can be sorted, searched, leafed through and downloaded, and whose columns can be chosen. A page without scripts shows their first rows.
 
 const isMissing = (text) => text === "n/a" || text === "";
 
@@ -23,11 +23,8 @@ class DataTable {
       rows.forEach((cells, index) => this.rows.push({ cells, link: links[index] ?? "", element: null }));
       rest.remove();
     }
-    this.isEmpty = this.columns.map((_, index) => this.rows.every((row) => isMissing(row.cells[index])));
-    if (!this.rows.length) this.isEmpty.fill(false);
-    for (const cells of [this.headings, ...[...this.body.rows].map((row) => row.cells)]) {
-      this.isEmpty.forEach((isEmpty, index) => cells[index].classList.toggle("empty", isEmpty));
-    }
+    this.id = element.id;
+    this.hidden = this.emptyColumns();
     this.order = [...this.rows.keys()];
     this.shown = this.order;
     this.first = 0;
@@ -70,25 +67,54 @@ class DataTable {
       leaf.append(this.back, this.forth);
       tools.append(leaf);
     }
-    if (this.isEmpty.some(Boolean)) tools.append(this.makeUnfold());
+    if (this.columns.length > 12 || this.hidden.size) tools.append(this.makePicker());
     const download = this.makeButton("Download TSV", () => this.download());
     download.classList.add("download");
     tools.append(download);
     return tools;
   }
 
-  // Columns without a value are hidden until they are asked for.
-  makeUnfold() {
-    const table = this.body.closest("table");
-    const n = this.isEmpty.filter(Boolean).length;
-    const unfold = this.makeButton(`Show ${n} column${n === 1 ? "" : "s"} without a value`, () => {
-      const folded = table.classList.toggle("folded");
-      unfold.setAttribute("aria-pressed", String(!folded));
+  emptyColumns() {
+    const isEmpty = (index) => this.rows.length > 0 && this.rows.every((row) => isMissing(row.cells[index]));
+    return new Set([...this.columns.keys()].filter(isEmpty));
+  }
+
+  // A list of all columns to choose from; those without a value are hidden at first.
+  makePicker() {
+    const picker = document.createElement("details");
+    picker.className = "picker";
+    const summary = document.createElement("summary");
+    const list = document.createElement("div");
+    this.style = document.createElement("style");
+    const boxes = this.columns.map((name, index) => {
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.addEventListener("change", () => {
+        this.hidden[box.checked ? "delete" : "add"](index);
+        update();
+      });
+      const label = document.createElement("label");
+      label.append(box, ` ${name}`);
+      list.append(label);
+      return box;
     });
-    unfold.className = "unfold";
-    table.classList.add("folded");
-    unfold.setAttribute("aria-pressed", "false");
-    return unfold;
+    const update = () => {
+      boxes.forEach((box, index) => (box.checked = !this.hidden.has(index)));
+      const cells = [...this.hidden].map((index) => `#${this.id} tr > :nth-child(${index + 1})`);
+      this.style.textContent = cells.length ? `${cells.join(",")} { display: none; }` : "";
+      summary.textContent = `Columns (${this.columns.length - this.hidden.size} of ${this.columns.length})`;
+    };
+    const choose = (text, hidden) =>
+      this.makeButton(text, () => {
+        this.hidden = hidden();
+        update();
+      });
+    const all = choose("All", () => new Set());
+    const filled = choose("Those with a value", () => this.emptyColumns());
+    list.prepend(all, filled);
+    picker.append(summary, list, this.style);
+    update();
+    return picker;
   }
 
   makeButton(text, action) {
@@ -152,7 +178,6 @@ class DataTable {
     row.cells.forEach((text, index) => {
       const cell = row.element.insertCell();
       if (this.isNumber[index]) cell.className = "number";
-      cell.classList.toggle("empty", this.isEmpty[index]);
       if (isMissing(text)) cell.dataset.missing = "";
       if (index === 0 && row.link) {
         const link = document.createElement("a");
