@@ -49,7 +49,7 @@ if [ "$(id -u)" = 0 ] && { command -v apptainer || command -v bwrap; } >/dev/nul
     expect "apptainer run without --work-dir" 0 "1 of 1 visits done" env PATH="$bin:$PATH" apptainer run --cleanenv \
         --containall --bind "$data:/data:ro" --bind "$results:/out" "$SCRATCH/bids_cascade.sif" /data /out participant \
         --participant-label 01
-    check "docs: the work folder is not in Apptainer's small /tmp" test -d "$results/work/bids_cascade/sub_01"
+    check "docs: the work folder is not in Apptainer's small /tmp" test -f "$results/work/finished/sub_01.json"
     # Without --cleanenv the host's environment leaks in: settings that point nowhere must do no harm.
     expect "apptainer run with a leaking environment" 0 "1 of 1 visits done" env PATH="$bin:$PATH" \
         MPLCONFIGDIR=/nowhere XDG_CACHE_HOME=/nowhere TMPDIR=/nowhere apptainer run --containall \

@@ -12,6 +12,7 @@
 # With --write the result is kept in README.md.
 set -uo pipefail
 shopt -s lastpipe
+umask 022 # an ordinary user reads what is made here
 
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(dirname "$(dirname "$here")")
@@ -38,7 +39,7 @@ uid=$(id -u)
 processors=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
 
 n_passed=0 n_failed=0
-results_of_all=()
+results_of_all=() missing=()
 
 # Say how a check went; a failed one shows the end of its log.
 report() {
@@ -118,6 +119,15 @@ is_reachable() {
     done
 }
 is_reachable "$SCRATCH" || exit 1
+
+# What is not here is said at once, not by what fails for want of it.
+for program in "$ENGINE" ${BUILDER%% *} setpriv; do
+    command -v "$program" >/dev/null || missing+=("$program")
+done
+if [ -n "${missing[*]:-}" ]; then
+    echo "needs ${missing[*]}: either Docker with its engine running, or what README.md beside this script lists" >&2
+    exit 1
+fi
 
 # As Docker's --read-only: no network, nothing writable but what is mounted, not even /tmp, and a nameless user.
 container() {
