@@ -11,7 +11,7 @@ from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, Tempora
 
 
 @dataclass(frozen=True)
-class VisitResult:
+class VisitOutcome:
     """How one visit ended.
 
     Attributes
@@ -41,19 +41,19 @@ class VisitResult:
     seconds: float | None = None
     crash_reports: tuple[Path, ...] = ()
 
-    def with_warnings(self, texts: Iterable[str], exit_code: int = OK) -> VisitResult:
+    def with_warnings(self, texts: Iterable[str], exit_code: int = OK) -> VisitOutcome:
         """Return this with something more to look at, which may make it a failure."""
         message = "; ".join(filter(None, (self.message, *texts)))
         return replace(self, message=message, exit_code=self.exit_code or exit_code)
 
 
-def missing_result(visit: Visit) -> VisitResult:
+def missing_outcome(visit: Visit) -> VisitOutcome:
     """Return the row of a visit that lacks sequences."""
     message = f"not processed: no {' and no '.join(visit.missing)} image"
-    return VisitResult(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
+    return VisitOutcome(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
 
 
-def exit_code_of(results: Iterable[VisitResult]) -> int:
+def exit_code_of(results: Iterable[VisitOutcome]) -> int:
     """Return 0 when all went well, the failures' exit code when they agree, else 1.
 
     What could be done by the same command later only counts where nothing else is wrong.
@@ -63,7 +63,7 @@ def exit_code_of(results: Iterable[VisitResult]) -> int:
     return codes.pop() if len(codes) == 1 else BidsCascadeError.exit_code if codes else OK
 
 
-def format_table(results: Sequence[VisitResult]) -> str:
+def format_table(results: Sequence[VisitOutcome]) -> str:
     """Return the closing table as text, in the order given."""
     width = max([len("visit"), *(len(result.name) for result in results)])
     lines = [f"{'visit':<{width}}  lesions  >= 14 mm3  volume (ml)  seconds"]

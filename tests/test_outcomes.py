@@ -1,11 +1,11 @@
 """The closing table and the exit code of a run."""
 
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.outcomes import VisitResult, exit_code_of, format_table, missing_result
+from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table, missing_outcome
 
-DONE = VisitResult("sub-01_ses-1", n_lesions=12, n_lesions_14mm3=9, volume_ml=3.456, seconds=61.24)
-BAD = VisitResult("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")
-LACKING = missing_result(Visit("03", None, {}, missing=("T1w", "FLAIR")))
+DONE = VisitOutcome("sub-01_ses-1", n_lesions=12, n_lesions_14mm3=9, volume_ml=3.456, seconds=61.24)
+BAD = VisitOutcome("sub-02", exit_code=65, message="FAILED: scan.nii.gz is cut off")
+LACKING = missing_outcome(Visit("03", None, {}, missing=("T1w", "FLAIR")))
 
 
 def test_exit_codes() -> None:
@@ -16,7 +16,7 @@ def test_exit_codes() -> None:
 
 
 def test_what_was_stopped_does_not_hide_what_failed() -> None:
-    stopped = VisitResult("sub-04", exit_code=75, message="not finished")
+    stopped = VisitOutcome("sub-04", exit_code=75, message="not finished")
     assert exit_code_of([DONE, stopped]) == 75
     assert exit_code_of([BAD, stopped]) == 65
 
@@ -38,4 +38,4 @@ def test_warnings_are_added_to_what_is_said() -> None:
 
 def test_images_that_were_left_out_are_named() -> None:
     visit = Visit("03", None, {}, missing=("T1w",), left_out=("there is sub-03_ce-gad_T1w.nii.gz, left out",))
-    assert missing_result(visit).message == "not processed: no T1w image; there is sub-03_ce-gad_T1w.nii.gz, left out"
+    assert missing_outcome(visit).message == "not processed: no T1w image; there is sub-03_ce-gad_T1w.nii.gz, left out"

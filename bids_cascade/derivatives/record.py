@@ -19,7 +19,7 @@ from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.names import visit_record_path
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 
 _PACKAGES = ("antspyx", "deepbet", "nibabel", "nipype", "numpy", "pybids", "scipy", "torch")
 
@@ -45,7 +45,7 @@ def write_record(inputs: Inputs, options: Mapping[str, Any], visits: Sequence[Vi
     return folder
 
 
-def write_visit_records(ended: Sequence[tuple[Visit, VisitResult]], inputs: Inputs, log_dir: Path) -> None:
+def write_visit_records(ended: Sequence[tuple[Visit, VisitOutcome]], inputs: Inputs, log_dir: Path) -> None:
     """Write for each visit how its latest run ended, where pages look for it: ``logs/visits/<visit>.json``."""
     dataset = read_description(inputs.bids_dir).get("Name", inputs.bids_dir.name)
     for visit, result in ended:

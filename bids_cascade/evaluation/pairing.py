@@ -20,7 +20,7 @@ from bids_cascade.evaluation.matching import compare_masks
 from bids_cascade.evaluation.records import EvaluatedVisit, Origin
 from bids_cascade.imaging.grid import in_ras_order
 from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid, warn_of_guess
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def compare_visits(
     references: Mapping[str, Sequence[Path]],
     predictions: Mapping[str, Sequence[Path]],
     dataset: str,
-) -> tuple[list[EvaluatedVisit], list[VisitResult]]:
+) -> tuple[list[EvaluatedVisit], list[VisitOutcome]]:
     """Compare each visit's predicted with its reference mask; a visit that can't be compared doesn't stop the others.
 
     Parameters
@@ -54,7 +54,7 @@ def compare_visits(
     Returns
     -------
     evaluated : list of EvaluatedVisit
-    failed : list of VisitResult
+    failed : list of VisitOutcome
         Why the others were not.
     """
     evaluated, failed = [], []
@@ -62,7 +62,7 @@ def compare_visits(
         try:
             one = _compare(visit, references[visit.name], predictions.get(visit.name, ()), dataset)
         except BidsCascadeError as error:
-            failed.append(VisitResult(visit.name, error.exit_code, str(error)))
+            failed.append(VisitOutcome(visit.name, error.exit_code, str(error)))
         else:
             evaluated.append(one)
             _LOGGER.info("%s: Dice %.3f (%s)", visit.name, one.agreement.measures["dice"], one.predicted.name)

@@ -8,7 +8,7 @@ from bids_cascade.evaluation.bootstrap import MIN_SUBJECTS
 from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation, Summaries
 from bids_cascade.evaluation.tables import interval_text
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 
 _COLUMNS = {
     "Dice": "dice",
@@ -22,7 +22,7 @@ _RATIOS = ("sensitivity", "precision", "f1")
 _COUNTS = {"true lesions": "reference_lesions", "found lesions": "predicted_lesions"}
 
 
-def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitResult]) -> str:
+def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitOutcome]) -> str:
     """Return the closing table as text: a row a visit, then those that were not evaluated."""
     counts = [f"{name} (>= 14 mm3)" for name in _COUNTS]
     width = max([len("visit"), *(len(one.name) for one in evaluated), *(len(one.name) for one in others)])

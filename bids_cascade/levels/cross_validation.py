@@ -36,7 +36,7 @@ from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation, summaris
 from bids_cascade.evaluation.tables import write_tables
 from bids_cascade.levels.participant import segment_visits
 from bids_cascade.models.store import StoredModel
-from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
+from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
 from bids_cascade.report.cross_validation import write_cross_validation_page
 from bids_cascade.report.evaluation import write_evaluation_page
 from bids_cascade.selection.claim import locked
@@ -84,7 +84,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
     usable = {one.data.subject for one in prepared}
     wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
     done: list[Fold] = []
-    unfinished: list[VisitResult] = []
+    unfinished: list[VisitOutcome] = []
     for number in wanted:
         if usable.isdisjoint(folds[number - 1]):
             _LOGGER.warning("fold %d: none of its visits can be used (%s)", number, ", ".join(folds[number - 1]))
@@ -104,7 +104,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
 class _UnfinishedError(Exception):
     """A fold that could not be finished, and why."""
 
-    def __init__(self, results: Sequence[VisitResult]) -> None:
+    def __init__(self, results: Sequence[VisitOutcome]) -> None:
         super().__init__("; ".join(f"{one.name}: {one.message}" for one in results))
         self.results = results
 
@@ -140,7 +140,7 @@ def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
                 _LOGGER.info("fold %d: done before", number)
             return fold
     except TemporaryError as error:
-        raise _UnfinishedError([VisitResult(f"fold {number}", error.exit_code, f"NOT DONE: {error}")]) from error
+        raise _UnfinishedError([VisitOutcome(f"fold {number}", error.exit_code, f"NOT DONE: {error}")]) from error
 
 
 def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> Fold:
@@ -206,7 +206,7 @@ def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> No
         raise _UnfinishedError(failed)
 
 
-def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results: Sequence[VisitResult]) -> int:
+def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results: Sequence[VisitOutcome]) -> int:
     """Evaluate both methods on all left-out visits and write the tables and the pages."""
     failed = {one.name: one.message for one in results if one.exit_code != OK}
     fold_of = {name: fold.number for fold in folds for name in fold.visits}

@@ -17,7 +17,7 @@ from bids_cascade.evaluation.pairing import compare_visits
 from bids_cascade.evaluation.records import Evaluation, summarise_evaluation
 from bids_cascade.evaluation.summary import format_means, format_origin, format_scores, format_sizes
 from bids_cascade.evaluation.tables import write_tables
-from bids_cascade.outcomes import VisitResult, exit_code_of
+from bids_cascade.outcomes import VisitOutcome, exit_code_of
 from bids_cascade.report.evaluation import PAGE, write_evaluation_page
 from bids_cascade.surroundings import say
 
@@ -34,7 +34,7 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
     prepare_output(inputs.out_dir, inputs.bids_dir)
     write_record(inputs, {"evaluate": config}, labelled)
     evaluated, failed = compare_visits(labelled, references, predictions, dataset_name(inputs.bids_dir))
-    unlabelled = [VisitResult(visit.name, OK, "no reference mask") for visit in visits if visit.name not in references]
+    unlabelled = [VisitOutcome(visit.name, OK, "no reference mask") for visit in visits if visit.name not in references]
     if evaluated:
         evaluation = Evaluation(
             title="Evaluation",

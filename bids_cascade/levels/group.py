@@ -34,7 +34,7 @@ from bids_cascade.errors import (
     NothingSelectedError,
     TemporaryError,
 )
-from bids_cascade.outcomes import VisitResult, exit_code_of
+from bids_cascade.outcomes import VisitOutcome, exit_code_of
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.surroundings import say
 
@@ -169,7 +169,7 @@ def _say_selection(selection: Selection) -> str:
 
 def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
     """Return 0 where all results that there are could be read, and there are any."""
-    ends = [VisitResult("", code) for code in [one.exit_code for one in visits] + [one.exit_code for one in problems]]
+    ends = [VisitOutcome("", code) for code in [one.exit_code for one in visits] + [one.exit_code for one in problems]]
     if not any(visit.results for visit in visits):
-        ends.append(VisitResult("", MissingInputError.exit_code))
+        ends.append(VisitOutcome("", MissingInputError.exit_code))
     return exit_code_of(ends)

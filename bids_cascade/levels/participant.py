@@ -18,7 +18,7 @@ from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
-from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
+from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.selection.check import check_visits
@@ -30,7 +30,7 @@ from bids_cascade.workflow.finished import is_finished, remember_finished
 from bids_cascade.workflow.progress import count
 from bids_cascade.workflow.run import clean_up, delete_intermediates, report_work_dir, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, segmentation_graph
-from bids_cascade.workflow.visit_run import VisitRun, unfinished_result, write_steps
+from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome, write_steps
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def segment_visits(
     model: StoredModel,
     *,
     wait: bool = False,
-) -> list[VisitResult]:
+) -> list[VisitOutcome]:
     """Write all that this level has to say of some visits; return how each ended.
 
     Parameters
@@ -106,7 +106,7 @@ def segment_visits(
 
 def _segment(
     plans: Sequence[OutputPlan], config: ParticipantConfig, run: RunConfig, model: StoredModel, log_dir: Path
-) -> dict[str, VisitResult]:
+) -> dict[str, VisitOutcome]:
     """Run the workflow on visits; return how each ended, by name."""
     cascade = model.header.cascade
     how = Preprocessing(
@@ -154,12 +154,12 @@ def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
     return found
 
 
-def _refuse_link(visit: Visit, out_dir: Path) -> VisitResult | None:
+def _refuse_link(visit: Visit, out_dir: Path) -> VisitOutcome | None:
     """Return the result of a visit whose folder is a link, through which its results would go elsewhere; else None."""
     for folder in visit_folders(out_dir, visit):
         if folder.is_symlink():
             message = f"FAILED: {folder} is a link; results go into the output folder only: remove it"
-            return VisitResult(visit.name, OutputError.exit_code, message)
+            return VisitOutcome(visit.name, OutputError.exit_code, message)
     return None
 
 
@@ -171,7 +171,7 @@ def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
             clear_leftovers(folder)
 
 
-def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_dir: Path) -> list[VisitResult]:
+def _write_pages(visits: Sequence[Visit], results: Sequence[VisitOutcome], out_dir: Path) -> list[VisitOutcome]:
     """Write a page for each participant; return the results, with a warning where that failed."""
     failed = {}
     participants = dict.fromkeys(visit.participant for visit in visits)
@@ -190,11 +190,11 @@ def _write_pages(visits: Sequence[Visit], results: Sequence[VisitResult], out_di
     ]
 
 
-def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> VisitResult:
+def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> VisitOutcome:
     name = plan.visit.name
     stats = read_stats(plan) if done.finished else None
     if stats is None:
-        return unfinished_result(name, done)
+        return unfinished_outcome(name, done)
     row, flags = stats
     warnings = reasons_of(flags | found.get(name, {}))
     exit_code = OK
@@ -204,7 +204,7 @@ def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> Vis
             exit_code = done.failure.exit_code
     for warning in warnings:
         _LOGGER.warning("%s: %s", name, warning)
-    return VisitResult(
+    return VisitOutcome(
         name,
         exit_code,
         message="; ".join(warnings),

@@ -27,7 +27,7 @@ from bids_cascade.derivatives.synthetic import (
 from bids_cascade.errors import BadDataError, BidsCascadeError
 from bids_cascade.imaging.images import save_image
 from bids_cascade.lesions.components import label_lesions
-from bids_cascade.outcomes import VisitResult, exit_code_of, format_table
+from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
@@ -110,7 +110,7 @@ def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: 
     return sorted(tasks, key=lambda task: (task.label_map, task.participant))
 
 
-def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
+def _make(task: _Task) -> tuple[VisitOutcome, dict[str, Any] | None]:
     """Make and write one head, unless it is there already."""
     name = f"sub-{task.participant}"
     try:
@@ -118,8 +118,8 @@ def _make(task: _Task) -> tuple[VisitResult, dict[str, Any] | None]:
         with threadpool_limits(limits=1, user_api="blas"):
             row = _read_row(task) or _write(task)
     except BidsCascadeError as error:
-        return VisitResult(name, error.exit_code, f"FAILED: {error}"), None
-    return VisitResult(name, n_lesions=row["n_lesions"], volume_ml=row["lesion_volume_ml"]), row
+        return VisitOutcome(name, error.exit_code, f"FAILED: {error}"), None
+    return VisitOutcome(name, n_lesions=row["n_lesions"], volume_ml=row["lesion_volume_ml"]), row
 
 
 def _write(task: _Task) -> dict[str, Any]:

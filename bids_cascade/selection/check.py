@@ -12,7 +12,7 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import Flags, join_flags
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.imaging.images import check_labels, check_scan
-from bids_cascade.outcomes import VisitResult, missing_result
+from bids_cascade.outcomes import VisitOutcome, missing_outcome
 from bids_cascade.progress_bar import progress_bar
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ class CheckedVisits:
         They have all images, and these could be read.
     flags : dict of str to Flags
         What should be looked at in the images of those, by name of the visit.
-    refused : dict of str to VisitResult
+    refused : dict of str to VisitOutcome
         The others, by name.
     """
 
     ready: list[Visit] = field(default_factory=list)
     flags: dict[str, Flags] = field(default_factory=dict)
-    refused: dict[str, VisitResult] = field(default_factory=dict)
+    refused: dict[str, VisitOutcome] = field(default_factory=dict)
 
 
 def check_visits(
@@ -75,10 +75,10 @@ def check_visits(
     for visit in visits:
         flags, errors = checked.get(visit.name, ({}, []))
         if visit.missing:
-            found.refused[visit.name] = missing_result(visit)
+            found.refused[visit.name] = missing_outcome(visit)
         elif errors:
             message = "; ".join(str(error).rstrip(".") for error in errors)
-            found.refused[visit.name] = VisitResult(visit.name, errors[0].exit_code, f"FAILED: {message}")
+            found.refused[visit.name] = VisitOutcome(visit.name, errors[0].exit_code, f"FAILED: {message}")
             _LOGGER.error("%s: %s; not processed", visit.name, message)
         else:
             found.ready.append(visit)

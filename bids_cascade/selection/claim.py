@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import TemporaryError
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _LOGGER = logging.getLogger(__name__)
 @contextmanager
 def claimed(
     visits: Sequence[Visit], work_dir: Path, *, wait: bool = False
-) -> Iterator[tuple[list[Visit], dict[str, VisitResult]]]:
+) -> Iterator[tuple[list[Visit], dict[str, VisitOutcome]]]:
     """Give the visits that no other run works on, nor will, and by name the results of those that one works on.
 
     Parameters
@@ -30,13 +30,13 @@ def claimed(
         Wait for a visit that another run works on, instead of refusing it.
     """
     free: list[Visit] = []
-    in_use: dict[str, VisitResult] = {}
+    in_use: dict[str, VisitOutcome] = {}
     with ExitStack() as locks:
         for visit in visits:
             try:
                 locks.enter_context(locked(visit.slug, work_dir, "this visit", wait=wait))
             except TemporaryError as error:
-                in_use[visit.name] = VisitResult(visit.name, error.exit_code, f"FAILED: {error}")
+                in_use[visit.name] = VisitOutcome(visit.name, error.exit_code, f"FAILED: {error}")
             else:
                 free.append(visit)
         yield free, in_use

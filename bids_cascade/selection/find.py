@@ -9,7 +9,7 @@ from bids_cascade.config import Inputs, needed_sequences
 from bids_cascade.dataset.layout import list_participants, open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits
-from bids_cascade.outcomes import missing_result
+from bids_cascade.outcomes import missing_outcome
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validati
         validation.finish()
     for visit in visits:
         if visit.missing:
-            _LOGGER.warning("%s: %s", visit.name, missing_result(visit).message)
+            _LOGGER.warning("%s: %s", visit.name, missing_outcome(visit).message)
     if not (inputs.selection.participants or inputs.selection.sessions or inputs.selection.filters):
         silent = [name for name in list_participants(inputs.bids_dir) if name not in {v.participant for v in visits}]
         for name in silent:

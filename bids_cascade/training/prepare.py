@@ -20,13 +20,13 @@ from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import reasons_of
 from bids_cascade.lesions.components import label_lesions
 from bids_cascade.lesions.sizes import count_clinical
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 from bids_cascade.selection.check import check_visits
 from bids_cascade.selection.claim import claimed
 from bids_cascade.selection.find import find_selected
 from bids_cascade.workflow.run import run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
-from bids_cascade.workflow.visit_run import VisitRun, unfinished_result
+from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def prepare_visits(
     log_dir: Path,
     *,
     wait: bool = False,
-) -> tuple[list[Prepared], list[VisitResult]]:
+) -> tuple[list[Prepared], list[VisitOutcome]]:
     """Bring visits and their masks onto the model's grid; leave out those that fail.
 
     Parameters
@@ -98,7 +98,7 @@ def prepare_visits(
     Returns
     -------
     prepared : list of Prepared
-    results : list of VisitResult
+    results : list of VisitOutcome
         How each visit went, also those left out.
     """
     how = Preprocessing(
@@ -116,7 +116,7 @@ def prepare_visits(
         prepared = []
         for visit, graph in zip(ready, graphs, strict=True):
             if not runs[visit.slug].finished:
-                results[visit.name] = unfinished_result(visit.name, runs[visit.slug])
+                results[visit.name] = unfinished_outcome(visit.name, runs[visit.slug])
                 continue
             one = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
             result = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
@@ -139,12 +139,12 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfi
     return Prepared(visit, data, brain_image.affine, digest.hexdigest())
 
 
-def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitResult:
+def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitOutcome:
     labels_of_lesions, n_lesions = label_lesions(one.data.lesion)
     volumes_mm3 = np.bincount(labels_of_lesions.ravel())[1:] * voxel_size_mm**3
     message = "" if n_lesions else f"{labels[one.name]}: the mask has no lesion, so there is nothing to learn from it"
     volume_ml = float(one.data.lesion.sum()) * voxel_size_mm**3 / 1000
-    return VisitResult(
+    return VisitOutcome(
         one.name,
         message=message,
         n_lesions=n_lesions,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.errors import TemporaryError
-from bids_cascade.outcomes import VisitResult
+from bids_cascade.outcomes import VisitOutcome
 from bids_cascade.workflow.plugin import Failure
 
 
@@ -49,15 +49,15 @@ class VisitRun:
         return sum(step.seconds for step in self.steps.values())
 
 
-def unfinished_result(name: str, run: VisitRun) -> VisitResult:
+def unfinished_outcome(name: str, run: VisitRun) -> VisitOutcome:
     """Return the row of a visit whose workflow failed or was stopped before its end."""
     if run.failure:
         message = f"FAILED: {run.failure.message}"
-        return VisitResult(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
+        return VisitOutcome(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
     if run.handed_over:
         message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
-        return VisitResult(name, TemporaryError.exit_code, message)
-    return VisitResult(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
+        return VisitOutcome(name, TemporaryError.exit_code, message)
+    return VisitOutcome(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
 
 
 def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:
