@@ -42,7 +42,8 @@ def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]
     left.plot([0, most], [0, most], color="#b8bfc6", linewidth=1, zorder=0)
     left.scatter(true_ml, found_ml, color=COLOURS[0], s=22)
     left.set(xlabel="reference volume (ml)", ylabel="predicted volume (ml)", xlim=(0, most), ylim=(0, most))
-    left.set_title(f"Volumes: Pearson r {_text(agreement['volume_pearson_r'])}", fontsize=9)
+    r = agreement["volume_pearson_r"]
+    left.set_title(f"Volumes: Pearson r {_text(r)}" if np.isfinite(r.value) else "Volumes", fontsize=9)
     right.axhline(0, color="#b8bfc6", linewidth=1, zorder=0)
     right.scatter((true_ml + found_ml) / 2, found_ml - true_ml, color=COLOURS[0], s=22)
     for name, style in (("volume_bias_ml", "-"), ("volume_limit_low_ml", "--"), ("volume_limit_high_ml", "--")):

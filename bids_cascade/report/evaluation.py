@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -25,6 +26,7 @@ from bids_cascade.report.page import Column, Table, render_page
 from bids_cascade.whole_file import write_whole_file
 
 PAGE = "evaluation.html"
+VISITS_TABLE = "group_evaluation.tsv"
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,8 +51,13 @@ def write_evaluation_page(
     OutputError, ReadWriteError
         When the file can't be written.
     """
+    pages = {path.name for path in folder.glob("*.html")}
+    links = [f"./sub-{one.participant}.html#{one.name}" for one in evaluation.visits]
+    links = [link if link[2:].partition("#")[0] in pages else "" for link in links]
     tables = {name: table_of(folder / name, described) for name, described in columns.items()}
-    write_whole_file(_page(evaluation, summaries, tables).encode(), folder / PAGE)
+    tables[VISITS_TABLE] = replace(tables[VISITS_TABLE], links=links)
+    beside = [("./group.html", "Group page")] if "group.html" in pages else []
+    write_whole_file(_page(evaluation, summaries, tables, beside).encode(), folder / PAGE)
     return folder / PAGE
 
 
@@ -65,7 +72,9 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _page(evaluation: Evaluation, summaries: Summaries, tables: Mapping[str, Table]) -> str:
+def _page(
+    evaluation: Evaluation, summaries: Summaries, tables: Mapping[str, Table], beside: Sequence[tuple[str, str]]
+) -> str:
     measures, names = evaluation.measures, [one.name for one in evaluation.visits]
     by_size = {name: summaries.sizes[name].counts for name in COUNTED_CLASSES_MM3}
     errors_ml = {name: sum(one[kind] for one in measures) for kind, name in ERROR_KINDS.items()}
@@ -85,6 +94,7 @@ def _page(evaluation: Evaluation, summaries: Summaries, tables: Mapping[str, Tab
             ("visits", "Visits"),
             ("lesions", "Lesions"),
         ],
+        other_pages=beside,
         evaluation=evaluation,
         figures=_key_figures(evaluation, summaries.measures),
         min_subjects=MIN_SUBJECTS,

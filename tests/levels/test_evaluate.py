@@ -414,6 +414,17 @@ def test_few_participants_have_no_correlation(dataset: Path) -> None:
     assert {row["mean_ci95_low"] for row in read_tsv(out / "group_evaluation_summary.tsv")} == {"n/a"}
 
 
+def test_the_page_leads_to_the_pages_beside_it(dataset: Path) -> None:
+    out = dataset.parent / "out"
+    assert evaluate(dataset) == 0
+    assert "group.html" not in (out / "evaluation.html").read_text()
+    for name in ("group.html", "sub-01.html"):
+        (out / name).touch()
+    assert evaluate(dataset) == 0
+    links = re.findall(r'<a href="(\./[^"]*)"', (out / "evaluation.html").read_text())
+    assert links == ["./group.html", "./sub-01.html#sub-01_ses-1", "./sub-01.html#sub-01_ses-2"]
+
+
 @pytest.mark.data
 def test_real_masks_beside_themselves(shared_data: Path, tmp_path: Path) -> None:
     arguments = [str(shared_data / "labelled-thick"), str(tmp_path / "out"), "evaluate", "-w", str(tmp_path / "work")]

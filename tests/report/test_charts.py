@@ -32,6 +32,7 @@ def test_charts_of_few_and_many_visits(n: int) -> None:
         assert b"<svg" in chart
         assert chart == draw()
         assert not re.search(rb"<dc:date>|nan", chart)
+    assert (b"Pearson" in draw_volumes(measures, agreement)) == (n == 60), "none of few participants"
 
 
 def test_sizes_without_any_lesion() -> None:
