@@ -30,6 +30,17 @@ def leave_out_current_folder() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(is_meant, os.environ["PYTHONPATH"].split(os.pathsep)))
 
 
+def share_source_tree() -> None:
+    """Let the processes that this one starts import the app from the same source tree, not an installed one.
+
+    The process that workers are forked from looks where Python does by itself, not in this one's ``sys.path``.
+    """
+    if os.path.basename(_PACKAGE_ROOT) not in ("site-packages", "dist-packages"):
+        before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        others = [folder for folder in before if folder not in ("", _PACKAGE_ROOT)]
+        os.environ["PYTHONPATH"] = os.pathsep.join([_PACKAGE_ROOT, *others])
+
+
 def open_streams() -> None:
     """Open whichever of the three standard streams is closed: files would take their numbers, and be written into."""
     for descriptor in range(3):

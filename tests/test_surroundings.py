@@ -1,6 +1,7 @@
 """What lies in the current folder is never imported, and who listens does not matter."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,49 @@ def test_the_app_starts_among_a_users_scripts(trapped: Path, repository: Path, p
     )
     assert done.returncode == 16, done.stderr
     assert "Traceback" not in done.stderr
+
+
+SHARE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from bids_cascade.surroundings import leave_out_current_folder, share_source_tree
+
+leave_out_current_folder()
+share_source_tree()
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from bids_cascade.children import end_with_parent, start_fork_server
+
+def place():
+    import bids_cascade.bound
+    return bids_cascade.bound.__file__
+
+if __name__ == "__main__":
+    start_fork_server(["bids_cascade.bound"])
+    with ProcessPoolExecutor(1, get_context("forkserver"), end_with_parent) as pool:
+        print(place(), pool.submit(place).result(), sep="\\n")
+"""
+
+
+def test_a_source_tree_is_not_mixed_with_an_installed_app(repository: Path, tmp_path: Path) -> None:
+    names = ("__init__", "bound", "children", "surroundings")
+    (tmp_path / "bids_cascade").mkdir()
+    for name in names:
+        shutil.copy(repository / "bids_cascade" / f"{name}.py", tmp_path / "bids_cascade")
+    shutil.copy(repository / "version", tmp_path)
+    (tmp_path / "start.py").write_text(SHARE)
+    command = [sys.executable, str(tmp_path / "start.py"), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}  # as if it were installed
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tmp_path / "bids_cascade" / "bound.py")] * 2
+
+
+def test_an_installed_app_stays_where_python_finds_it(monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setattr(surroundings, "_PACKAGE_ROOT", "/opt/lib/python3.11/site-packages")
+    surroundings.share_source_tree()
+    assert os.environ["PYTHONPATH"] == "/elsewhere"
 
 
 def test_paths_that_mean_the_current_folder_go_and_others_stay(tmp_path: Path, monkeypatch) -> None:

@@ -25,7 +25,14 @@ from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, one_line
 from bids_cascade.folders import contained
 from bids_cascade.limits import allowed_processors
 from bids_cascade.progress_bar import BarHandler
-from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams, say
+from bids_cascade.surroundings import (
+    complain,
+    leave_out_current_folder,
+    open_streams,
+    release_streams,
+    say,
+    share_source_tree,
+)
 from bids_cascade.workflow.workers import importing, prepare_workers
 
 _LOGGER = logging.getLogger("bids_cascade")
@@ -34,6 +41,7 @@ _LOGGER = logging.getLogger("bids_cascade")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the app; return its exit code."""
     leave_out_current_folder()
+    share_source_tree()
     open_streams()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
