@@ -77,6 +77,10 @@ def test_circleci_calls_the_same_script(repository: Path) -> None:
     jobs = yaml.safe_load(config)["jobs"]
     assert set(jobs) == {"test", "image", "deploy"}
     assert "bash .ci/run" in str(jobs["test"])
+    steps = {name: step[name] for step in jobs["test"]["steps"] if isinstance(step, dict) for name in step}
+    options = steps["run"]["environment"]["PYTEST_ADDOPTS"].split()
+    assert options[:2] == ["--cov", "--cov-report=term"]
+    assert options[2] == f"--cov-report=html:{steps['store_artifacts']['path']}"
     assert "bash tests/container/run.sh" in str(jobs["image"])
     assert "docker run --rm --read-only" in str(jobs["image"])
 
