@@ -116,23 +116,12 @@ def _segment(
         seed=config.seed,
         omp_nthreads=run.omp_nthreads,
     )
-    networks = Networks(model.path, run.device, config.half_precision)
     finished = [plan for plan in plans if is_finished(plan, how, run.work_dir)]
     if finished:
         _LOGGER.info("%s finished by an earlier run with the same options", count(len(finished), "visit"))
-    begun = {plan.visit.slug: plan for plan in plans if plan not in finished}
-    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in begun.values()]
-    names = {slug: plan.visit.name for slug, plan in begun.items()}
-
-    def let_go(slug: str) -> None:
-        try:
-            remember_finished(begun[slug], how, run.work_dir)
-            delete_intermediates(slug, run.work_dir)
-        except BidsCascadeError as error:
-            _LOGGER.warning("%s: intermediate results are kept: %s", names[slug], error)
-
-    runs = run_graphs(graphs, names, run, log_dir, let_go if run.clean_work_dir else None)
-    runs |= {plan.visit.slug: VisitRun(finished=True) for plan in finished}
+    runs = {plan.visit.slug: VisitRun(finished=True) for plan in finished}
+    networks = Networks(model.path, run.device, config.half_precision)
+    runs |= _run([plan for plan in plans if plan not in finished], how, networks, run, log_dir)
     try:
         write_steps({plan.visit.name: runs[plan.visit.slug] for plan in plans}, log_dir)
     except BidsCascadeError as error:
@@ -141,8 +130,30 @@ def _segment(
     return {plan.visit.name: _result(plan, runs[plan.visit.slug], found) for plan in plans}
 
 
+def _run(
+    plans: Sequence[OutputPlan], how: Preprocessing, networks: Networks, run: RunConfig, log_dir: Path
+) -> dict[str, VisitRun]:
+    """Run the workflow on visits that are not finished; return how each went, by slug."""
+    by_slug = {plan.visit.slug: plan for plan in plans}
+
+    def let_go(slug: str) -> None:
+        try:
+            remember_finished(by_slug[slug], how, run.work_dir)
+            delete_intermediates(slug, run.work_dir)
+        except BidsCascadeError as error:
+            _LOGGER.warning("%s: intermediate results are kept: %s", by_slug[slug].visit.name, error)
+
+    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
+    names = {slug: plan.visit.name for slug, plan in by_slug.items()}
+    return run_graphs(graphs, names, run, log_dir, let_go if run.clean_work_dir else None)
+
+
 def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
-    """Compare each visit with the participant's others; return what should be looked at by name of the visit."""
+    """Compare each visit with the participant's others; return what should be looked at by name of the visit.
+
+    Visits of earlier runs have no row in the closing table: the log names them.
+    """
+    own = {plan.visit.name for plan in plans}
     found: dict[str, Flags] = {}
     for out_dir, participant in dict.fromkeys((plan.out_dir, plan.visit.participant) for plan in plans):
         try:
@@ -151,6 +162,8 @@ def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
             _LOGGER.warning("sub-%s: its visits' volumes can't be compared: %s", participant, error)
         else:
             found |= {name: {FAR_FROM_OTHER_VISIT: reason} for name, reason in far.items()}
+    for name in found.keys() - own:
+        _LOGGER.warning("%s: %s", name, found[name][FAR_FROM_OTHER_VISIT])
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 from bids_cascade.cli import main
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.dataset.validation import find_validator
+from bids_cascade.derivatives.course import flag_far_volumes
 
 Leave = Callable[..., Path]
 
@@ -132,6 +133,16 @@ def test_a_participant_who_comes_later_is_added(raw: Path, out: Path, leave_resu
     leave_results(out, "sub-04_ses-1", [77])
     assert group(raw, out) == 0
     assert rows(out)["sub-04_ses-1"]["lesion_volume_t1w_ml"] == "0.077"
+
+
+def test_a_volume_far_from_the_other_visits_is_flagged_in_table_and_closing_text(
+    raw: Path, out: Path, leave_results: Leave, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave_results(out, "sub-01_ses-2", [9000], flags={})
+    flag_far_volumes(out, "01")
+    assert group(raw, out) == 0
+    assert rows(out)["sub-01_ses-2"]["quality_flags"] == "lesion_volume_far_from_other_visit"
+    assert "sub-01_ses-2: the lesion volume is 9 ml, at ses-1 it is 0.2 ml" in capsys.readouterr().out
 
 
 def test_half_written_results_are_named_and_not_used(raw: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
