@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ RANKS = {
     "sources": 1,
     "surroundings": 1,
     "synthesis": 1,
+    "visit_key": 1,
     "whole_file": 1,
     "config": 0,
     "errors": 0,
@@ -112,6 +114,12 @@ def test_libraries_stay_home(path: Path) -> None:
 def test_cascade_needs_numpy_scipy_and_torch_only(path: Path) -> None:
     top_names = {name.split(".")[0] for name in imported_names(path)}
     assert top_names <= CASCADE_MAY_IMPORT
+
+
+@pytest.mark.parametrize("level", ["group", "evaluate", "listing"])
+def test_levels_without_a_graph_do_not_load_nipype(level: str) -> None:
+    code = f"import sys, bids_cascade.levels.{level}; sys.exit('nipype' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
 
 
 def test_parser_sees_all_kinds_of_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 
 from bids_cascade.cohort.columns import OF_SEVERAL_CASCADES, SUMMARISED
 from bids_cascade.cohort.outliers import OUTLIER_Z, log_volume, modified_z_scores
-from bids_cascade.dataset.layout import Unit, natural_key
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.derivatives.flags import reasons_of
 from bids_cascade.derivatives.read import Processing, VisitResults
 from bids_cascade.errors import OK
 from bids_cascade.lesions.sizes import count_by_size, count_clinical
+from bids_cascade.visit_key import VisitKey, natural_key
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class GroupVisit:
 
     Attributes
     ----------
-    unit : Unit
+    key : VisitKey
     status : str
         One of ``STATUSES`` in :mod:`bids_cascade.cohort.columns`.
     reason : str
@@ -44,7 +44,7 @@ class GroupVisit:
         Cells of participants.tsv and sessions.tsv, by column.
     """
 
-    unit: Unit
+    key: VisitKey
     status: str
     reason: str = ""
     exit_code: int = OK
@@ -56,7 +56,7 @@ class GroupVisit:
     @property
     def name(self) -> str:
         """Such as ``sub-01_ses-1``."""
-        return "_".join(filter(None, _names(self.unit).values()))
+        return self.key.name
 
 
 def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
@@ -73,7 +73,7 @@ def visit_rows(visits: Sequence[GroupVisit]) -> list[dict[str, Any]]:
     """Return the rows of group_visits.tsv, by column, in the order of the visits, whose participants come together."""
     numbers = number_processings(visits)
     rows = [{**visit.joined, **_own_columns(visit, numbers), **_result_columns(visit, numbers)} for visit in visits]
-    for _, pairs in groupby(zip(visits, rows, strict=True), key=lambda pair: pair[0].unit[0]):
+    for _, pairs in groupby(zip(visits, rows, strict=True), key=lambda pair: pair[0].key.participant):
         _add_course(list(pairs))
     for number in numbers.values():
         _add_outliers([row for row in rows if row.get("processing") == number])
@@ -87,7 +87,7 @@ def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
     numbers = number_processings(visits)
     for visit in visits:
         if visit.results:
-            own = {**_names(visit.unit), "processing": numbers[visit.results.processing]}
+            own = {**visit.key.columns, "processing": numbers[visit.results.processing]}
             for lesion in visit.results.lesions.rows:
                 yield {**dict(zip(visit.results.lesions.columns, lesion, strict=True)), **own}
 
@@ -119,18 +119,13 @@ _QUARTILES = ("minimum", "first_quartile", "median", "third_quartile", "maximum"
 _STATS = ("n_lesions", "lesion_volume_t1w_ml", "lesion_volume_flair_ml", "brain_volume_ml")
 
 
-def _names(unit: Unit) -> dict[str, str | None]:
-    participant, session = unit
-    return {"participant_id": f"sub-{participant}", "session_id": f"ses-{session}" if session else None}
-
-
 def _own_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dict[str, Any]:
     flags = {
         "not_in_dataset": not visit.in_dataset,
         "different_processing": visit.results is not None and numbers[visit.results.processing] != 1,
     }
     return {
-        **_names(visit.unit),
+        **visit.key.columns,
         "status": visit.status,
         "status_reason": visit.reason or None,
         "acquisition_date": visit.day and visit.day.isoformat(),
@@ -166,7 +161,7 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
 def _add_course(visits: Sequence[tuple[GroupVisit, dict[str, Any]]]) -> None:
     """Add to the rows of a participant's visits their order, the time between them and the change of volume."""
     dated = all(visit.day for visit, _ in visits)
-    ordered = sorted(visits, key=lambda pair: ((dated and pair[0].day) or date.min, natural_key(pair[0].unit[1])))
+    ordered = sorted(visits, key=lambda pair: ((dated and pair[0].day) or date.min, natural_key(pair[0].key.session)))
     first_day = min((visit.day for visit, _ in visits if visit.day), default=None)
     previous: GroupVisit | None = None
     for number, (visit, row) in enumerate(ordered, start=1):

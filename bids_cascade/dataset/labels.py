@@ -12,6 +12,7 @@ from bids_cascade.dataset.description import read_description
 from bids_cascade.dataset.layout import index_anat
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import MissingInputError
+from bids_cascade.visit_key import VisitKey
 
 LESION_LABELS = ("L", "lesion")
 """Values of the ``label`` entity that mean lesion; the first is BIDS' own."""
@@ -99,8 +100,8 @@ def find_derivative(derivative: str, bids_dir: Path) -> Path:
 
 def _belongs_to(file: BIDSFile, visit: Visit) -> bool:
     """Return whether a BIDSFile is of this visit by its folder and by its name."""
-    unit = (file.entities["subject"], file.entities.get("session"))
-    return unit == (visit.participant, visit.session) and file.filename.startswith(f"{visit.name}_")
+    key = VisitKey(file.entities["subject"], file.entities.get("session"))
+    return key == visit.key and file.filename.startswith(f"{visit.name}_")
 
 
 def _preference(file: BIDSFile) -> tuple[int, str]:

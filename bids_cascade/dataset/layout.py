@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sqlite3
-import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,15 +26,13 @@ from bids_cascade.errors import (
     ReadWriteError,
     one_line,
 )
+from bids_cascade.visit_key import VisitKey, natural_key
 from bids_cascade.whole_file import HELD, clear_leftovers, hold_folder
 
 logger = logging.getLogger(__name__)
 
 LABEL = "[0-9a-zA-Z+]+"
 """What a participant's or session's label is made of, as a regular expression."""
-
-Unit = tuple[str, str | None]
-"""A visit's participant and session, as labels; None in a dataset without sessions."""
 
 
 def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None = None) -> BIDSLayout:
@@ -91,12 +88,12 @@ def list_sessions(root: Path, participant: str) -> list[str]:
     return _list_labels(root / f"sub-{participant}", "ses")
 
 
-def list_visits(root: Path) -> dict[Unit, set[str]]:
+def list_visits(root: Path) -> dict[VisitKey, set[str]]:
     """Return the visits of a raw dataset by the names of its folders and files alone, however many there are.
 
     Returns
     -------
-    dict of Unit to set of str
+    dict of VisitKey to set of str
         The suffixes of the anatomical images (such as ``T1w``) of each visit that has any, in natural order. The
         visits of a participant without any come too, with an empty set.
 
@@ -105,28 +102,16 @@ def list_visits(root: Path) -> dict[Unit, set[str]]:
     ReadWriteError
         A folder can't be read.
     """
-    visits: dict[Unit, set[str]] = {}
+    visits: dict[VisitKey, set[str]] = {}
     try:
         for participant in list_participants(root):
             sessions: list[str | None] = [None, *list_sessions(root, participant)]
             images = {session: _anat_suffixes(root, participant, session) for session in sessions}
             known = [session for session in sessions if images[session]] or sessions[1:] or sessions
-            visits |= {(participant, session): images[session] for session in known}
+            visits |= {VisitKey(participant, session): images[session] for session in known}
     except OSError as error:
         raise ReadWriteError(f"can't read the dataset {root}: {error}") from error
     return visits
-
-
-def natural_key(text: str | None) -> list[tuple[int, str]]:
-    """Return a sorting key under which 2 comes before 10 and nothing before something.
-
-    >>> sorted(["b10", "b2", None], key=natural_key)
-    [None, 'b2', 'b10']
-    """
-    if text is None:
-        return []
-    parts = re.findall(r"\d+|\D+", text)
-    return [(int(part), part) if part.isdecimal() else (sys.maxsize, part) for part in parts]
 
 
 def index_anat(

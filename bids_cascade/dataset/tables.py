@@ -10,9 +10,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.layout import Unit
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.regular_file import MAX_JSON_BYTES, MAX_TABLE_BYTES, read_text
+from bids_cascade.visit_key import VisitKey
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class JoinedColumns:
         By column, in order: what a BIDS sidecar says of it, and where it comes from.
     by_participant : dict of str to dict
         By label, then by column.
-    by_visit : dict of Unit to dict
+    by_visit : dict of VisitKey to dict
         By column.
     participants : tuple of str
         Labels in participants.tsv.
@@ -66,13 +66,13 @@ class JoinedColumns:
 
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
     by_participant: dict[str, dict[str, str]] = field(default_factory=dict)
-    by_visit: dict[Unit, dict[str, str]] = field(default_factory=dict)
+    by_visit: dict[VisitKey, dict[str, str]] = field(default_factory=dict)
     participants: tuple[str, ...] = ()
     problems: list[BidsCascadeError] = field(default_factory=list)
 
-    def of(self, unit: Unit) -> dict[str, str]:
+    def of(self, key: VisitKey) -> dict[str, str]:
         """Return a visit's cells by column; a column is left out where the tables don't have the visit."""
-        return {**self.by_participant.get(unit[0], {}), **self.by_visit.get(unit, {})}
+        return {**self.by_participant.get(key.participant, {}), **self.by_visit.get(key, {})}
 
 
 def read_tsv(path: Path) -> Tsv:
@@ -126,7 +126,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) -> JoinedColumns:
+def join_columns(bids_dir: Path, keys: Iterable[VisitKey], taken: Sequence[str]) -> JoinedColumns:
     """Read participants.tsv and every participant's sessions.tsv.
 
     A column whose name is `taken`, or in both tables, is called ``participants_<name>`` or ``sessions_<name>``.
@@ -135,7 +135,7 @@ def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) ->
     ----------
     bids_dir : Path
         Root of the raw dataset.
-    units : iterable of Unit
+    keys : iterable of VisitKey
         The visits to look for.
     taken : sequence of str
         Names of columns that the other table has already.
@@ -144,10 +144,10 @@ def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) ->
     participants = _read_keyed(bids_dir / "participants.tsv", "participant_id", "sub-", joined.problems)
     joined.participants = tuple(participants)
     sessions = {}
-    for participant in dict.fromkeys(participant for participant, session in units if session is not None):
+    for participant in dict.fromkeys(key.participant for key in keys if key.session is not None):
         path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
         for label, row in _read_keyed(path, "session_id", "ses-", joined.problems).items():
-            sessions[participant, label] = row
+            sessions[VisitKey(participant, label)] = row
     columns = {"participants": _columns_of(participants.values()), "sessions": _columns_of(sessions.values())}
     names: dict[str, dict[str, str]] = {}
     used = set(taken)
@@ -166,17 +166,15 @@ def join_columns(bids_dir: Path, units: Iterable[Unit], taken: Sequence[str]) ->
     return joined
 
 
-def acquisition_date(bids_dir: Path, unit: Unit) -> date | None:
+def acquisition_date(bids_dir: Path, key: VisitKey) -> date | None:
     """Return the day a visit's images were made, or None where the dataset doesn't say.
 
     It is looked for in scans.tsv (``acq_time`` of the FLAIR, else the T1w, else the first anatomical image), then in
     sessions.tsv, then in the sidecars of FLAIR and T1w (``AcquisitionDateTime``, ``AcquisitionDate``). What can't be
     read counts as not said.
     """
-    participant, session = unit
-    name = f"sub-{participant}" + (f"_ses-{session}" if session else "")
-    folder = bids_dir / f"sub-{participant}" / (f"ses-{session}" if session else "")
-    said = [*_times_of_scans(folder / f"{name}_scans.tsv"), *_times_of_session(bids_dir, unit)]
+    folder = bids_dir / key.folder
+    said = [*_times_of_scans(folder / f"{key.name}_scans.tsv"), *_times_of_session(bids_dir, key)]
     found = next((day for day in map(_parse_day, said) if day), None)
     return found or next((day for day in map(_parse_day, _times_of_sidecars(folder / "anat")) if day), None)
 
@@ -248,12 +246,11 @@ def _times_of_scans(path: Path) -> list[str]:
     return [time for group in times.values() for time in group]
 
 
-def _times_of_session(bids_dir: Path, unit: Unit) -> list[str]:
-    participant, session = unit
-    if session is None:
+def _times_of_session(bids_dir: Path, key: VisitKey) -> list[str]:
+    if key.session is None:
         return []
-    path = bids_dir / f"sub-{participant}" / f"sub-{participant}_sessions.tsv"
-    row = _read_keyed(path, "session_id", "ses-", []).get(session, {})
+    path = bids_dir / f"sub-{key.participant}" / f"sub-{key.participant}_sessions.tsv"
+    row = _read_keyed(path, "session_id", "ses-", []).get(key.session, {})
     return [row.get("acq_time", "")]
 
 

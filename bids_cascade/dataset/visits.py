@@ -15,8 +15,9 @@ from bids_cascade.config import SEQUENCES, Selection
 from bids_cascade.dataset.bidsignore import warn_of_bidsignore
 from bids_cascade.dataset.choice import ImageChoice, choose_image
 from bids_cascade.dataset.description import dicom_hint
-from bids_cascade.dataset.layout import Unit, list_sessions, natural_key
+from bids_cascade.dataset.layout import list_sessions
 from bids_cascade.errors import NothingSelectedError, UsageError
+from bids_cascade.visit_key import VisitKey
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,11 @@ for their sequence says so; ``part-mag`` is the ordinary image."""
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One participant's session (or the participant, in a dataset without sessions): the unit of work.
+class Visit(VisitKey):
+    """A visit with its images: the unit of work.
 
     Attributes
     ----------
-    participant : str
-        Label without ``sub-``.
-    session : str or None
-        Label without ``ses-``.
     images : mapping of str to ImageChoice
         By sequence, in the order asked for.
     missing : tuple of str
@@ -43,21 +40,9 @@ class Visit:
         Which images of those there are all the same, why they were left out, and how to ask for them.
     """
 
-    participant: str
-    session: str | None
     images: Mapping[str, ImageChoice]
     missing: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What derivatives begin with, such as ``sub-01_ses-1``."""
-        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
-
-    @property
-    def slug(self) -> str:
-        """The name in letters, digits and underscores, such as ``sub_01_ses_1``; as unique as the name."""
-        return self.name.replace("-", "_").replace("+", "__")
 
 
 def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selection) -> list[Visit]:
@@ -101,13 +86,13 @@ def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selecti
     others = [] if filters else [suffix for suffix in SEQUENCES if suffix not in sequences]
     every_file = [file for files in found.values() for file in files]
     every_file += [file for suffix in others for file in _find_files(layout, suffix, {})]
-    units = {_unit_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
-    if not units:
+    keys = {_key_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
+    if not keys:
         hint = dicom_hint(Path(layout.root))
         raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}{hint}")
-    candidates = {sequence: _by_unit(files) for sequence, files in found.items()}
-    ordered = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
-    visits = [_make_visit(unit, candidates, filters) for unit in ordered]
+    candidates = {sequence: _by_visit(files) for sequence, files in found.items()}
+    ordered = sorted(keys, key=lambda key: key.order)
+    visits = [_make_visit(key, candidates, filters) for key in ordered]
     warn_of_bidsignore(Path(layout.root), (choice.path for visit in visits for choice in visit.images.values()))
     return visits
 
@@ -142,34 +127,34 @@ def _find_files(layout: BIDSLayout, suffix: str, wanted: Mapping[str, Any]) -> l
 
 def _agrees_with_folder(file: BIDSFile) -> bool:
     """Return whether a file's name begins with the participant and session of the folder it is in."""
-    participant, session = _unit_of(file)
-    rest = file.filename.removeprefix(Visit(participant, session, {}).name)
-    return rest.startswith("_") and (session is not None or not rest.startswith("_ses-"))
+    key = _key_of(file)
+    rest = file.filename.removeprefix(key.name)
+    return rest.startswith("_") and (key.session is not None or not rest.startswith("_ses-"))
 
 
-def _unit_of(file: BIDSFile) -> Unit:
+def _key_of(file: BIDSFile) -> VisitKey:
     """Return a BIDSFile's participant and session."""
-    return file.entities["subject"], file.entities.get("session")
+    return VisitKey(file.entities["subject"], file.entities.get("session"))
 
 
-def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], selection: Selection) -> list[Unit]:
+def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], selection: Selection) -> list[VisitKey]:
     """Return the visits of participants asked for by name that have no image at all."""
-    with_image = {_unit_of(file)[0] for file in files}
-    units: list[Unit] = []
+    with_image = {_key_of(file).participant for file in files}
+    keys: list[VisitKey] = []
     for participant in selection.participants:
         if participant not in with_image:
             existing = list_sessions(Path(layout.root), participant)
             sessions = selection.sessions or existing or (None,)
-            units += [(participant, session) for session in sessions]
-    return units
+            keys += [VisitKey(participant, session) for session in sessions]
+    return keys
 
 
-def _by_unit(files: Iterable[BIDSFile]) -> dict[Unit, list[BIDSFile]]:
+def _by_visit(files: Iterable[BIDSFile]) -> dict[VisitKey, list[BIDSFile]]:
     """Sort BIDSImageFiles by visit."""
-    by_unit: dict[Unit, list[BIDSFile]] = {}
+    by_visit: dict[VisitKey, list[BIDSFile]] = {}
     for file in files:
-        by_unit.setdefault(_unit_of(file), []).append(file)
-    return by_unit
+        by_visit.setdefault(_key_of(file), []).append(file)
+    return by_visit
 
 
 def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
@@ -181,20 +166,20 @@ def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _make_visit(
-    unit: Unit, files: Mapping[str, Mapping[Unit, list[BIDSFile]]], filters: Mapping[str, Mapping[str, Any]]
+    key: VisitKey, files: Mapping[str, Mapping[VisitKey, list[BIDSFile]]], filters: Mapping[str, Mapping[str, Any]]
 ) -> Visit:
     """Choose the images of one visit; say of what sequences there are only unwanted ones."""
     images: dict[str, ImageChoice] = {}
     left_out: list[str] = []
-    for sequence, by_unit in files.items():
-        own = {file: _unwanted(file, filters.get(sequence, {})) for file in by_unit.get(unit, [])}
+    for sequence, by_visit in files.items():
+        own = {file: _unwanted(file, filters.get(sequence, {})) for file in by_visit.get(key, [])}
         candidates = [file for file, unwanted in own.items() if not unwanted]
         if candidates:
             images[sequence] = choose_image(candidates)
         else:
             left_out += [_say_left_out(sequence, file, unwanted) for file, unwanted in own.items()]
     missing = tuple(sequence for sequence in files if sequence not in images)
-    visit = Visit(*unit, images=images, missing=missing, left_out=tuple(left_out))
+    visit = Visit(key.participant, key.session, images=images, missing=missing, left_out=tuple(left_out))
     for sequence, choice in images.items():
         level = logging.INFO if choice.rejected else logging.DEBUG
         logger.log(level, "%s: %s is %s (%s)", visit.name, sequence, choice.path.name, choice.reason)

@@ -9,14 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
-from bids_cascade.dataset.layout import natural_key
 from bids_cascade.dataset.tables import read_object, read_tsv
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY, Flags, flags_of
 from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.read import list_sessions_with_results, read_results
 from bids_cascade.errors import BidsCascadeError, MissingInputError
+from bids_cascade.visit_key import VisitKey, natural_key
 
 FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
 FAR_ML, FAR_FRACTION = 1.0, 0.5
@@ -48,11 +47,11 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
         A table of quality measures can't be replaced, or read.
     """
     far: dict[str, str] = {}
-    volumes: list[tuple[Visit, str]] = []
+    volumes: list[tuple[VisitKey, str]] = []
     for session in sorted(list_sessions_with_results(out_dir, participant), key=natural_key):
-        visit = Visit(participant, session, {})
+        visit = VisitKey(participant, session)
         with suppress(BidsCascadeError):
-            volumes.append((visit, read_results(out_dir, (participant, session)).stats[_VOLUME]))
+            volumes.append((visit, read_results(out_dir, visit).stats[_VOLUME]))
     for (earlier, before), (later, after) in pairwise(volumes):
         reason = far_volume(earlier, before, after)
         if reason:
@@ -62,7 +61,7 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
     return far
 
 
-def far_volume(earlier: Visit, before: str, after: str) -> str | None:
+def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
     """Return why a lesion volume is far from that of the visit before, both in ml as text; None where it isn't."""
     before_ml, after_ml = float(before), float(after)
     if abs(after_ml - before_ml) <= max(FAR_ML, FAR_FRACTION * max(before_ml, after_ml)):
@@ -85,7 +84,7 @@ def quality_locked(out_dir: Path, participant: str) -> Iterator[None]:
         yield
 
 
-def _set_flag(out_dir: Path, visit: Visit, reason: str | None) -> None:
+def _set_flag(out_dir: Path, visit: VisitKey, reason: str | None) -> None:
     """Write the flag into a visit's table of quality measures, or take it out; nothing where there is no table."""
     path = derivative_path(out_dir, visit, "stats", ".tsv", desc="quality")
     with quality_locked(out_dir, visit.participant):

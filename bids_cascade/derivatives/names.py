@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bids.layout.writing import build_path
 
-from bids_cascade.dataset.visits import Visit
+from bids_cascade.visit_key import VisitKey
 
 _STEM = "sub-{subject}[/ses-{session}]/anat/sub-{subject}[_ses-{session}]"
 _IMAGE = "{extension<.nii.gz|.json>}"
@@ -22,14 +22,14 @@ _PATTERNS = (
 )
 
 
-def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **entities: str) -> Path:
+def derivative_path(out_dir: Path, visit: VisitKey, suffix: str, extension: str, **entities: str) -> Path:
     """Return the path of one of the app's outputs; nothing is created.
 
     Parameters
     ----------
     out_dir : Path
         Root of the derivative dataset.
-    visit : Visit
+    visit : VisitKey
         Whose output.
     suffix, extension : str
         Such as ``mask`` and ``.nii.gz``.
@@ -43,7 +43,7 @@ def derivative_path(out_dir: Path, visit: Visit, suffix: str, extension: str, **
 
     Examples
     --------
-    >>> derivative_path(Path("out"), Visit("01", "1", {}), "mask", ".nii.gz", space="T1w", label="L").as_posix()
+    >>> derivative_path(Path("out"), VisitKey("01", "1"), "mask", ".nii.gz", space="T1w", label="L").as_posix()
     'out/sub-01/ses-1/anat/sub-01_ses-1_space-T1w_label-L_mask.nii.gz'
     """
     asked_for = {"suffix": suffix, "extension": extension}
@@ -89,7 +89,7 @@ def bids_uri(path: Path, root: Path, dataset: str = "raw") -> str:
     raise ValueError(f"{path} is not inside the dataset {root}")
 
 
-def visit_folders(out_dir: Path, visit: Visit) -> list[Path]:
+def visit_folders(out_dir: Path, visit: VisitKey) -> list[Path]:
     """Return the folders that a visit's outputs are in, from the participant's on."""
     anat = derivative_path(out_dir, visit, "T1w", ".nii.gz", desc="preproc").parent
     figures = derivative_path(out_dir, visit, "dseg", ".svg", desc="sizes").parent

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.layout import LABEL, Unit
+from bids_cascade.dataset.layout import LABEL
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_object, read_tsv
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import flags_of, read_quality_flags
 from bids_cascade.derivatives.names import derivative_path, visit_record_path
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, TemporaryError
+from bids_cascade.visit_key import VisitKey
 
 _ATTEMPTS = 3
 _LESION_NUMBERS = ("volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability")
@@ -26,7 +26,7 @@ _STAGING = re.compile(rf"\.(sub-{LABEL}(?:_ses-{LABEL})?)\.[0-9a-f]+")
 
 def _ending(suffix: str, extension: str, **entities: str) -> str:
     """Return what follows the visit in an output's name; asked of pybids once, not once a visit."""
-    return derivative_path(Path(), Visit("0", None, {}), suffix, extension, **entities).name.removeprefix("sub-0")
+    return derivative_path(Path(), VisitKey("0", None), suffix, extension, **entities).name.removeprefix("sub-0")
 
 
 _STATS = _ending("stats", ".tsv", desc="lesions")
@@ -88,14 +88,14 @@ class VisitResults:
         return [float(row[index]) for row in self.lesions.rows]
 
 
-def read_results(out_dir: Path, unit: Unit) -> VisitResults:
+def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
     """Read what a visit's run has left; where a run replaces it meanwhile, read it again.
 
     Parameters
     ----------
     out_dir : Path
         Root of the derivative dataset.
-    unit : Unit
+    key : VisitKey
         The visit.
 
     Raises
@@ -107,26 +107,25 @@ def read_results(out_dir: Path, unit: Unit) -> VisitResults:
     BadDataError, ReadWriteError
         A file holds what can't be, or can't be read.
     """
-    visit = Visit(*unit, images={})
-    folder = out_dir / f"sub-{visit.participant}" / (f"ses-{visit.session}" if visit.session else "") / "anat"
+    folder = out_dir / key.folder / "anat"
     for attempt in range(_ATTEMPTS):
-        _require_all(folder, visit.name)
-        before = _state(folder / f"{visit.name}{_STATS}")
+        _require_all(folder, key.name)
+        before = _state(folder / f"{key.name}{_STATS}")
         try:
-            results = _read_once(folder, visit.name)
+            results = _read_once(folder, key.name)
         except BidsCascadeError:
-            if attempt == _ATTEMPTS - 1 or _state(folder / f"{visit.name}{_STATS}") == before:
+            if attempt == _ATTEMPTS - 1 or _state(folder / f"{key.name}{_STATS}") == before:
                 raise
         else:
-            if _state(folder / f"{visit.name}{_STATS}") == before:
+            if _state(folder / f"{key.name}{_STATS}") == before:
                 return results
     raise TemporaryError("its results are being replaced by another run")
 
 
-def list_results(out_dir: Path) -> set[Unit]:
+def list_results(out_dir: Path) -> set[VisitKey]:
     """Return the visits of which anything is there, whole or not."""
     return {
-        (participant, session)
+        VisitKey(participant, session)
         for participant in _labels(out_dir, "sub")
         for session in list_sessions_with_results(out_dir, participant)
     }
@@ -146,10 +145,10 @@ def list_being_written(out_dir: Path) -> set[str]:
     return {match[1] for entry in os.scandir(out_dir) if (match := _STAGING.fullmatch(entry.name))}
 
 
-def read_latest_end(out_dir: Path, unit: Unit) -> tuple[int, str] | None:
+def read_latest_end(out_dir: Path, key: VisitKey) -> tuple[int, str] | None:
     """Return how a visit's latest run ended, as exit code and message; None where it has left no word of that."""
     try:
-        record = _read_object(visit_record_path(out_dir, Visit(*unit, images={}).name))
+        record = _read_object(visit_record_path(out_dir, key.name))
     except BidsCascadeError:
         return None  # a log is no result: nothing depends on it
     code = record.get("exit_code")

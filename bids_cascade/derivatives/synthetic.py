@@ -8,11 +8,11 @@ from typing import Any
 
 from bids_cascade import __version__
 from bids_cascade.dataset.description import read_description
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.names import derivative_path
 from bids_cascade.derivatives.root import BIDS_VERSION
 from bids_cascade.errors import InvalidDatasetError, OutputError
+from bids_cascade.visit_key import VisitKey
 from bids_cascade.whole_file import write_whole_file
 
 TRUTH = "truth"
@@ -44,7 +44,7 @@ def scan_path(out_dir: Path, participant: str, sequence: str) -> Path:
 
 def truth_path(out_dir: Path, participant: str, sequence: str, of: str) -> Path:
     """Return the path of a true mask on the grid of a scan; `of` is ``lesion`` or ``brain``, the latter of the T1w."""
-    visit = Visit(participant, None, {})
+    visit = VisitKey(participant, None)
     root = out_dir / "derivatives" / TRUTH
     if of == "brain":
         return derivative_path(root, visit, "mask", ".nii.gz", desc="brain")

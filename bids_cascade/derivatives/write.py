@@ -431,7 +431,7 @@ def has_outputs(plan: OutputPlan) -> bool:
     Whole is what :func:`bids_cascade.derivatives.read.read_results` takes for whole, as the group level does.
     """
     try:
-        read_results(plan.out_dir, (plan.visit.participant, plan.visit.session))
+        read_results(plan.out_dir, plan.visit.key)
         sidecar = read_object(sidecar_path(_stats_path(plan)))
     except BidsCascadeError:
         return False

@@ -141,7 +141,7 @@ def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
     for one, measures in zip(whole.cascade.visits, whole.flair_threshold.measures, strict=True):
         fold = fold_of[one.name]
         row: dict[str, Any] = {
-            **one.keys,
+            **one.columns,
             "fold": fold.number,
             "threshold": fold.threshold,
             "flair_threshold": fold.flair_threshold,

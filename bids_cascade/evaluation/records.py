@@ -19,6 +19,7 @@ from bids_cascade.evaluation.columns import (
     LEARNT_FROM,
 )
 from bids_cascade.evaluation.matching import MEASURES, Agreement, MatchedLesion
+from bids_cascade.visit_key import VisitKey
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,11 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluatedVisit:
+class EvaluatedVisit(VisitKey):
     """One visit's predicted mask beside its reference.
 
     Attributes
     ----------
-    participant : str
-        Label without ``sub-``.
-    session : str or None
-        Label without ``ses-``.
     reference, predicted : Path
         The masks that were compared.
     background : Path or None
@@ -66,23 +63,11 @@ class EvaluatedVisit:
         Of the predicted mask.
     """
 
-    participant: str
-    session: str | None
     reference: Path
     predicted: Path
     background: Path | None
     agreement: Agreement
     origin: Origin = Origin()
-
-    @property
-    def name(self) -> str:
-        """What the visit's files begin with, such as ``sub-01_ses-1``."""
-        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
-
-    @property
-    def keys(self) -> dict[str, str | None]:
-        """What every row of a table begins with."""
-        return {"participant_id": f"sub-{self.participant}", "session_id": self.session and f"ses-{self.session}"}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def write_tables(evaluation: Evaluation, summaries: Summaries, folder: Path) -> 
         When a file can't be written.
     """
     agreement = [{"measure": name, **estimate._asdict()} for name, estimate in summaries.agreement.items()]
-    lesions = [one.keys | asdict(lesion) for one in evaluation.visits for lesion in one.agreement.lesions]
+    lesions = [one.columns | asdict(lesion) for one in evaluation.visits for lesion in one.agreement.lesions]
     tables: dict[str, tuple[list[dict[str, Any]], Columns]] = {
         "group_evaluation_summary.tsv": ([summary_row(*item) for item in summaries.measures.items()], SUMMARY_COLUMNS),
         "group_evaluation_sizes.tsv": ([_size_row(*item) for item in summaries.sizes.items()], SIZE_COLUMNS),
@@ -78,4 +78,4 @@ def interval_text(estimate: Estimate, digits: int = 3) -> str:
 
 def _visit_row(one: EvaluatedVisit) -> dict[str, Any]:
     masks = {"reference_mask": one.reference.name, "predicted_mask": one.predicted.name}
-    return one.keys | one.agreement.measures | masks | asdict(one.origin)
+    return one.columns | one.agreement.measures | masks | asdict(one.origin)

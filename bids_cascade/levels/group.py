@@ -20,9 +20,8 @@ from bids_cascade.cohort.tables import (
 )
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
-from bids_cascade.dataset.layout import Unit, list_visits, natural_key
+from bids_cascade.dataset.layout import list_visits
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.derivatives.root import prepare_output
@@ -37,6 +36,7 @@ from bids_cascade.errors import (
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.surroundings import say
+from bids_cascade.visit_key import VisitKey
 
 _NEEDED = ("T1w", "FLAIR")
 _READERS = 8
@@ -47,11 +47,11 @@ def run_group(inputs: Inputs) -> int:
     """Write the tables and the page of all selected visits, with results or without; return the exit code."""
     description = read_raw_description(inputs.bids_dir)
     images = list_visits(inputs.bids_dir)
-    units = _select({*images, *list_results(inputs.out_dir)}, inputs)
+    keys = _select({*images, *list_results(inputs.out_dir)}, inputs)
     prepare_output(inputs.out_dir, inputs.bids_dir)
-    joined = join_columns(inputs.bids_dir, units, list(VISIT_COLUMNS))
-    problems = [*joined.problems, *_without_folder(joined, units, inputs.selection)]
-    visits = _read_visits(units, images, joined, inputs)
+    joined = join_columns(inputs.bids_dir, keys, list(VISIT_COLUMNS))
+    problems = [*joined.problems, *_without_folder(joined, keys, inputs.selection)]
+    visits = _read_visits(keys, images, joined, inputs)
     rows = visit_rows(visits)
     _write_tables(visits, rows, joined, inputs)
     page = write_group_page(
@@ -65,25 +65,26 @@ def run_group(inputs: Inputs) -> int:
     return _exit_code(visits, joined.problems)
 
 
-def _select(units: Iterable[Unit], inputs: Inputs) -> list[Unit]:
+def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
     """Return the visits asked for in natural order; refuse labels that nothing has."""
-    existing = sorted(units, key=lambda unit: (natural_key(unit[0]), natural_key(unit[1])))
+    existing = sorted(keys, key=lambda key: key.order)
     if not existing:
         raise InvalidDatasetError(
             f"{inputs.bids_dir} has no participant: no folder named sub-<label>{dicom_hint(inputs.bids_dir)}"
         )
     selection = inputs.selection
     for asked_for, there, what in (
-        (selection.participants, {participant for participant, _ in existing}, "participant"),
-        (selection.sessions, {session for _, session in existing}, "session"),
+        (selection.participants, {key.participant for key in existing}, "participant"),
+        (selection.sessions, {key.session for key in existing}, "session"),
     ):
         unknown = [label for label in asked_for if label not in there]
         if unknown:
             raise NothingSelectedError(f"no {what} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}")
     chosen = [
-        (participant, session)
-        for participant, session in existing
-        if participant in (selection.participants or (participant,)) and session in (selection.sessions or (session,))
+        key
+        for key in existing
+        if key.participant in (selection.participants or (key.participant,))
+        and key.session in (selection.sessions or (key.session,))
     ]
     if not chosen:
         raise NothingSelectedError(
@@ -92,11 +93,11 @@ def _select(units: Iterable[Unit], inputs: Inputs) -> list[Unit]:
     return chosen
 
 
-def _without_folder(joined: JoinedColumns, units: Sequence[Unit], selection: Selection) -> list[BidsCascadeError]:
+def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: Selection) -> list[BidsCascadeError]:
     """Return a problem for each participant that participants.tsv names and that has no folder anywhere."""
     if selection.participants or selection.sessions:
         return []
-    there = {participant for participant, _ in units}
+    there = {key.participant for key in keys}
     return [
         MissingInputError(f"sub-{label}: in participants.tsv, but there is no such folder")
         for label in joined.participants
@@ -105,33 +106,32 @@ def _without_folder(joined: JoinedColumns, units: Sequence[Unit], selection: Sel
 
 
 def _read_visits(
-    units: Sequence[Unit], images: dict[Unit, set[str]], joined: JoinedColumns, inputs: Inputs
+    keys: Sequence[VisitKey], images: dict[VisitKey, set[str]], joined: JoinedColumns, inputs: Inputs
 ) -> list[GroupVisit]:
     """Read what there is of each visit."""
     being_written = list_being_written(inputs.out_dir)
 
-    def read(unit: Unit) -> GroupVisit:
+    def read(key: VisitKey) -> GroupVisit:
         common: dict[str, Any] = {
-            "unit": unit,
-            "day": acquisition_date(inputs.bids_dir, unit),
-            "in_dataset": unit in images,
-            "joined": joined.of(unit),
+            "key": key,
+            "day": acquisition_date(inputs.bids_dir, key),
+            "in_dataset": key in images,
+            "joined": joined.of(key),
         }
         try:
-            return GroupVisit(status="complete", results=read_results(inputs.out_dir, unit), **common)
+            return GroupVisit(status="complete", results=read_results(inputs.out_dir, key), **common)
         except MissingInputError:
-            name = Visit(*unit, images={}).name
-            if name in being_written:
+            if key.name in being_written:
                 reason, code = "being written, or a run was killed", TemporaryError.exit_code
                 return GroupVisit(status="incomplete", reason=reason, exit_code=code, **common)
-            status, reason = _why_missing(images.get(unit, set()), read_latest_end(inputs.out_dir, unit))
+            status, reason = _why_missing(images.get(key, set()), read_latest_end(inputs.out_dir, key))
             return GroupVisit(status=status, reason=reason, **common)
         except BidsCascadeError as error:
             status = "incomplete" if isinstance(error, TemporaryError) else "unreadable"
             return GroupVisit(status=status, reason=str(error), exit_code=error.exit_code, **common)
 
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(read, units))
+        return list(pool.map(read, keys))
 
 
 def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tuple[str, str]:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.dataset.layout import natural_key
 from bids_cascade.dataset.tables import read_object, read_tsv
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import flags_of
 from bids_cascade.derivatives.names import derivative_path, sidecar_path, visit_record_path
 from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page
+from bids_cascade.visit_key import VisitKey, natural_key
 from bids_cascade.whole_file import write_whole_file
 
 _ATTEMPTS = 5
@@ -29,7 +28,7 @@ class VisitView:
 
     Attributes
     ----------
-    visit : Visit
+    visit : VisitKey
         Without images.
     record : mapping
         How its latest run ended.
@@ -51,7 +50,7 @@ class VisitView:
         What was there but could not be read.
     """
 
-    visit: Visit
+    visit: VisitKey
     record: Mapping[str, Any]
     stats: Table | None
     quality: Table | None
@@ -172,7 +171,7 @@ def _other_pages(out_dir: Path, participant: str) -> list[tuple[str, str]]:
     return pages
 
 
-def _find_visits(out_dir: Path, participant: str) -> list[Visit]:
+def _find_visits(out_dir: Path, participant: str) -> list[VisitKey]:
     """Return the visits of which there are results or records, in natural order of their sessions."""
     sessions: set[str | None] = set()
     folder = out_dir / f"sub-{participant}"
@@ -180,13 +179,13 @@ def _find_visits(out_dir: Path, participant: str) -> list[Visit]:
         sessions.add(path.parts[-3].removeprefix("ses-"))
     for path in visit_record_path(out_dir, "").parent.glob(f"sub-{participant}_ses-*.json"):
         sessions.add(path.stem.partition("_ses-")[2])
-    alone = Visit(participant, None, {})
+    alone = VisitKey(participant, None)
     if visit_record_path(out_dir, alone.name).exists() or _path(out_dir, alone, "stats", ".tsv", "lesions").exists():
         sessions.add(None)
-    return [Visit(participant, session, {}) for session in sorted(sessions, key=natural_key)]
+    return [VisitKey(participant, session) for session in sorted(sessions, key=natural_key)]
 
 
-def _read_visit(out_dir: Path, visit: Visit, page: Path) -> VisitView:
+def _read_visit(out_dir: Path, visit: VisitKey, page: Path) -> VisitView:
     unreadable: list[str] = []
     record = _read_object(visit_record_path(out_dir, visit.name), unreadable)
     stats_path = _path(out_dir, visit, "stats", ".tsv", "lesions")
@@ -211,11 +210,11 @@ def _read_visit(out_dir: Path, visit: Visit, page: Path) -> VisitView:
     )
 
 
-def _path(out_dir: Path, visit: Visit, suffix: str, extension: str, desc: str) -> Path:
+def _path(out_dir: Path, visit: VisitKey, suffix: str, extension: str, desc: str) -> Path:
     return derivative_path(out_dir, visit, suffix, extension, desc=desc)
 
 
-def _find_figures(out_dir: Path, visit: Visit, page: Path) -> dict[str, str]:
+def _find_figures(out_dir: Path, visit: VisitKey, page: Path) -> dict[str, str]:
     start = f"{visit.name}_desc-"
     folder = out_dir / f"sub-{visit.participant}" / "figures"
     return {path.name.removeprefix(start): relative_url(path, page) for path in sorted(folder.glob(f"{start}*"))}
@@ -228,7 +227,7 @@ def _list_files(stats_path: Path, page: Path) -> list[tuple[str, str]]:
     return [(relative_url(path, page), path.name.removeprefix(f"{name}_")) for path in files if path.suffix != ".json"]
 
 
-def _read_lesions(out_dir: Path, visit: Visit, figures: Mapping[str, str], unreadable: list[str]) -> Table | None:
+def _read_lesions(out_dir: Path, visit: VisitKey, figures: Mapping[str, str], unreadable: list[str]) -> Table | None:
     """Return the table of lesions, each row with a link to its place in the viewer."""
     path = derivative_path(out_dir, visit, "dseg", ".tsv", space="T1w", seg="lesions")
     table = _read_table(path, _read_object(sidecar_path(path), unreadable), unreadable)

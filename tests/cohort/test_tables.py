@@ -15,15 +15,17 @@ from bids_cascade.cohort.tables import (
     visit_rows,
     without_unused,
 )
-from bids_cascade.dataset.layout import Unit
 from bids_cascade.dataset.tables import Tsv
 from bids_cascade.derivatives.read import Processing, VisitResults
+from bids_cascade.visit_key import VisitKey
 
 USUAL = Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0")
 OTHER = Processing("tiny", "ab" * 32, 0.4, 10.0, "single", "1.0.0")
 
 
-def visit(unit: Unit, *volumes_mm3: float, how: Processing = USUAL, brain_ml: float = 1000, **known: Any) -> GroupVisit:
+def visit(
+    key: VisitKey, *volumes_mm3: float, how: Processing = USUAL, brain_ml: float = 1000, **known: Any
+) -> GroupVisit:
     """Return a complete visit with lesions of these volumes."""
     total_ml = sum(volumes_mm3) / 1000
     results = VisitResults(
@@ -37,14 +39,14 @@ def visit(unit: Unit, *volumes_mm3: float, how: Processing = USUAL, brain_ml: fl
         processing=how,
         lesions=Tsv(("index", "volume_mm3"), tuple(f"{n}\t{one:g}" for n, one in enumerate(volumes_mm3, start=1))),
     )
-    return GroupVisit(unit, "complete", results=results, **known)
+    return GroupVisit(key, "complete", results=results, **known)
 
 
 def test_a_visit_by_hand() -> None:
     (row,) = visit_rows(
         [
             visit(
-                ("01", "1"),
+                VisitKey("01", "1"),
                 *(200, 50, 13, 4, 2),
                 brain_ml=1340,
                 day=date(2020, 2, 1),
@@ -93,7 +95,7 @@ def test_a_visit_by_hand() -> None:
 
 def test_a_visit_without_lesions_and_one_without_results() -> None:
     without, missing = visit_rows(
-        [visit(("01", None)), GroupVisit(("02", None), "failed", "no good", in_dataset=False)]
+        [visit(VisitKey("01", None)), GroupVisit(VisitKey("02", None), "failed", "no good", in_dataset=False)]
     )
     assert without["session_id"] is None
     assert (without["largest_lesion_mm3"], without["median_lesion_mm3"]) == (None, None)
@@ -105,7 +107,7 @@ def test_a_visit_without_lesions_and_one_without_results() -> None:
 
 
 def test_a_brain_without_volume_has_no_share() -> None:
-    (row,) = visit_rows([visit(("01", None), 30, brain_ml=0)])
+    (row,) = visit_rows([visit(VisitKey("01", None), 30, brain_ml=0)])
     assert row["lesion_volume_brain_percent"] is None
 
 
@@ -117,24 +119,28 @@ def course(*visits: GroupVisit) -> list[tuple[Any, ...]]:
 def test_course_by_date() -> None:
     # In order of the dates: b, c (without results), a, then d of another threshold.
     assert course(
-        visit(("01", "a"), 1500, day=date(2020, 3, 1)),
-        visit(("01", "b"), 1000, day=date(2020, 1, 1)),
-        GroupVisit(("01", "c"), "missing", day=date(2020, 2, 1)),
-        visit(("01", "d"), 2000, day=date(2020, 3, 11), how=OTHER),
-        visit(("02", "a"), 1000, day=date(2021, 1, 1)),
+        visit(VisitKey("01", "a"), 1500, day=date(2020, 3, 1)),
+        visit(VisitKey("01", "b"), 1000, day=date(2020, 1, 1)),
+        GroupVisit(VisitKey("01", "c"), "missing", day=date(2020, 2, 1)),
+        visit(VisitKey("01", "d"), 2000, day=date(2020, 3, 11), how=OTHER),
+        visit(VisitKey("02", "a"), 1000, day=date(2021, 1, 1)),
     ) == [(3, 60, 60, 0.5), (1, 0, None, None), (2, 31, None, None), (4, 70, 10, None), (1, 0, None, None)]
 
 
 def test_course_by_session_where_a_date_is_missing() -> None:
     assert course(
-        visit(("01", "10"), 1000, day=date(2020, 1, 1)),
-        visit(("01", "2"), 1250),
-        visit(("01", "9"), 1000, day=date(2019, 1, 1)),
+        visit(VisitKey("01", "10"), 1000, day=date(2020, 1, 1)),
+        visit(VisitKey("01", "2"), 1250),
+        visit(VisitKey("01", "9"), 1000, day=date(2019, 1, 1)),
     ) == [(3, 365, 365, 0), (1, None, None, None), (2, 0, None, -0.25)]
 
 
 def test_processings_are_numbered_by_frequency_and_kept_apart() -> None:
-    visits = [visit(("01", None), 30, how=OTHER), visit(("02", None), 30), visit(("03", None), 30)]
+    visits = [
+        visit(VisitKey("01", None), 30, how=OTHER),
+        visit(VisitKey("02", None), 30),
+        visit(VisitKey("03", None), 30),
+    ]
     assert number_processings(visits) == {USUAL: 1, OTHER: 2}
     assert number_processings(visits[:2]) == {OTHER: 1, USUAL: 2}, "of equally frequent ones, the first in order"
     rows = visit_rows(visits)
@@ -143,9 +149,9 @@ def test_processings_are_numbered_by_frequency_and_kept_apart() -> None:
 
 
 def test_outliers_are_told_within_a_processing() -> None:
-    usual = [visit((f"{n:02d}", None), 1000 + n, brain_ml=1400 + n) for n in range(11)]
-    others = [visit((f"{n}", None), 100_000, brain_ml=300, how=OTHER) for n in range(50, 60)]
-    strange = [visit(("98", None), 90_000, brain_ml=1405), visit(("99", None), 1005, brain_ml=500)]
+    usual = [visit(VisitKey(f"{n:02d}", None), 1000 + n, brain_ml=1400 + n) for n in range(11)]
+    others = [visit(VisitKey(f"{n}", None), 100_000, brain_ml=300, how=OTHER) for n in range(50, 60)]
+    strange = [visit(VisitKey("98", None), 90_000, brain_ml=1405), visit(VisitKey("99", None), 1005, brain_ml=500)]
     rows = visit_rows([*usual, *others, *strange])
     flags = {row["participant_id"]: row["group_flags"] for row in rows if row["group_flags"]}
     assert flags == {
@@ -162,7 +168,11 @@ def test_outliers_are_told_within_a_processing() -> None:
 
 
 def test_lesions_of_all_visits_in_order() -> None:
-    visits = [visit(("01", "1"), 30, 20), GroupVisit(("01", "2"), "missing"), visit(("02", None), 40, how=OTHER)]
+    visits = [
+        visit(VisitKey("01", "1"), 30, 20),
+        GroupVisit(VisitKey("01", "2"), "missing"),
+        visit(VisitKey("02", None), 40, how=OTHER),
+    ]
     rows = list(lesion_rows(visits))
     names = ("participant_id", "session_id", "index", "volume_mm3", "processing")
     assert [tuple(row[name] for name in names) for row in rows] == [
@@ -173,16 +183,16 @@ def test_lesions_of_all_visits_in_order() -> None:
 
 
 def test_columns_of_several_cascades_are_there_where_a_visit_has_them() -> None:
-    one = visit(("01", None), 30)
+    one = visit(VisitKey("01", None), 30)
     for columns in (VISIT_COLUMNS, LESION_COLUMNS):
         assert set(columns) - set(without_unused(columns, [one])) <= {"cascade_agreement", "uncertainty"}
-        assert set(columns) - set(without_unused(columns, [one, GroupVisit(("03", None), "missing")]))
+        assert set(columns) - set(without_unused(columns, [one, GroupVisit(VisitKey("03", None), "missing")]))
     results = replace(
         one.results,
         stats={**one.results.stats, "cascade_agreement": "0.75"},
         lesions=Tsv((*one.results.lesions.columns, "uncertainty"), (f"{one.results.lesions.lines[0]}\t0.25",)),
     )
-    several = replace(one, unit=("02", None), results=results)
+    several = replace(one, key=VisitKey("02", None), results=results)
     for columns in (VISIT_COLUMNS, LESION_COLUMNS):
         assert without_unused(columns, [one, several]) == columns
     assert [row.get("cascade_agreement") for row in visit_rows([one, several])] == [None, "0.75"]
@@ -190,7 +200,9 @@ def test_columns_of_several_cascades_are_there_where_a_visit_has_them() -> None:
 
 
 def test_summary_by_hand() -> None:
-    visits = [visit((f"{n}", None), *([1000] * n)) for n in range(1, 6)] + [visit(("9", None), 50, how=OTHER)]
+    visits = [visit(VisitKey(f"{n}", None), *([1000] * n)) for n in range(1, 6)] + [
+        visit(VisitKey("9", None), 50, how=OTHER)
+    ]
     rows = [*visit_rows(visits), {"status": "missing"}]
     summary = summary_rows(rows)
     assert summary[0] == {

@@ -12,8 +12,9 @@ from bids_cascade.dataset.labels import find_labels, find_lesion_masks, space_of
 from bids_cascade.dataset.layout import open_dataset
 from bids_cascade.dataset.visits import Visit, find_visits
 from bids_cascade.errors import InvalidDatasetError, MissingInputError
+from bids_cascade.visit_key import VisitKey
 
-VISITS = [Visit("1", None, {}), Visit("2", "a", {}), Visit("2", "b", {})]
+VISITS = [VisitKey("1", None), VisitKey("2", "a"), VisitKey("2", "b")]
 DESCRIPTION = {
     "Name": "manual",
     "BIDSVersion": "1.10.0",

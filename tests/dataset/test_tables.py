@@ -10,6 +10,7 @@ import pytest
 
 from bids_cascade.dataset.tables import acquisition_date, join_columns, read_object, read_tsv
 from bids_cascade.errors import BadDataError, MissingInputError
+from bids_cascade.visit_key import VisitKey
 
 
 def test_cells_are_read_as_they_are(tmp_path: Path) -> None:
@@ -55,8 +56,8 @@ def test_columns_are_joined_and_renamed_where_names_clash(make_raw: Callable[...
             "sub-01/sub-01_sessions.tsv": "session_id\tage\tedss\nses-1\t40\t2.5\nses-2\t41\tn/a\n",
         }
     )
-    units = [("01", "1"), ("01", "2"), ("01", "3"), ("02", None)]
-    joined = join_columns(raw, units, ["n_lesions"])
+    keys = [VisitKey("01", "1"), VisitKey("01", "2"), VisitKey("01", "3"), VisitKey("02", None)]
+    joined = join_columns(raw, keys, ["n_lesions"])
     assert joined.problems == []
     assert joined.participants == ("01", "02")
     assert list(joined.descriptions) == [
@@ -72,22 +73,22 @@ def test_columns_are_joined_and_renamed_where_names_clash(make_raw: Callable[...
         "JoinedFrom": "participants.tsv, column age",
     }
     assert joined.descriptions["edss"]["Description"] == "Column edss of sessions.tsv"
-    assert joined.of(("01", "1")) == {
+    assert joined.of(VisitKey("01", "1")) == {
         "participants_age": "40",
         "sex": "F",
         "participants_n_lesions": "n/a",
         "sessions_age": "40",
         "edss": "2.5",
     }
-    assert "edss" not in joined.of(("01", "3"))
-    assert joined.of(("02", None))["participants_n_lesions"] == "7"
-    assert joined.of(("03", None)) == {}
+    assert "edss" not in joined.of(VisitKey("01", "3"))
+    assert joined.of(VisitKey("02", None))["participants_n_lesions"] == "7"
+    assert joined.of(VisitKey("03", None)) == {}
 
 
 def test_a_renamed_column_does_not_take_another_s_name(make_raw: Callable[..., Path]) -> None:
     raw = make_raw(files={"participants.tsv": "participant_id\tparticipants_status\tstatus\nsub-01\ta\tb\n"})
-    joined = join_columns(raw, [("01", None)], ["status"])
-    assert joined.of(("01", None)) == {"participants_status": "a", "participants_participants_status": "b"}
+    joined = join_columns(raw, [VisitKey("01", None)], ["status"])
+    assert joined.of(VisitKey("01", None)) == {"participants_status": "a", "participants_participants_status": "b"}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_a_renamed_column_does_not_take_another_s_name(make_raw: Callable[..., P
     ],
 )
 def test_a_bad_table_is_named_and_not_joined(make_raw: Callable[..., Path], text: str, message: str) -> None:
-    joined = join_columns(make_raw(files={"participants.tsv": text}), [("01", None)], [])
+    joined = join_columns(make_raw(files={"participants.tsv": text}), [VisitKey("01", None)], [])
     assert joined.descriptions == {}
     (problem,) = joined.problems
     assert message in str(problem)
@@ -135,14 +136,14 @@ def test_acquisition_date(make_raw: Callable[..., Path], files: dict[str, Any], 
         "sidecar": "sub-01/ses-1/anat/sub-01_ses-1_FLAIR.json",
     }
     raw = make_raw(files={names[kind]: content for kind, content in files.items()})
-    assert acquisition_date(raw, ("01", "1")) == expected
+    assert acquisition_date(raw, VisitKey("01", "1")) == expected
 
 
 def test_acquisition_date_without_sessions(make_raw: Callable[..., Path]) -> None:
     raw = make_raw(
         files={"sub-01/sub-01_scans.tsv": "filename\tacq_time\nanat/sub-01_PDw.nii.gz\t2021-12-31T00:00:00\n"}
     )
-    assert acquisition_date(raw, ("01", None)) == date(2021, 12, 31)
+    assert acquisition_date(raw, VisitKey("01", None)) == date(2021, 12, 31)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,8 @@ def test_hidden_sidecars_are_nobody_s_and_pipes_are_named(make_raw: Callable[...
     root = make_raw(
         "sub-1/anat/._sub-1_FLAIR.json", files={"sub-1/anat/sub-1_T1w.json": {"AcquisitionDate": "2020-02-03"}}
     )
-    assert acquisition_date(root, ("1", None)) == date(2020, 2, 3)
+    assert acquisition_date(root, VisitKey("1", None)) == date(2020, 2, 3)
     assert not caplog.text
     os.mkfifo(root / "participants.tsv")
-    (problem,) = join_columns(root, [("1", None)], []).problems
+    (problem,) = join_columns(root, [VisitKey("1", None)], []).problems
     assert "participants.tsv is a named pipe" in str(problem)

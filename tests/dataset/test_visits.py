@@ -50,19 +50,6 @@ def test_visits_with_and_without_sessions_complete_or_not(make_raw: MakeRaw) -> 
     assert all(choice.path.is_absolute() for choice in found[3].images.values())
 
 
-@pytest.mark.parametrize(
-    ("participant", "session", "name", "slug"),
-    [
-        ("01", "1", "sub-01_ses-1", "sub_01_ses_1"),
-        ("A", None, "sub-A", "sub_A"),
-        ("a+b", "x", "sub-a+b_ses-x", "sub_a__b_ses_x"),
-    ],
-)
-def test_names(participant: str, session: str | None, name: str, slug: str) -> None:
-    visit = Visit(participant, session, {})
-    assert (visit.name, visit.slug) == (name, slug)
-
-
 def test_finest_resolution_wins_over_run_and_name(make_raw: MakeRaw) -> None:
     root = make_raw(
         files={

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
+from bids_cascade.visit_key import VisitKey
 
-VISITS = [Visit("01", None, {}), Visit("01", "1", {})]
+VISITS = [VisitKey("01", None), VisitKey("01", "1")]
 
 
 IMAGES: list[tuple[str, dict[str, str]]] = [

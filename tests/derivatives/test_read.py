@@ -19,9 +19,10 @@ from bids_cascade.derivatives.read import (
     read_results,
 )
 from bids_cascade.errors import BadDataError, MissingInputError, TemporaryError
+from bids_cascade.visit_key import VisitKey
 from bids_cascade.whole_file import write_whole_file
 
-UNIT = ("01", "1")
+KEY = VisitKey("01", "1")
 NAME = "sub-01_ses-1"
 STATS, LESIONS, QUALITY = "desc-lesions_stats", "space-T1w_seg-lesions_dseg", "desc-quality_stats"
 
@@ -38,7 +39,7 @@ def anat(tmp_path: Path, leave_results: Callable[..., Path]) -> Path:
 
 
 def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
-    found = read_results(tmp_path, UNIT)
+    found = read_results(tmp_path, KEY)
     assert found.stats == {
         "n_lesions": "3",
         "lesion_volume_t1w_ml": "0.2",
@@ -52,26 +53,26 @@ def test_whole_results_are_read(tmp_path: Path, anat: Path) -> None:
 
 def test_results_from_before_quality_was_judged(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
     leave_results(tmp_path, "sub-02", [])
-    found = read_results(tmp_path, ("02", None))
+    found = read_results(tmp_path, VisitKey("02", None))
     assert found.flags == {}
     assert found.volumes_mm3 == []
     leave_results(tmp_path, "sub-02", [], flags={})
-    assert read_results(tmp_path, ("02", None)).flags == {}
+    assert read_results(tmp_path, VisitKey("02", None)).flags == {}
 
 
 def test_nothing_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "sub-01" / "ses-1" / "anat").mkdir(parents=True)
     (tmp_path / "sub-01" / "ses-1" / "anat" / "sub-01_ses-10_mask.json").touch()
-    for unit in (UNIT, ("02", None)):
+    for key in (KEY, VisitKey("02", None)):
         with pytest.raises(MissingInputError, match="no results"):
-            read_results(tmp_path, unit)
+            read_results(tmp_path, key)
 
 
 @pytest.mark.parametrize("ending", [f"{STATS}.tsv", f"{STATS}.json", f"{LESIONS}.tsv", f"{LESIONS}.json"])
 def test_a_missing_file_is_a_half_written_visit(tmp_path: Path, anat: Path, ending: str) -> None:
     (anat / f"{NAME}_{ending}").unlink()
     with pytest.raises(TemporaryError, match=f"half-written: {ending} missing"):
-        read_results(tmp_path, UNIT)
+        read_results(tmp_path, KEY)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_missing_file_is_a_half_written_visit(tmp_path: Path, anat: Path, endi
 def test_bad_content_is_refused(tmp_path: Path, anat: Path, ending: str, content: str, message: str) -> None:
     (anat / f"{NAME}_{ending}").write_text(content)
     with pytest.raises(BadDataError, match=message):
-        read_results(tmp_path, UNIT)
+        read_results(tmp_path, KEY)
 
 
 @pytest.mark.parametrize("cell", ["-1", "inf", "nan", "n/a"])
@@ -103,7 +104,7 @@ def test_a_volume_is_a_number(tmp_path: Path, anat: Path, cell: str) -> None:
     path = anat / f"{NAME}_{STATS}.tsv"
     path.write_text(path.read_text().replace("\t0.2\t", f"\t{cell}\t"))
     with pytest.raises(BadDataError, match="a volume is missing, negative or infinite"):
-        read_results(tmp_path, UNIT)
+        read_results(tmp_path, KEY)
 
 
 def test_parts_of_different_runs_are_not_mixed(tmp_path: Path, anat: Path) -> None:
@@ -112,12 +113,12 @@ def test_parts_of_different_runs_are_not_mixed(tmp_path: Path, anat: Path) -> No
     for other in (whole.replace("3\t0.2", "2\t0.2"), whole.replace("\t0.2\t", "\t0.21\t")):
         stats.write_text(other)
         with pytest.raises(TemporaryError, match=r"lesions of 0\.21? ml in its table of volumes, but 3 of 0\.2 ml"):
-            read_results(tmp_path, UNIT)
+            read_results(tmp_path, KEY)
     stats.write_text(whole)
     sidecar = anat / f"{NAME}_{LESIONS}.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"Threshold": 0.4}))
     with pytest.raises(TemporaryError, match="different models or options"):
-        read_results(tmp_path, UNIT)
+        read_results(tmp_path, KEY)
 
 
 def test_what_is_replaced_while_it_is_read_is_read_again(
@@ -138,10 +139,10 @@ def test_what_is_replaced_while_it_is_read_is_read_again(
 
     monkeypatch.setattr(results, "_read_once", read_while_a_run_replaces_it)
     replacements = 1
-    assert read_results(tmp_path, UNIT).volumes_mm3 == [20]
+    assert read_results(tmp_path, KEY).volumes_mm3 == [20]
     replacements = 9
     with pytest.raises(TemporaryError, match="being replaced by another run"):
-        read_results(tmp_path, UNIT)
+        read_results(tmp_path, KEY)
 
 
 def test_no_mixture_is_read_while_a_run_writes(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
@@ -164,7 +165,7 @@ def test_no_mixture_is_read_while_a_run_writes(tmp_path: Path, leave_results: Ca
     try:
         for _ in range(300):
             try:
-                found = read_results(tmp_path / "out", UNIT)
+                found = read_results(tmp_path / "out", KEY)
             except (MissingInputError, TemporaryError) as error:
                 read[type(error).__name__] += 1
             else:
@@ -173,7 +174,7 @@ def test_no_mixture_is_read_while_a_run_writes(tmp_path: Path, leave_results: Ca
         stop.set()
         writer.join()
     assert set(read) <= {("20", "20.0"), ("30", "30.0"), "TemporaryError", "MissingInputError"}
-    assert read_results(tmp_path / "out", UNIT).volumes_mm3 in ([20], [30]), "afterwards it is whole"
+    assert read_results(tmp_path / "out", KEY).volumes_mm3 in ([20], [30]), "afterwards it is whole"
 
 
 def test_visits_with_anything_are_listed(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
@@ -182,7 +183,7 @@ def test_visits_with_anything_are_listed(tmp_path: Path, leave_results: Callable
     leave_results(tmp_path, "sub-02")
     (tmp_path / "sub-03" / "ses-1").mkdir(parents=True)
     (tmp_path / "sub-04.html").touch()
-    assert list_results(tmp_path) == {("01", "1"), ("02", None)}
+    assert list_results(tmp_path) == {VisitKey("01", "1"), VisitKey("02", None)}
 
 
 def test_visits_being_written_are_listed(tmp_path: Path) -> None:
@@ -206,12 +207,12 @@ def test_how_the_latest_run_ended(tmp_path: Path, content: str | None, expected:
     if content is not None:
         (tmp_path / "logs" / "visits").mkdir(parents=True)
         (tmp_path / "logs" / "visits" / f"{NAME}.json").write_text(content)
-    assert read_latest_end(tmp_path, UNIT) == expected
+    assert read_latest_end(tmp_path, KEY) == expected
 
 
 def test_results_in_half_precision_are_told_from_others(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
     leave_results(tmp_path, "sub-01")
     leave_results(tmp_path, "sub-02", Precision="half")
-    single, half = (read_results(tmp_path, (participant, None)).processing for participant in ("01", "02"))
+    single, half = (read_results(tmp_path, VisitKey(participant, None)).processing for participant in ("01", "02"))
     assert (single.precision, half.precision) == ("single", "half")
     assert replace(half, precision="single") == single

@@ -19,8 +19,9 @@ from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.root import _BIDSIGNORE, prepare_output
 from bids_cascade.errors import OutputError
+from bids_cascade.visit_key import VisitKey
 
-VISITS = [Visit("01", None, {}), Visit("01", "1", {})]
+VISITS = [VisitKey("01", None), VisitKey("01", "1")]
 
 
 IMAGES: list[tuple[str, dict[str, str]]] = [
@@ -166,7 +167,7 @@ def test_every_output_is_valid_bids(make_raw: MakeRaw, make_tree: Callable[..., 
         pytest.skip("bids-validator-deno is not installed")
     out = tmp_path / "out"
     prepare_output(out, make_raw())
-    for visit in [*VISITS, Visit("02", None, {})]:
+    for visit in [*VISITS, VisitKey("02", None)]:
         write_every_output(out, visit, lambda path: make_tree(path.parent, {path.name: (1.0, 1.0, 1.0)}) and None)
     run = subprocess.run([validator, "--format", "json", str(out)], capture_output=True, text=True, check=False)
     issues = json.loads(run.stdout)["issues"]["issues"]

@@ -12,6 +12,7 @@ from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.names import derivative_path, visit_record_path
 from bids_cascade.report import participant as module
 from bids_cascade.report.participant import participant_page, write_participant_page
+from bids_cascade.visit_key import VisitKey
 
 EVIL = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">"
 COLUMNS = ["index", "name", "volume_mm3", "centre_x_mm", "centre_y_mm", "centre_z_mm", "mean_probability"]
@@ -63,7 +64,7 @@ def page_of(out: Path, participant: str = "01") -> str:
 
 
 def test_numbers_are_those_of_the_tables(tmp_path: Path, drawn: list[Path]) -> None:
-    visit = Visit("01", None, {})
+    visit = VisitKey("01", None)
     add_results(tmp_path, visit, drawn, volume_ml=4.608)
     add_record(tmp_path, visit)
     text = text_of(page_of(tmp_path))
@@ -75,7 +76,7 @@ def test_numbers_are_those_of_the_tables(tmp_path: Path, drawn: list[Path]) -> N
 
 
 def test_outlines_are_explained_in_the_colours_they_are_drawn_in(tmp_path: Path, drawn: list[Path]) -> None:
-    visit = Visit("01", None, {})
+    visit = VisitKey("01", None)
     add_record(tmp_path, visit)
     add_results(tmp_path, visit, drawn)
     text = write_participant_page(tmp_path, "01").read_text()
@@ -89,12 +90,12 @@ def test_outlines_are_explained_in_the_colours_they_are_drawn_in(tmp_path: Path,
 
 def test_visits_come_in_natural_order(tmp_path: Path, drawn: list[Path]) -> None:
     for session in ("10", "2", "1", "20"):
-        add_results(tmp_path, Visit("01", session, {}), drawn)
+        add_results(tmp_path, VisitKey("01", session), drawn)
     assert re.findall(r'<h2 id="sub-01_ses-(\d+)">', page_of(tmp_path)) == ["1", "2", "10", "20"]
 
 
 def test_flags_of_both_tables_are_shown_with_their_reasons_once(tmp_path: Path, drawn: list[Path]) -> None:
-    visit = Visit("01", None, {})
+    visit = VisitKey("01", None)
     add_results(tmp_path, visit, drawn)
     add_record(tmp_path, visit)
     for desc, flags in (
@@ -117,7 +118,7 @@ def test_a_failed_visit_has_a_page_with_its_crash_report(tmp_path: Path) -> None
     secret = tmp_path.parent / "secret.txt"
     secret.write_text("not of this dataset")
     names = ["logs/run/crash-1.txt", "../secret.txt", "logs/run/gone.txt"]
-    add_record(tmp_path, Visit("01", "1", {}), exit_code=65, message="FAILED: x.nii is broken", crash_reports=names)
+    add_record(tmp_path, VisitKey("01", "1"), exit_code=65, message="FAILED: x.nii is broken", crash_reports=names)
     html = page_of(tmp_path)
     assert "FAILED: x.nii is broken" in html
     assert "ValueError: &lt;b&gt;odd&lt;/b&gt;" in html
@@ -127,7 +128,7 @@ def test_a_failed_visit_has_a_page_with_its_crash_report(tmp_path: Path) -> None
 
 
 def test_a_missing_image_and_earlier_results_are_named(tmp_path: Path, drawn: list[Path]) -> None:
-    visit = Visit("01", "1", {})
+    visit = VisitKey("01", "1")
     add_results(tmp_path, visit, drawn)
     add_record(tmp_path, visit, exit_code=66, message="not processed: no T1w image", missing=["T1w"])
     html = page_of(tmp_path)
@@ -140,7 +141,7 @@ def test_a_missing_image_and_earlier_results_are_named(tmp_path: Path, drawn: li
 
 
 def test_results_without_figures_say_so(tmp_path: Path) -> None:
-    visit = Visit("01", None, {})
+    visit = VisitKey("01", None)
     add_results(tmp_path, visit, [])
     add_record(tmp_path, visit, message="no report: MemoryError")
     text = text_of(page_of(tmp_path))
@@ -150,7 +151,7 @@ def test_results_without_figures_say_so(tmp_path: Path) -> None:
 
 
 def test_unreadable_files_are_named(tmp_path: Path, drawn: list[Path]) -> None:
-    visit = Visit("01", None, {})
+    visit = VisitKey("01", None)
     add_results(tmp_path, visit, drawn)
     derivative_path(tmp_path, visit, "stats", ".json", desc="lesions").write_text("{")
     derivative_path(tmp_path, visit, "dseg", ".tsv", space="T1w", seg="lesions").write_text("a\tb\n1\n")
@@ -165,8 +166,8 @@ def test_unreadable_files_are_named(tmp_path: Path, drawn: list[Path]) -> None:
 
 def test_other_participants_are_not_mixed_in(tmp_path: Path) -> None:
     for name in ("1", "10", "1x"):
-        add_record(tmp_path, Visit(name, "a", {}))
-        add_record(tmp_path, Visit(name, None, {}))
+        add_record(tmp_path, VisitKey(name, "a"))
+        add_record(tmp_path, VisitKey(name, None))
     found = [visit.name for visit in module._find_visits(tmp_path, "1")]
     assert found == ["sub-1", "sub-1_ses-a"]
 
@@ -177,11 +178,11 @@ def test_pages_lead_to_each_other_and_to_files(tmp_path: Path, drawn: list[Path]
         return re.findall(r'href="([^"]*)"', html.partition('class="pages"')[2].partition("</nav>")[0])
 
     for label in ("10", "2"):
-        add_results(tmp_path, Visit(label, "a", {}), drawn)
+        add_results(tmp_path, VisitKey(label, "a"), drawn)
         write_participant_page(tmp_path, label)
     assert links("2") == ["./group.html", "./sub-10.html"]
     assert links("10") == ["./group.html", "./sub-2.html"]
-    add_record(tmp_path, Visit("3", None, {}), exit_code=66)
+    add_record(tmp_path, VisitKey("3", None), exit_code=66)
     write_participant_page(tmp_path, "3")
     assert links("2") == ["./group.html", "./sub-3.html"]
     assert links("3") == ["./group.html", "./sub-2.html", "./sub-10.html"]
@@ -200,13 +201,13 @@ def test_pages_lead_to_each_other_and_to_files(tmp_path: Path, drawn: list[Path]
 def test_page_is_written_again_when_something_appears_meanwhile(
     tmp_path: Path, drawn: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_record(tmp_path, Visit("01", "1", {}))
+    add_record(tmp_path, VisitKey("01", "1"))
     pages = []
 
     def assemble(*arguments: Any) -> str:
         html = participant_page(*arguments)
         if not pages:  # another run finishes after this one has looked
-            add_record(tmp_path, Visit("01", "2", {}))
+            add_record(tmp_path, VisitKey("01", "2"))
         pages.append(html)
         return html
 
@@ -220,10 +221,10 @@ def test_page_is_written_again_when_something_appears_meanwhile(
 
 def test_page_in_browser(tmp_path: Path, drawn: list[Path], browser: Any) -> None:
     for session in ("1", "2"):
-        visit = Visit("01", session, {})
+        visit = VisitKey("01", session)
         add_results(tmp_path, visit, drawn, model=EVIL)
         add_record(tmp_path, visit, dataset=EVIL, message=EVIL, command=[EVIL, "</code>"])
-    failed = Visit("01", "3", {})
+    failed = VisitKey("01", "3")
     (tmp_path / "logs" / "crash-x.txt").write_text(f"Node: x\n{EVIL}")
     add_record(tmp_path, failed, exit_code=1, message=EVIL, crash_reports=["logs/crash-x.txt"])
     path = write_participant_page(tmp_path, "01")
@@ -255,7 +256,7 @@ VIEWER_HEIGHT = (
 
 
 def test_a_lesions_number_leads_to_its_place(tmp_path: Path, drawn: list[Path], browser: Any) -> None:
-    add_results(tmp_path, Visit("01", None, {}), drawn)
+    add_results(tmp_path, VisitKey("01", None), drawn)
     one = browser.open(write_participant_page(tmp_path, "01"))
     one.evaluate("document.querySelector('iframe').scrollIntoView()")
     assert one.evaluate(VIEWER_HEIGHT) > 200, "the viewer has said how tall it is"
@@ -269,7 +270,7 @@ def test_a_lesions_number_leads_to_its_place(tmp_path: Path, drawn: list[Path], 
 def test_the_wheel_scrolls_the_page_until_the_viewer_has_the_focus(
     tmp_path: Path, drawn: list[Path], browser: Any
 ) -> None:
-    add_results(tmp_path, Visit("01", None, {}), drawn)
+    add_results(tmp_path, VisitKey("01", None), drawn)
     one = browser.open(write_participant_page(tmp_path, "01"))
     one.evaluate("document.querySelector('iframe').scrollIntoView({ behavior: 'instant' })")
     one.evaluate(VIEWER_HEIGHT)
@@ -300,7 +301,7 @@ def test_methods_are_given_once_for_equal_visits(tmp_path: Path, drawn: list[Pat
     known |= {"GateProbability": 0.8, "VoxelSize": 1, "RandomSeed": 0, "BrainMaskMethod": "deepbet", "Threshold": 0.5}
     known |= {"ModelSHA256": "0", "MinLesionVolume": 10, "PeakProbability": 0.8, "GeneratedByVersion": "1"}
     for session, model in (("1", "old"), ("2", "old"), ("3", "new")):
-        visit = Visit("01", session, {})
+        visit = VisitKey("01", session)
         add_results(tmp_path, visit, drawn)
         sidecar = derivative_path(tmp_path, visit, "stats", ".json", desc="lesions")
         sidecar.write_text(json.dumps(known | {"ModelName": model}))

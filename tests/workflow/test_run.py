@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from bids_cascade.dataset.visits import Visit
+from bids_cascade.visit_key import VisitKey
 from bids_cascade.workflow.plugin import Failure
 from bids_cascade.workflow.run import _read_crash_reports, clean_up, delete_intermediates, report_work_dir
 
@@ -28,7 +28,7 @@ def test_crash_reports_are_read_by_node(tmp_path: Path) -> None:
 
 
 def test_cleaning_takes_the_folder_only_if_nothing_else_is_in_it(tmp_path: Path) -> None:
-    visits = [Visit("01", None, {}), Visit("02", None, {})]
+    visits = [VisitKey("01", None), VisitKey("02", None)]
     work = tmp_path / "work"
     for visit in visits:
         (work / "bids_cascade" / visit.slug / "brain").mkdir(parents=True)
