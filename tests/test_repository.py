@@ -17,6 +17,9 @@ import yaml
 import bids_cascade
 from bids_cascade import model_command
 from bids_cascade.cli import build_parser
+from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT
+from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
+from bids_cascade.imaging.quality import _RULES
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +183,9 @@ def test_no_images_are_kept(repository: Path) -> None:
         pytest.skip("not a git clone")
     listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True).stdout
     assert not [name for name in listed.splitlines() if name.endswith((".nii", ".nii.gz", ".mgz", ".dcm"))]
+
+
+def test_each_quality_flag_has_its_remedy(repository: Path) -> None:
+    page = (repository / "docs" / "troubleshooting.md").read_text()
+    named = set(re.findall(r"^`(\w+)`$", page, re.MULTILINE))
+    assert named == {rule.flag for rule in _RULES.values()} | {ORIENTATION_IS_A_GUESS, FAR_FROM_OTHER_VISIT}
