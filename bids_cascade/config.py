@@ -75,6 +75,28 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class PaddedNetworkConfig:
+    """The network of nicMSlesions: blocks of two zero-padded 3x3x3 convolutions and a max-pool of 2, then dense layers.
+
+    Attributes
+    ----------
+    n_channels : int
+        Number of sequences.
+    patch_size : int
+        Edge of the cubic patch in voxels; odd.
+    features : tuple of int
+        Output channels of both convolutions of each block.
+    dense : tuple of int
+        Widths of the hidden dense layers.
+    """
+
+    n_channels: int
+    patch_size: int = 11
+    features: tuple[int, ...] = (32, 64)
+    dense: tuple[int, ...] = (256, 128, 64)
+
+
+@dataclass(frozen=True)
 class LesionRule:
     """How a probability map becomes a lesion mask, see :func:`bids_cascade.lesions.rule.lesion_mask`.
 
@@ -112,6 +134,10 @@ class LesionRule:
             raise ValueError("the smallest lesion volume must not be negative")
 
 
+WHITE_MATTER, WHOLE_VOLUME = NORMALISATIONS = ("white matter 1", "whole-volume z-score")
+"""Scaled so that white matter is 1, or as nicMSlesions does, see :mod:`bids_cascade.cascade.zscore`."""
+
+
 @dataclass(frozen=True)
 class CascadeConfig:
     """How the two stages hand over to each other and what becomes a lesion.
@@ -143,6 +169,8 @@ class CascadeConfig:
     prevalence_weight : float
         How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that
         of each voxel, see :mod:`bids_cascade.cascade.calibration`.
+    normalisation : str
+        One of :data:`NORMALISATIONS`.
     """
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
@@ -156,6 +184,7 @@ class CascadeConfig:
     voxel_size_mm: float = 1.0
     calibration: tuple[float, float] = (1.0, 0.0)
     prevalence_weight: float = 0.0
+    normalisation: str = WHITE_MATTER
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
@@ -184,6 +213,8 @@ class CascadeConfig:
             )
         if not (math.isfinite(self.prevalence_weight) and self.prevalence_weight >= 0):
             raise ValueError(f"the prevalence weight is {self.prevalence_weight}; expected a number of at least 0")
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"the normalisation is {self.normalisation!r}; expected one of {NORMALISATIONS}")
         _ = self.rule  # which refuses what it can't be
 
     @property

@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bids_cascade import __version__
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from bids_cascade.cascade.model import Model
 
 _CHOICES = (
     "candidate_level",
@@ -50,8 +53,50 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(prog="bids-cascade-model", description="Work with model files.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    _add_join(parser.add_subparsers(metavar="COMMAND", required=True))
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_show(commands)
+    _add_join(commands)
+    _add_convert(commands)
     return parser
+
+
+def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
+    about = "print a model's card: what it was made from, how good it is, and what it does"
+    show = commands.add_parser("show", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    show.add_argument(
+        "model", nargs="?", default="default", metavar="FILE", help="model file; the packaged one if none"
+    )
+    show.set_defaults(run=_show)
+
+
+def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
+    about = "make a model file of the two networks that nicMSlesions has trained"
+    convert = commands.add_parser(
+        "convert",
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}; write its card, too. It runs patch-wise: minutes a visit.",
+    )
+    convert.add_argument("first", type=Path, metavar="FILE1", help="nets/NAME/nets/model_1.hdf5 of nicMSlesions")
+    convert.add_argument("second", type=Path, metavar="FILE2", help="the model_2.hdf5 beside it")
+    convert.add_argument(
+        "--sequences",
+        nargs="+",
+        metavar="SEQUENCE",
+        help="BIDS suffixes in channel order: T1w, third sequence, FLAIR of three; T1w, fourth, third, FLAIR of four "
+        "(default: T1w FLAIR of two)",
+    )
+    convert.add_argument(
+        "--voxel-size", type=float, default=1.0, metavar="MM", help="of the scans that it learnt from (default: 1)"
+    )
+    convert.add_argument("--name", default="nicMSlesions", help="of the new model (default: %(default)s)")
+    convert.add_argument(
+        "--out",
+        type=Path,
+        default=Path("nicmslesions.safetensors"),
+        metavar="FILE",
+        help="new model file (default: %(default)s)",
+    )
+    convert.set_defaults(run=_convert)
 
 
 def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -82,18 +127,41 @@ def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
     join.set_defaults(run=_join)
 
 
+def _show(options: argparse.Namespace) -> None:
+    """Print a model's card."""
+    from bids_cascade.models.store import PACKAGED_MODEL, load_model
+    from bids_cascade.report.card import model_card
+    from bids_cascade.surroundings import say
+
+    stored = load_model(PACKAGED_MODEL if options.model == "default" else Path(options.model))
+    say(model_card(stored).rstrip())
+
+
+def _convert(options: argparse.Namespace) -> None:
+    """Write the converted model and its card, and say how it runs."""
+    _refuse_existing(options.out)
+    from bids_cascade.models.nicmslesions import convert_nicmslesions
+
+    try:
+        model = convert_nicmslesions(
+            (options.first, options.second),
+            options.name,
+            sequences=options.sequences,
+            voxel_size_mm=options.voxel_size,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _save(model, options.out)
+    print(f"sequences, in channel order: {', '.join(model.ensemble.config.sequences)}")
+    print("It runs patch-wise, for minutes a visit: padded convolutions can't be evaluated on a whole scan at once")
+
+
 def _join(options: argparse.Namespace) -> None:
     """Write the joined model and its card, and say what its configuration is and whose it was."""
+    _refuse_existing(options.out)
     # Imported late, so that --help is quick.
     from bids_cascade.models.join import join_models
-    from bids_cascade.models.store import save_model
-    from bids_cascade.report.card import model_card
-    from bids_cascade.whole_file import write_whole_file
 
-    card = options.out.with_suffix(".md")
-    for path in (options.out, card):
-        if path.exists():
-            raise OutputError(f"{path}: there is already such a file; name another one or remove it")
     chosen = {name: value for name in _CHOICES if (value := getattr(options, name)) is not None}
     if "calibration" in chosen:
         chosen["calibration"] = tuple(chosen["calibration"])
@@ -101,13 +169,35 @@ def _join(options: argparse.Namespace) -> None:
         model = join_models(options.models, options.name, **chosen)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    stored = save_model(model, options.out)
-    write_whole_file(model_card(stored).encode(), card)
-    print(f"model: {stored.path} (SHA-256 {stored.sha256}), {len(model.ensemble.members)} cascades; card: {card}")
+    _save(model, options.out)
     for member in model.provenance["members"]:
         for field, value in member["changed"].items():
             now = getattr(model.ensemble.config, field)
             print(f"{field} of {member['name']}: was {value}, is now {now}")
+
+
+def _refuse_existing(out: Path) -> None:
+    """Raise OutputError where a new model, or its card, would replace a file."""
+    for path in (out, _card_of(out)):
+        if path.exists():
+            raise OutputError(f"{path}: there is already such a file; name another one or remove it")
+
+
+def _save(model: Model, out: Path) -> None:
+    """Write a new model and its card, and say where they are."""
+    from bids_cascade.models.store import save_model
+    from bids_cascade.report.card import model_card
+    from bids_cascade.whole_file import write_whole_file
+
+    stored, card = save_model(model, out), _card_of(out)
+    write_whole_file(model_card(stored).encode(), card)
+    n = len(model.ensemble.members)
+    cascades = "1 cascade" if n == 1 else f"{n} cascades"
+    print(f"model: {stored.path} (SHA-256 {stored.sha256}), {cascades}; card: {card}")
+
+
+def _card_of(model: Path) -> Path:
+    return model.with_suffix(".md")
 
 
 if __name__ == "__main__":

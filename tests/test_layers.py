@@ -53,6 +53,7 @@ HOMES = {
     "bids": {"dataset", "derivatives"},
     "ants": {"imaging"},
     "deepbet": {"imaging"},
+    "h5py": {"models"},
     "jinja2": {"report"},
 }
 CASCADE_MAY_IMPORT = {"numpy", "scipy", "torch", "safetensors", "bids_cascade"} | set(sys.stdlib_module_names)

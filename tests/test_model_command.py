@@ -10,6 +10,7 @@ from bids_cascade.config import CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, UsageError
 from bids_cascade.model_command import main
 from bids_cascade.models.store import load_model, save_model
+from tests.models.keras_files import random_layers, write_keras_file
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
@@ -36,6 +37,43 @@ def test_join(models, tmp_path, capsys) -> None:
     assert config.candidate_level == 1.25
     assert "candidate_level of b: was 1.125, is now 1.25" in capsys.readouterr().out
     assert out.with_suffix(".md").read_text().startswith("# Model card: both\n")
+
+
+def test_show_prints_the_card_of_any_model(models, capsys) -> None:
+    assert main(["show", models[1]]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("# Model card: b\n")
+    assert "FLAIR above 1.125" in said
+    for arguments in (["show"], ["show", "default"]):
+        assert main(arguments) == 0
+        assert f"# Model card: {load_model().header.name}\n" in capsys.readouterr().out
+    assert main(["show", "none.safetensors"]) == MissingInputError.exit_code
+    assert "there is no such model file" in capsys.readouterr().err
+
+
+def test_convert(tmp_path, capsys) -> None:
+    first = str(write_keras_file(random_layers(0), tmp_path / "model_1.hdf5"))
+    second = str(write_keras_file(random_layers(1), tmp_path / "model_2.hdf5", inner="_1"))
+    out = tmp_path / "new" / "theirs.safetensors"
+    assert main(["convert", first, second, "--name", "theirs", "--out", str(out)]) == 0
+    assert "It runs patch-wise" in capsys.readouterr().out
+    header = load_model(out).header
+    assert (header.name, header.patch_wise, header.cascade.sequences) == ("theirs", True, ("T1w", "FLAIR"))
+    assert "zero-padded convolutions (nicMSlesions): runs patch-wise only" in out.with_suffix(".md").read_text()
+    (tmp_path / "cut.hdf5").write_bytes(Path(first).read_bytes()[:1000])
+    for arguments, error, message in (
+        ([first, second, "--out", out], OutputError, "there is already such a file"),
+        ([first, tmp_path / "cut.hdf5"], BadDataError, "cut.hdf5: no usable Keras weights"),
+        ([first, tmp_path / "none.hdf5"], MissingInputError, "none.hdf5 does not exist"),
+        ([first, second, "--sequences", "T1w"], UsageError, "take 2 sequences, found 1; name them with --sequences"),
+        ([first, second, "--sequences", "T1w", "DWI"], UsageError, "expected some of"),
+        ([first, second, "--voxel-size", "0"], UsageError, "voxel size"),
+        ([first], UsageError, "the following arguments are required: FILE2"),
+    ):
+        assert main(["convert", "--out", str(tmp_path / "x.safetensors"), *map(str, arguments)]) == error.exit_code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models, tmp_path, capsys) -> None:

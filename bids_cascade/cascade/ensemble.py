@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bids_cascade.cascade.calibration import calibrate, prevalence_logit
-from bids_cascade.cascade.inference import Engine, dense_probability
+from bids_cascade.cascade.engine import Engine, lesion_probability
 from bids_cascade.cascade.samples import BoolVolume
 from bids_cascade.cascade.two_stage import Cascade, Volume, segment
 from bids_cascade.config import CascadeConfig
@@ -63,7 +63,7 @@ class EnsembleSegmentation:
 
 
 def segment_by_ensemble(
-    ensemble: Ensemble, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability
+    ensemble: Ensemble, channels: Volume, brain: BoolVolume, engine: Engine = lesion_probability
 ) -> EnsembleSegmentation:
     """Run the members on one scan, one after another.
 

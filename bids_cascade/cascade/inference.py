@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from bids_cascade.cascade.patches import Box, coarsen, gather_patches, read_crop
 
 Volume = NDArray[np.float32]
 BoolVolume = NDArray[np.bool_]
-Engine = Callable[[PatchNetwork, Volume, BoolVolume], Volume]
+_Part = TypeVar("_Part")
 
 TILE_SIZE = 40
 """Edge in voxels of a tile's output on a CPU: larger ones leave the cache, smaller ones have more of a margin."""
@@ -131,21 +132,21 @@ def dense_probability(
         for half_box in _halves(box, dense.alignment):
             evaluate(half_box)
 
-    _for_each(evaluate, list(_tiles(voxels, tile_size, dense.alignment)), device)
+    for_each(evaluate, list(_tiles(voxels, tile_size, dense.alignment)), device)
     return probability
 
 
-def _for_each(evaluate: Callable[[Box], None], boxes: Sequence[Box], device: str) -> None:
-    """Evaluate boxes: on a CPU as many at once as torch has threads, each by one, that none waits for another."""
+def for_each(evaluate: Callable[[_Part], None], parts: Sequence[_Part], device: str) -> None:
+    """Evaluate parts: on a CPU as many at once as torch has threads, each by one, that none waits for another."""
     n_threads = torch.get_num_threads()
     if device != "cpu" or n_threads == 1:
-        for box in boxes:
-            evaluate(box)
+        for part in parts:
+            evaluate(part)
         return
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for _ in pool.map(evaluate, boxes):
+            for _ in pool.map(evaluate, parts):
                 pass
     finally:
         torch.set_num_threads(n_threads)

@@ -8,11 +8,21 @@ from typing import Any
 
 import torch
 
+from bids_cascade.cascade.engine import Network
 from bids_cascade.cascade.ensemble import Ensemble
-from bids_cascade.cascade.network import PatchNetwork, build_network
-from bids_cascade.cascade.packing import FORMAT, Arrays, pack, prefix_of, unpack_model
+from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.packing import (
+    FORMAT,
+    AnyNetworkConfig,
+    Arrays,
+    describe_network,
+    pack,
+    prefix_of,
+    unpack_model,
+)
+from bids_cascade.cascade.padded import PaddedNetwork
 from bids_cascade.cascade.two_stage import Cascade
-from bids_cascade.config import NetworkConfig
+from bids_cascade.config import PaddedNetworkConfig
 
 
 @dataclass(frozen=True)
@@ -33,9 +43,8 @@ def to_bytes(model: Model) -> bytes:
         "name": model.name,
         "licence": model.licence,
         "orientation": "RAS",
-        "normalisation": "white matter 1",
         "cascade": asdict(model.ensemble.config),
-        "networks": [[asdict(network.config) for network in member.networks] for member in members],
+        "networks": [[describe_network(network.config) for network in member.networks] for member in members],
         "provenance": dict(model.provenance),
     }
     arrays = {
@@ -67,8 +76,8 @@ def from_bytes(content: bytes) -> Model:
     return Model(Ensemble(members), header.name, header.licence, header.provenance)
 
 
-def _restore(config: NetworkConfig, arrays: Arrays, number: int, stage: int) -> PatchNetwork:
-    network = build_network(config, seed=0)
+def _restore(config: AnyNetworkConfig, arrays: Arrays, number: int, stage: int) -> Network:
+    network = PaddedNetwork(config) if isinstance(config, PaddedNetworkConfig) else build_network(config, seed=0)
     prefix = prefix_of(number, stage)
     network.load_state_dict(
         {name.removeprefix(prefix): torch.tensor(array) for name, array in arrays.items() if name.startswith(prefix)}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.cascade.padded_weights import padded_shapes
+from bids_cascade.config import CascadeConfig, NetworkConfig, PaddedNetworkConfig
 
 FORMAT = "bids_cascade model 3"
 _ONE_CASCADE = "bids_cascade model 2"
@@ -30,7 +31,11 @@ MOST_LAYERS, WIDEST, LARGEST_PATCH = 16, 4096, 99
 VOXEL_SIZE_LIMITS_MM = (0.2, 10.0)
 """Beyond these, what a header describes is no model of this kind, but would be worth hours or all of the memory."""
 
+_PADDED = "padded"
+"""What a header says is the kind of a padded network; of the app's own it says nothing."""
+
 Arrays = dict[str, NDArray[Any]]
+AnyNetworkConfig = NetworkConfig | PaddedNetworkConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class ModelHeader:
     Attributes
     ----------
     cascade : CascadeConfig
-    networks : tuple of pairs of NetworkConfig
+    networks : tuple of pairs of NetworkConfig or PaddedNetworkConfig
         Of the two stages of each cascade.
     name : str
     licence : str
@@ -52,11 +57,16 @@ class ModelHeader:
     """
 
     cascade: CascadeConfig
-    networks: tuple[tuple[NetworkConfig, NetworkConfig], ...]
+    networks: tuple[tuple[AnyNetworkConfig, AnyNetworkConfig], ...]
     name: str
     licence: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sealed: bool = True
+
+    @property
+    def patch_wise(self) -> bool:
+        """Whether a network can be evaluated one patch after the other only."""
+        return any(isinstance(network, PaddedNetworkConfig) for both in self.networks for network in both)
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
@@ -134,9 +144,7 @@ def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
         if header["format"] == _ONE_CASCADE:
             of_cascades = [of_cascades]
             arrays = {f"cascade1.{name}": array for name, array in arrays.items()}
-        networks = tuple(
-            (_checked(NetworkConfig, first), _checked(NetworkConfig, second)) for first, second in of_cascades
-        )
+        networks = tuple((_network_of(first), _network_of(second)) for first, second in of_cascades)
         if not networks:
             raise ValueError("it has no cascade")
         cascade = _checked(CascadeConfig, header["cascade"])
@@ -147,6 +155,19 @@ def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
         raise ValueError(f"the header does not describe a model: {_one_line(error)}") from error
     _check_weights(arrays, networks)
     return arrays, ModelHeader(cascade, networks, name, licence, provenance, sealed)
+
+
+def describe_network(config: AnyNetworkConfig) -> dict[str, Any]:
+    """Return a network as a header describes it."""
+    return asdict(config) | ({"kind": _PADDED} if isinstance(config, PaddedNetworkConfig) else {})
+
+
+def _network_of(described: Mapping[str, Any]) -> AnyNetworkConfig:
+    """Return the network that a header describes."""
+    if described.get("kind") == _PADDED:
+        fields = {name: value for name, value in described.items() if name != "kind"}
+        return cast(PaddedNetworkConfig, _checked(PaddedNetworkConfig, fields))
+    return cast(NetworkConfig, _checked(NetworkConfig, described))
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
@@ -180,7 +201,7 @@ def _one_line(error: Exception) -> str:
     return reason.splitlines()[0] if reason else type(error).__name__
 
 
-def _check_sizes(cascade: CascadeConfig, networks: Sequence[NetworkConfig]) -> None:
+def _check_sizes(cascade: CascadeConfig, networks: Sequence[AnyNetworkConfig]) -> None:
     """Raise ValueError for sizes that no network of this kind has."""
     low, high = VOXEL_SIZE_LIMITS_MM
     if not low <= cascade.voxel_size_mm <= high:
@@ -188,19 +209,21 @@ def _check_sizes(cascade: CascadeConfig, networks: Sequence[NetworkConfig]) -> N
     for network in networks:
         if network.n_channels != len(cascade.sequences):
             raise ValueError(f"a network takes {network.n_channels} channels of {len(cascade.sequences)} sequences")
-        widths = (*network.features, *network.dense, *network.scales, network.kernel_size, network.pool_size)
-        if not network.features or not network.scales or not all(1 <= width <= WIDEST for width in widths):
+        dropout, widths = 0.0, (*network.features, *network.dense)
+        if isinstance(network, NetworkConfig):
+            dropout, widths = network.dropout, (*widths, *network.scales, network.kernel_size, network.pool_size)
+            if not network.scales or len(set(network.scales)) < len(network.scales):
+                raise ValueError(f"the scales are {network.scales}; expected different ones")
+        if not network.features or not all(1 <= width <= WIDEST for width in widths):
             raise ValueError(f"a network has the widths {_shown(widths)}; expected some, from 1 to {WIDEST}")
-        if len(set(network.scales)) < len(network.scales):
-            raise ValueError(f"the scales are {network.scales}; expected different ones")
-        if not (1 <= network.patch_size <= LARGEST_PATCH and network.patch_size % 2 and 0 <= network.dropout < 1):
+        if not (1 <= network.patch_size <= LARGEST_PATCH and network.patch_size % 2 and 0 <= dropout < 1):
             raise ValueError(
-                f"the patch size is {network.patch_size}, the dropout {network.dropout}; expected an odd size up to "
+                f"the patch size is {network.patch_size}, the dropout {dropout}; expected an odd size up to "
                 f"{LARGEST_PATCH} and 0 <= dropout < 1"
             )
 
 
-def weight_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
+def weight_shapes(network: AnyNetworkConfig) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a network's weights and statistics by their names, without building it.
 
     Raises
@@ -208,6 +231,8 @@ def weight_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
     ValueError
         When nothing of a patch is left behind the blocks.
     """
+    if isinstance(network, PaddedNetworkConfig):
+        return padded_shapes(network)
     shapes: dict[str, tuple[int, ...]] = {}
     widths, size = (network.n_channels, *network.features), network.patch_size
     for block, (before, after) in enumerate(pairwise(widths)):
@@ -226,7 +251,7 @@ def weight_shapes(network: NetworkConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_weights(arrays: Arrays, networks: Sequence[tuple[NetworkConfig, NetworkConfig]]) -> None:
+def _check_weights(arrays: Arrays, networks: Sequence[tuple[AnyNetworkConfig, AnyNetworkConfig]]) -> None:
     """Raise ValueError unless the arrays are the networks' weights, all of them finite."""
     expected = {
         f"{prefix_of(number, stage)}{name}": shape

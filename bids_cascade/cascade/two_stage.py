@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bids_cascade.cascade.engine import Engine, Network, lesion_probability
 from bids_cascade.cascade.gate import open_gate
-from bids_cascade.cascade.inference import Engine, dense_probability
+from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.samples import (
     BoolVolume,
@@ -39,12 +40,12 @@ class Cascade:
     Attributes
     ----------
     config : CascadeConfig
-    networks : pair of PatchNetwork
+    networks : pair of PatchNetwork or PaddedNetwork
         The one that misses nothing and the one that throws false positives out.
     """
 
     config: CascadeConfig
-    networks: tuple[PatchNetwork, PatchNetwork]
+    networks: tuple[Network, Network]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class TrainedCascade:
     history: Mapping[int, Sequence[Epoch]] = field(default_factory=dict)
 
 
-def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine = dense_probability) -> Segmentation:
+def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine = lesion_probability) -> Segmentation:
     """Run both stages on one scan.
 
     Parameters
@@ -134,8 +135,9 @@ def train_cascade(
     ValueError
         When no visit has a lesion, or the shapes or the cascade to start from do not fit.
     """
-    if start is not None:
-        _check_start(start, config, network_config)
+    start_networks: tuple[PatchNetwork, ...] = (
+        () if start is None else _networks_to_start_from(start, config, network_config)
+    )
     labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
     if not any(visit.lesion.any() for visit in labelled):
         raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
@@ -154,7 +156,7 @@ def train_cascade(
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
-        begin_with = start.networks if start is not None else (None, *networks)
+        begin_with: tuple[PatchNetwork | None, ...] = start_networks or (None, *networks)
         earlier = (progress or {}).get(stage)
         needed = () if earlier is not None and earlier.finished else labelled
         samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in needed]
@@ -198,13 +200,19 @@ def between(start: Cascade, trained: Cascade, share: float) -> Cascade:
     return replace(trained, networks=(networks[0], networks[1]))
 
 
-def _check_start(start: Cascade, config: CascadeConfig, network_config: NetworkConfig) -> None:
+def _networks_to_start_from(
+    start: Cascade, config: CascadeConfig, network_config: NetworkConfig
+) -> tuple[PatchNetwork, ...]:
     if start.config.sequences != config.sequences:
         raise ValueError(
             f"the model to start from takes {', '.join(start.config.sequences)}; expected {', '.join(config.sequences)}"
         )
-    if any(replace(network.config, dropout=network_config.dropout) != network_config for network in start.networks):
+    trainable = tuple(network for network in start.networks if isinstance(network, PatchNetwork))
+    if len(trainable) < len(STAGES) or any(
+        replace(network.config, dropout=network_config.dropout) != network_config for network in trainable
+    ):
         raise ValueError(f"the model to start from has other networks; expected {network_config}")
+    return trainable
 
 
 def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:

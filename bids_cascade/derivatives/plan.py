@@ -40,6 +40,8 @@ def plan_outputs(
             "PrevalenceWeight": cascade.prevalence_weight,
             "VoxelSize": cascade.voxel_size_mm,
             "VoxelSizeUnits": "mm",
+            "Normalisation": cascade.normalisation,
+            "PatchWise": model.header.patch_wise,
             "RandomSeed": config.seed,
             "SoftwareVersions": versions(),
         },

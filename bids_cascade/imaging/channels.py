@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import nibabel as nib
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.cascade.zscore import zscore_over_volume
+from bids_cascade.config import WHITE_MATTER
 from bids_cascade.imaging.contrast import measure_contrast
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
@@ -24,6 +27,7 @@ def stack_channels(
     mask: nib.Nifti1Image,
     voxel_size_mm: float,
     sequences: Sequence[str],
+    normalisation: str = WHITE_MATTER,
 ) -> tuple[NDArray[np.float32], nib.Nifti1Image, dict[str, dict[str, float | None]]]:
     """Bring the sequences onto the model's grid and normalise them there, together.
 
@@ -39,11 +43,13 @@ def stack_channels(
         Edge of the grid's voxels.
     sequences : sequence of str
         Of the channels, in their order, some of those of the images.
+    normalisation : str
+        Of the channels, one of :data:`bids_cascade.config.NORMALISATIONS`.
 
     Returns
     -------
     channels : (C, X, Y, Z) float32 ndarray
-        White matter is 1; 0 outside the brain.
+        White matter is 1, and 0 outside the brain, or as :func:`bids_cascade.cascade.zscore.zscore_over_volume` says.
     brain : nibabel.Nifti1Image
         uint8, the voxels that are brain in every image's field of view, on the model's grid.
     contrast : dict of dict
@@ -63,7 +69,11 @@ def stack_channels(
         for image, transform in zip(images.values(), transforms, strict=True)
     ]
     normalised = normalise(np.stack(resampled), brain, list(images))
-    channels = normalised[[list(images).index(sequence) for sequence in sequences]]
+    chosen = [list(images).index(sequence) for sequence in sequences]
+    if normalisation == WHITE_MATTER:
+        channels = normalised[chosen]
+    else:
+        channels = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
     contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
 
@@ -72,6 +82,12 @@ def label_on_grid(label: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[n
     """Bring a manual mask onto the model's grid by nearest neighbour, in one step, as uint8 0 and 1."""
     binary = nib.Nifti1Image(mask_of(label).astype(np.uint8), label.affine)
     return resample(binary, grid, 0, fixed_to_moving)
+
+
+def _n_voxels(images: Mapping[str, nib.Nifti1Image], grid: Grid) -> int:
+    """Return how many of the grid's voxels the field of view of the FLAIR, or else of the first image, would take."""
+    own = grid_of(images.get("FLAIR", next(iter(images.values()))))
+    return round(math.prod(own.shape) * own.voxel_volume_mm3 / grid.voxel_volume_mm3)
 
 
 def _as_float(mask: nib.Nifti1Image) -> nib.Nifti1Image:

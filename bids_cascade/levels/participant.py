@@ -17,6 +17,7 @@ from bids_cascade.derivatives.record import write_record, write_visit_records
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
+from bids_cascade.models.patch_wise import warn_of_patches
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
@@ -50,6 +51,8 @@ def run_participant(
     """
     model = load_model(config.model or PACKAGED_MODEL)
     visits = find_selected(inputs, model.header.cascade.sequences, validation)
+    if model.header.patch_wise:
+        warn_of_patches(model, run)
     results = segment_visits(visits, inputs, config, run, model)
     say(format_table(results))
     return exit_code_of(results)
@@ -115,6 +118,7 @@ def _segment(
         skull_strip=config.skull_strip,
         seed=config.seed,
         omp_nthreads=run.omp_nthreads,
+        normalisation=cascade.normalisation,
     )
     finished = [plan for plan in plans if is_finished(plan, how, run.work_dir)]
     if finished:

@@ -13,7 +13,7 @@ from bids_cascade.config import CascadeConfig
 from bids_cascade.errors import BadDataError
 from bids_cascade.models.store import StoredModel, load_ensemble, load_model
 
-_MUST_AGREE = ("sequences", "voxel_size_mm")
+_MUST_AGREE = ("sequences", "voxel_size_mm", "normalisation")
 """What the cascades of an ensemble look at: nobody can choose it for them."""
 
 

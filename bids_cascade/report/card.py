@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bids_cascade.cascade.calibration import UNCHANGED
-from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.cascade.packing import AnyNetworkConfig
+from bids_cascade.config import WHITE_MATTER, WHOLE_VOLUME, CascadeConfig, PaddedNetworkConfig
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.models.store import StoredModel
 
@@ -17,6 +18,12 @@ _COLUMNS = (
     *("measure", "cascade_mean", "cascade_median", "flair_threshold_mean", "flair_threshold_median", "difference"),
 )
 """The columns of a card's tables in their order; a model's header doesn't keep one."""
+
+
+_NORMALISATIONS = {
+    WHITE_MATTER: "white matter is 1 (`cascade/normalisation.py`)",
+    WHOLE_VOLUME: "z-score over the whole field of view (`cascade/zscore.py`)",
+}
 
 
 def model_card(stored: StoredModel) -> str:
@@ -29,7 +36,7 @@ def model_card(stored: StoredModel) -> str:
         f"- File: `{stored.path.name}`, SHA-256 `{stored.sha256}`",
         f"- Licence: {header.licence or 'not stated'}",
         f"- Sequences, in channel order: {', '.join(config.sequences)}",
-        f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: white matter is 1 (`cascade/tissue.py`)",
+        f"- Grid: {config.voxel_size_mm:g} mm isotropic, RAS; intensities: {_NORMALISATIONS[config.normalisation]}",
         f"- Candidates: {config.candidate_sequence} above {config.candidate_level:g}; stage 2 where stage 1 "
         f"gives more than {config.gate_probability:g}, and in all above {config.hard_negative_probability:g} that "
         "is connected with it",
@@ -73,14 +80,20 @@ def _origin(provenance: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _networks(of_cascades: Sequence[tuple[NetworkConfig, NetworkConfig]]) -> list[str]:
+def _networks(of_cascades: Sequence[tuple[AnyNetworkConfig, AnyNetworkConfig]]) -> list[str]:
     """Describe each kind of networks once; the two stages of a cascade have the same."""
     kinds = Counter(first for first, _ in of_cascades)
     return [
         f"- {'Cascade' if n == 1 else f'{n} cascades, averaged,'} of two networks{' each' if n > 1 else ''}: patch "
-        f"{one.patch_size}³ at scales {one.scales}, features {one.features}, dense {one.dense}"
+        f"{one.patch_size}³{_kind(one)}, features {one.features}, dense {one.dense}"
         for one, n in kinds.items()
     ]
+
+
+def _kind(network: AnyNetworkConfig) -> str:
+    if isinstance(network, PaddedNetworkConfig):
+        return ", zero-padded convolutions (nicMSlesions): runs patch-wise only, minutes instead of seconds a visit"
+    return f" at scales {network.scales}"
 
 
 def _calibration(config: CascadeConfig) -> list[str]:
@@ -107,7 +120,7 @@ def _text(value: Any) -> str:
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
-        return ["No subject was held out: nothing is known about how good it is on others."]
+        return ["No figures on subjects held out from training: nothing is known here about how good it is on others."]
     return [
         "On subjects held out from training (unless the threshold was given, it was chosen on them):",
         "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bids_cascade.cascade.calibration import UNCHANGED
+from bids_cascade.config import WHITE_MATTER, WHOLE_VOLUME
 from bids_cascade.report.references import REFERENCES, Reference
 
 
@@ -58,13 +59,25 @@ def _preparation(sidecar: Mapping[str, Any]) -> str:
     size_mm = float(sidecar["VoxelSize"])
     return text + (
         "Each image was corrected for its bias field within the brain with N4 (Tustison et al., 2010), brought to "
-        f"{size_mm:g} mm isotropic resolution in one interpolation, and scaled so that normal-appearing white matter, "
-        "found with a trimmed Gaussian mixture model of the tissues (Aït-Ali et al., 2005), had the value 1 and the "
-        "brain's usual distance from it was a quarter."
+        f"{size_mm:g} mm isotropic resolution in one interpolation, and {_scaled(sidecar)}."
+    )
+
+
+def _scaled(sidecar: Mapping[str, Any]) -> str:
+    """Say how intensities were normalised; results of before say nothing of it."""
+    if sidecar.get("Normalisation", WHITE_MATTER) == WHOLE_VOLUME:
+        return (
+            "normalised by its mean over the brain and its standard deviation over the whole field of view, 0 outside "
+            "the brain, as nicMSlesions does (Valverde et al., 2019)"
+        )
+    return (
+        "scaled so that normal-appearing white matter, found with a trimmed Gaussian mixture model of the tissues "
+        "(Aït-Ali et al., 2005), had the value 1 and the brain's usual distance from it was a quarter"
     )
 
 
 def _cascade(sidecar: Mapping[str, Any]) -> str:
+    patch_wise = sidecar.get("PatchWise", False)
     return (
         "Lesions were then found by a cascade of two patch-wise three-dimensional convolutional neural networks "
         f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
@@ -77,6 +90,7 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         f"{float(sidecar['PeakProbability']):g}, were removed"
         + (", and cavities that a component encloses were filled. " if "LargestFilledCavity" in sidecar else ". ")
         + f"The random seed was {int(sidecar['RandomSeed'])}."
+        + (" The networks, trained with nicMSlesions, were evaluated patch by patch." if patch_wise else "")
         + (" The networks computed in half precision." if sidecar.get("Precision") == "half" else "")
     )
 

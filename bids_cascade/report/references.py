@@ -158,6 +158,15 @@ REFERENCES = {
         pages="159-168",
         doi="10.1016/j.neuroimage.2017.04.034",
     ),
+    "Valverde et al., 2019": Reference(
+        ("Valverde S", "Salem M", "Cabezas M"),
+        "One-shot domain adaptation in multiple sclerosis lesion segmentation using convolutional neural networks",
+        "NeuroImage: Clinical",
+        2019,
+        volume="21",
+        pages="101638",
+        doi="10.1016/j.nicl.2018.101638",
+    ),
     "Yarkoni et al., 2019": Reference(
         ("Yarkoni T", "Markiewicz CJ", "de la Vega A"),
         "PyBIDS: Python tools for BIDS datasets",

@@ -86,6 +86,11 @@ def check_start(config: TrainConfig) -> None:
         _LOGGER.warning(
             "%s: training begins with the first of its %d cascades", config.start_from, len(header.networks)
         )
+    if header.patch_wise:
+        raise BadDataError(
+            f"{config.start_from}: a model converted from nicMSlesions, whose networks can be used but not trained "
+            "here; start from one that `train` has written"
+        )
     found, wanted = header.cascade.sequences, config.cascade.sequences
     if found != wanted:
         raise BadDataError(

@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
 )
 
 from bids_cascade import __version__
+from bids_cascade.config import NORMALISATIONS
 from bids_cascade.errors import BadDataError
 
 
@@ -143,6 +144,7 @@ class StackChannelsInputSpec(StepInputSpec):
     channels = InputMultiObject(traits.Str, mandatory=True, desc="sequence of each channel")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     voxel_size_mm = traits.Float(1.0, usedefault=True, desc="edge of the model's voxels")
+    normalisation = traits.Enum(*NORMALISATIONS, usedefault=True, desc="of the channels")
 
 
 class StackChannelsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -169,6 +171,7 @@ class StackChannels(Step):
             nib.Nifti1Image.from_filename(self.inputs.mask),
             self.inputs.voxel_size_mm,
             self.inputs.channels,
+            self.inputs.normalisation,
         )
         check_contrast(contrast, dict(zip(self.inputs.sequences, self.inputs.names, strict=True)))
         np.save(folder / "channels.npy", channels)
@@ -203,15 +206,15 @@ class Segment(Step):
         """See :func:`bids_cascade.cascade.ensemble.segment_by_ensemble`."""
         import torch
 
+        from bids_cascade.cascade.engine import lesion_probability
         from bids_cascade.cascade.ensemble import segment_by_ensemble
-        from bids_cascade.cascade.inference import dense_probability
         from bids_cascade.imaging.images import mask_of, save_image
         from bids_cascade.lesions.uncertainty import voxel_uncertainty
         from bids_cascade.models.store import load_ensemble
 
         brain = nib.Nifti1Image.from_filename(self.inputs.brain)
         ensemble = load_ensemble(Path(self.inputs.model))
-        engine = partial(dense_probability, device=self.inputs.device, half=self.inputs.half_precision)
+        engine = partial(lesion_probability, device=self.inputs.device, half=self.inputs.half_precision)
         threads_before = torch.get_num_threads()
         torch.set_num_threads(self.inputs.n_threads)
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_cascade.config import needed_sequences
+from bids_cascade.config import WHITE_MATTER, needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.write import OutputPlan
 from bids_cascade.errors import BidsCascadeError
@@ -58,6 +58,8 @@ class Preprocessing:
         Random seed of the registration.
     omp_nthreads : int
         Threads of the steps that can use several.
+    normalisation : str
+        One of :data:`bids_cascade.config.NORMALISATIONS`.
     """
 
     sequences: tuple[str, ...]
@@ -65,6 +67,7 @@ class Preprocessing:
     skull_strip: str = "auto"
     seed: int = 0
     omp_nthreads: int = 1
+    normalisation: str = WHITE_MATTER
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     brain = _node(FindBrain(t1w=paths[t1w], mode=how.skull_strip), "brain", how.omp_nthreads)
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
     qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
-    channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm), "channels")
+    channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm, normalisation=how.normalisation), "channels")
     channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
     channels.inputs.channels = list(how.sequences)
     for index, sequence in enumerate((t1w, *others)):

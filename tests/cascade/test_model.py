@@ -4,16 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
 
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.model import Model, from_bytes, to_bytes
 from bids_cascade.cascade.packing import FORMAT, KEY, pack, unpack, unpack_model
 from bids_cascade.cascade.two_stage import Cascade, segment
-from bids_cascade.config import CascadeConfig
+from bids_cascade.config import CascadeConfig, PaddedNetworkConfig
 
 from .conftest import TINY, make_visit
 from .test_inference import random_network
+from .test_padded import random_padded_network
+
+PADDED = PaddedNetworkConfig(2, features=(2, 3), dense=(4,))
 
 
 @pytest.fixture
@@ -49,6 +53,40 @@ def test_several_cascades_keep_their_order_and_their_own_networks(model) -> None
         np.testing.assert_array_equal(one.final, two.final)
 
 
+def test_padded_networks_are_kept_beside_the_app_s_own(model) -> None:
+    networks = random_padded_network(PADDED), random_padded_network(PADDED, 1)
+    both = replace(model, ensemble=Ensemble((*model.ensemble.members, Cascade(model.ensemble.config, networks))))
+    content = to_bytes(both)
+    back = from_bytes(content)
+    assert [one.config for one in back.ensemble.members[1].networks] == [PADDED, PADDED]
+    assert to_bytes(back) == content
+    for before, after in zip(networks, back.ensemble.members[1].networks, strict=True):
+        for name, value in before.state_dict().items():
+            assert torch.equal(value, after.state_dict()[name])
+    assert [unpack_model(one)[1].patch_wise for one in (content, to_bytes(model))] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("kind", "other", "kind is nothing that this version knows"),
+        ("features", [10**6], "from 1 to 4096"),
+        ("features", [], "expected some"),
+        ("patch_size", 4, "patch size"),
+        ("patch_size", 3, "too small"),
+        ("n_channels", 3, "takes 3 channels of 2"),
+        ("scales", [1], "scales is nothing"),
+    ],
+)
+def test_hostile_padded_networks_are_refused(model, field: str, value, message: str) -> None:
+    networks = random_padded_network(PADDED), random_padded_network(PADDED, 1)
+    padded = replace(model, ensemble=Ensemble((Cascade(model.ensemble.config, networks),)))
+    arrays, header = unpack(to_bytes(padded))
+    content = pack(arrays, {**header, "networks": [[{**header["networks"][0][0], field: value}] * 2]})
+    with pytest.raises(ValueError, match=message):
+        unpack_model(content)
+
+
 def test_files_of_the_format_before_hold_one_cascade(model) -> None:
     arrays, header = unpack(to_bytes(model))
     del header["cascade"]["calibration"]
@@ -67,7 +105,7 @@ def test_the_header_is_plain_json(model) -> None:
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][KEY])
     assert header["cascade"]["sequences"] == ["T1w", "FLAIR"]
     assert header["orientation"] == "RAS"
-    assert header["normalisation"] == "white matter 1"
+    assert header["cascade"]["normalisation"] == "white matter 1"
 
 
 def test_what_is_no_model_is_refused(model) -> None:

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.cascade.zscore import zscore_over_volume
+from bids_cascade.config import WHOLE_VOLUME
 from bids_cascade.imaging.channels import label_on_grid, stack_channels
 from bids_cascade.imaging.grid import grid_of
 
@@ -37,6 +39,17 @@ def test_images_of_1_mm_are_cut_out_and_normalised_together_without_interpolatio
     expected = normalise(whole, np.asarray(mask.dataobj) > 0, BOTH)[:, 5:15, 5:17, 5:19]
     np.testing.assert_allclose(channels[:, inside], expected.reshape(2, -1), atol=1e-5)
     assert not channels[:, ~inside].any()
+
+
+def test_the_z_score_is_over_the_whole_field_of_view_of_the_flair(mask) -> None:
+    images = {"T1w": random_image(0), "FLAIR": random_image(1)}
+    channels, brain, contrast = stack_channels(images, [None, None], mask, 1.0, BOTH, WHOLE_VOLUME)
+    inside = np.asarray(mask.dataobj) > 0
+    whole = np.stack([np.where(inside, np.asarray(one.dataobj), 0) for one in images.values()])
+    expected = zscore_over_volume(whole, inside, inside.size)
+    np.testing.assert_allclose(channels[:, np.asarray(brain.dataobj) > 0], expected[:, inside], atol=1e-4)
+    np.testing.assert_allclose(channels[:, 0, 0, 0], expected[:, 0, 0, 0], atol=1e-4)
+    assert contrast == stack_channels(images, [None, None], mask, 1.0, BOTH)[2]
 
 
 @pytest.mark.parametrize("sequences", [("FLAIR", "T1w"), ("FLAIR",), ("T2w", "FLAIR"), ("T1w", "FLAIR", "T2w")])

@@ -53,6 +53,14 @@ def test_paragraph_says_what_was_run() -> None:
         assert said in found.paragraph
 
 
+def test_models_from_nicmslesions_are_told_apart() -> None:
+    found = describe_methods({**SIDECAR, "Normalisation": "whole-volume z-score", "PatchWise": True})
+    assert found is not None
+    assert "as nicMSlesions does (Valverde et al., 2019)" in found.paragraph
+    assert "were evaluated patch by patch" in found.paragraph
+    assert "white matter, found with" not in found.paragraph
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -72,12 +80,15 @@ def test_what_is_cited_is_listed_and_what_is_listed_is_cited(changed: dict[str, 
 
 
 def test_every_reference_is_cited_and_named_as_it_is_cited() -> None:
-    found = describe_methods(SIDECAR | {"PrevalenceWeight": 0.5})
-    assert found is not None
-    assert set(found.references) == set(REFERENCES.values())
+    every = [
+        describe_methods(SIDECAR | more)
+        for more in ({"PrevalenceWeight": 0.5}, {"Normalisation": "whole-volume z-score", "PatchWise": True})
+    ]
+    cited = {one for found in every if found is not None for one in found.references}
+    assert cited == set(REFERENCES.values())
     for words, one in REFERENCES.items():
         assert words == f"{one.authors[0].rpartition(' ')[0]} et al., {one.year}"
-    assert len({one.key for one in found.references}) == len(REFERENCES)
+    assert len({one.key for one in cited}) == len(REFERENCES)
 
 
 def test_references_as_text_and_as_bibtex() -> None:

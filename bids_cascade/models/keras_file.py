@@ -1,0 +1,124 @@
+"""Reads the weights in a Keras HDF5 file, and nothing else of it: no configuration, no link, no other file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.errors import BadDataError, UsageError
+from bids_cascade.regular_file import open_regular
+
+LARGEST_BYTES = 1 << 30
+_LARGEST_WEIGHT = 1 << 24
+"""Values of one array: nicMSlesions' largest has 131,072."""
+
+_WHOLE_MODEL = "model_weights"
+"""Where a file of a whole model, not of its weights alone, has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class KerasWeights:
+    """The arrays of a file by layer and name, such as ``weights["conv1_1"]["kernel"]``.
+
+    Attributes
+    ----------
+    layers : dict of dict of float32 array
+    is_theano : bool
+        Whether it was written by Keras on Theano, whose convolutions turn their kernels round.
+    """
+
+    layers: dict[str, dict[str, NDArray[np.float32]]]
+    is_theano: bool
+
+
+def read_keras_weights(path: Path) -> KerasWeights:
+    """Read all layers that have weights.
+
+    Raises
+    ------
+    UsageError
+        h5py is not installed.
+    MissingInputError, ReadWriteError
+        The file is not there, or can't be read.
+    BadDataError
+        It is no HDF5 file, is damaged, or holds links, arrays kept elsewhere, or what is no array of numbers.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError(
+            "reading Keras files needs h5py, which is not installed; `pip install 'bids-cascade[convert]'`"
+        ) from error
+    with open_regular(path) as file:
+        size = file.seek(0, 2)
+        try:
+            if size > LARGEST_BYTES:
+                raise ValueError(f"it has {size / 1e9:.1f} GB")
+            with h5py.File(file, "r") as content:
+                return _read(content)
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise BadDataError(
+                f"{path}: no usable Keras weights: {reason}; expected a file that nicMSlesions has saved, "
+                "such as nets/NAME/nets/model_1.hdf5"
+            ) from error
+
+
+def _read(content: Any) -> KerasWeights:
+    root = _child(content, _WHOLE_MODEL) if _WHOLE_MODEL in content else content
+    backend = root.attrs.get("backend", b"")
+    backend = backend.decode(errors="replace") if isinstance(backend, bytes) else str(backend)
+    layers = {}
+    for layer in root:
+        arrays = _arrays_below(_child(root, layer), depth=3)
+        if arrays:
+            layers[layer] = arrays
+    if not layers:
+        raise ValueError("it has no weights")
+    return KerasWeights(layers, backend == "theano")
+
+
+def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:
+    """Return the arrays of a layer by the last part of their names; how the folders between are called varies."""
+    import h5py
+
+    found: dict[str, NDArray[np.float32]] = {}
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"{group.name[:100]} is no group of arrays")
+    for name in group:
+        child = _child(group, name)
+        if isinstance(child, h5py.Dataset):
+            new = {name.partition(":")[0]: _array_of(child)}
+        elif depth:
+            new = _arrays_below(child, depth - 1)
+        else:
+            raise ValueError(f"{child.name[:100]} is nested too deeply")
+        if found.keys() & new.keys():
+            raise ValueError(f"{group.name[:100]} has {min(new)} twice")
+        found |= new
+    return found
+
+
+def _child(group: Any, name: str) -> Any:
+    """Return a member of a group that lies in this file; links to elsewhere are not followed."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name[:100]} is a link")
+    return group[name]
+
+
+def _array_of(dataset: Any) -> NDArray[np.float32]:
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name[:100]} is kept in another file")
+    if dataset.dtype.kind != "f" or not 0 < (dataset.size or 0) <= _LARGEST_WEIGHT:
+        raise ValueError(f"{dataset.name[:100]} is no array of at most {_LARGEST_WEIGHT:,} real numbers")
+    with np.errstate(over="ignore"):
+        array = np.asarray(dataset[()], np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{dataset.name[:100]} has weights that are NaN or infinite")
+    return array
