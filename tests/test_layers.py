@@ -24,6 +24,7 @@ RANKS = {
     "evaluation": 5,
     "selection": 5,
     "derivatives": 4,
+    "change": 3,
     "models": 3,
     "outcomes": 3,
     "dataset": 2,

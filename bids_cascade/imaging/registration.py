@@ -76,7 +76,12 @@ class _Target:
 
 
 def register_rigid(
-    moving: nib.Nifti1Image, fixed: nib.Nifti1Image, fixed_mask: nib.Nifti1Image, seed: int = 0
+    moving: nib.Nifti1Image,
+    fixed: nib.Nifti1Image,
+    fixed_mask: nib.Nifti1Image,
+    seed: int = 0,
+    *,
+    trust_headers: bool = True,
 ) -> RigidRegistration:
     """Find the rigid transform between two images of one head.
 
@@ -92,6 +97,9 @@ def register_rigid(
         Brain, on the grid of `fixed`.
     seed : int
         Of the sampling; equal seeds give equal transforms.
+    trust_headers : bool
+        Leave images on one grid that agree as they are where they are. Two visits on one grid have been brought there,
+        by whoever and however well.
 
     Raises
     ------
@@ -114,7 +122,7 @@ def register_rigid(
     target = _target(fixed, fixed_mask)
     identity = np.eye(4)
     quality = _quality(moving, target, identity)
-    if on_one_grid and not looks_failed(quality):
+    if trust_headers and on_one_grid and not looks_failed(quality):
         return RigidRegistration(identity, quality, fraction_inside(moving, fixed_mask), "identity")
     starts = (identity, _centre_to_centre(moving, fixed))
     start = max(starts, key=lambda t: _quality(moving, target, t) * fraction_inside(moving, fixed_mask, t))

@@ -1,0 +1,194 @@
+"""Two visits of one synthetic patient: lesions that appear, grow, shrink and vanish, seen by two scanners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.synthesis.anatomy import MARGIN_MM, Anatomy
+from bids_cascade.synthesis.config import SynthesisConfig
+from bids_cascade.synthesis.fields import FloatArray
+from bids_cascade.synthesis.lesions import PaintedLesions, Patient, paint_lesions
+from bids_cascade.synthesis.paint import paint_head
+from bids_cascade.synthesis.scanner import Protocol, Scanner
+from bids_cascade.synthesis.warp import Warp, brain_bounds_mm, draw_motion, draw_warp
+
+Fate = Literal["stays", "appears", "grows", "shrinks", "vanishes"]
+
+_TOUCHING = np.ones((3, 3, 3), bool)
+
+
+@dataclass(frozen=True, eq=False)
+class PairVisit:
+    """One visit's scans as preprocessing would leave them: on one 1 mm RAS grid, in a pose of their own.
+
+    Attributes
+    ----------
+    channels : (2, X, Y, Z) float32 array
+        T1w and FLAIR; about 1 in white matter.
+    brain : (X, Y, Z) bool array
+    share : (X, Y, Z) float32 array
+        How much of each voxel is lesion.
+    affine : (4, 4) array
+        Voxel to RAS+ mm of this visit's world.
+    """
+
+    channels: FloatArray
+    brain: NDArray[np.bool_]
+    share: FloatArray
+    affine: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class VisitPair:
+    """Two visits and what is true about them.
+
+    Attributes
+    ----------
+    earlier, later : PairVisit
+    earlier_to_later : (4, 4) array
+        Maps points of the earlier visit's world to the later one's, mm.
+    fates : dict of int to Fate
+        By the lesion's number in `numbers`.
+    numbers : (X, Y, Z) int32 array
+        Lesions, whatever becomes of them, on the grid of the earlier visit.
+    volumes_mm3 : dict of int to (float, float)
+        True volumes at the visits, by number.
+    about : dict
+    """
+
+    earlier: PairVisit
+    later: PairVisit
+    earlier_to_later: NDArray[np.float64]
+    fates: dict[int, Fate]
+    numbers: NDArray[np.int32]
+    volumes_mm3: dict[int, tuple[float, float]]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def make_pair(
+    anatomy: Anatomy,
+    patients: Sequence[Patient],
+    protocols: Sequence[tuple[Protocol, Protocol]],
+    chances: Mapping[Fate, float],
+    seed: int | Sequence[int],
+    config: SynthesisConfig | None = None,
+) -> VisitPair:
+    """Make two visits of one head; equal arguments give equal arrays.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+    patients : sequence of Patient
+        Whose lesions to draw from.
+    protocols : sequence of two pairs of Protocol
+        Of T1w and FLAIR, at each visit.
+    chances : mapping of Fate to float
+        Of a lesion; with nothing, all stay.
+    seed : int or sequence of int
+    config : SynthesisConfig, optional
+    """
+    config = config or SynthesisConfig()
+    rng = np.random.default_rng(seed)
+    lesions = paint_lesions(anatomy, patients, config.lesions, config.lesion_signal, rng)
+    numbers, n = ndimage.label(lesions.share >= 0.5, _TOUCHING)
+    fates = _draw_fates(n, chances, rng)
+    extents = [_extent(numbers, fates, late, rng) for late in (False, True)]
+    both = [_only(lesions, extent) for extent in extents]
+    warp, paint_seed = draw_warp(anatomy, config.warp, rng), int(rng.integers(2**31))
+    motion = draw_motion(config.warp, rng)
+
+    def scan(one: PaintedLesions, pose: NDArray[np.floating], kinds: tuple[Protocol, Protocol]) -> PairVisit:
+        painting = paint_head(anatomy, one, config, np.random.default_rng(paint_seed))
+        return _acquire(anatomy, warp, (painting.t1w, painting.flair, one.share), pose, kinds, rng)
+
+    earlier = scan(both[0], np.eye(4), protocols[0])
+    later = scan(both[1], np.linalg.inv(motion), protocols[1])
+    volumes = [ndimage.sum(one.share, numbers, range(1, n + 1)) for one in both]
+    inside = _in_box(anatomy, warp.voxels_at(_shape(earlier), earlier.affine))
+    return VisitPair(
+        earlier,
+        later,
+        earlier_to_later=motion,
+        fates=fates,
+        numbers=ndimage.map_coordinates(numbers, inside, np.int32, order=0),
+        volumes_mm3={one: (float(volumes[0][one - 1]), float(volumes[1][one - 1])) for one in fates},
+        about={"label_map": anatomy.name, "lesion_masks": list(lesions.patients)},
+    )
+
+
+def _draw_fates(n: int, chances: Mapping[Fate, float], rng: np.random.Generator) -> dict[int, Fate]:
+    names, weights = list(chances) or ["stays"], np.array(list(chances.values()) or [1.0])
+    return {one: names[rng.choice(len(names), p=weights / weights.sum())] for one in range(1, n + 1)}  # type: ignore[misc]
+
+
+def _extent(
+    numbers: NDArray[np.int32], fates: Mapping[int, Fate], late: bool, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return where lesions may be at a visit: all but what is not there yet, or no longer."""
+    gone, small = ("vanishes", "shrinks") if late else ("appears", "grows")
+    without = np.isin(numbers, [one for one, fate in fates.items() if fate == gone])
+    extent = ~ndimage.binary_dilation(without, _TOUCHING, iterations=3)
+    extent |= (numbers > 0) & ~without
+    for one, box in enumerate(ndimage.find_objects(numbers), start=1):
+        if fates[one] == small:
+            own = numbers[box] == one
+            depth = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1, 1:-1]
+            kept = depth > np.quantile(depth[own], rng.uniform(0.2, 0.7))
+            extent[box] &= ~own | kept
+    return np.asarray(extent)
+
+
+def _only(lesions: PaintedLesions, extent: NDArray[np.bool_]) -> PaintedLesions:
+    """Return the lesions within an extent, whose edge fades."""
+    soft = ndimage.gaussian_filter(extent.astype(np.float32), 0.5)
+    soft *= extent
+    return replace(
+        lesions,
+        share=lesions.share * soft,
+        flair_gain=lesions.flair_gain * soft,
+        t1w_drop=lesions.t1w_drop * soft,
+    )
+
+
+def _acquire(
+    anatomy: Anatomy,
+    warp: Warp,
+    maps: tuple[FloatArray, FloatArray, FloatArray],
+    pose: NDArray[np.floating],
+    protocols: tuple[Protocol, Protocol],
+    rng: np.random.Generator,
+) -> PairVisit:
+    """Scan a head that lies in a pose: `pose` maps points of the visit's world to the head's."""
+    bounds = brain_bounds_mm(anatomy, warp)
+    corners = np.array([[x, y, z] for x in bounds[:, 0] for y in bounds[:, 1] for z in bounds[:, 2]])
+    moved = corners @ np.linalg.inv(pose)[:3, :3].T + np.linalg.inv(pose)[:3, 3]
+    low = np.floor(moved.min(axis=0) - MARGIN_MM)
+    x, y, z = np.ceil(moved.max(axis=0) + MARGIN_MM - low).astype(int).tolist()
+    affine = np.eye(4)
+    affine[:3, 3] = low
+    voxels = warp.voxels_at((x, y, z), pose @ affine)
+    channels = []
+    for protocol, signal in zip(protocols, maps[:2], strict=True):
+        scanner = Scanner(protocol, (x, y, z))
+        seen = ndimage.map_coordinates(signal, voxels, np.float32, order=1, mode="nearest")
+        channels.append(scanner.back(scanner.acquire(seen, rng)))
+    inside = _in_box(anatomy, voxels)
+    depth_mm = ndimage.map_coordinates(anatomy.brain_depth_mm.astype(np.float32), inside, order=1, cval=-20.0)
+    share = ndimage.map_coordinates(maps[2], inside, np.float32, order=1)
+    return PairVisit(np.stack(channels), depth_mm > 0, share, affine)
+
+
+def _in_box(anatomy: Anatomy, voxels: FloatArray) -> FloatArray:
+    """Return voxels of the label map in the brain's box."""
+    return voxels - anatomy.corner.astype(np.float32)[:, None, None, None]
+
+
+def _shape(visit: PairVisit) -> tuple[int, int, int]:
+    x, y, z = visit.brain.shape
+    return x, y, z

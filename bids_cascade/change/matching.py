@@ -1,0 +1,128 @@
+"""Intensities of two visits brought to one footing: white matter matched, the difference of bias fields removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.lesions.components import TOUCHING
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+MAD_TO_SD = 1.4826
+_FIELD_MM = 20.0
+"""Standard deviation of the weights that average differences into a field: bias fields vary over some 10 cm."""
+_COARSER = 4
+"""Voxels along each axis that are averaged first."""
+_MOST_SDS = 3.0
+_WHITE_T1W = 0.85
+_WHITE_FLAIR = (0.7, 1.3)
+"""Normal-appearing white matter; 1 is its level. Grey matter lies at about 0.6 in T1w and 1.3 in FLAIR."""
+_AWAY = 2
+"""Voxels that normal-appearing white matter keeps from lesions of either visit."""
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPair:
+    """Two visits' scans on one grid with one scale; white matter is 1.
+
+    Attributes
+    ----------
+    earlier, later : (C, X, Y, Z) float32 array
+    usual : (X, Y, Z) bool array
+        Brain away from lesions.
+    white : (X, Y, Z) bool array
+        Normal-appearing white matter.
+    """
+
+    earlier: FloatArray
+    later: FloatArray
+    usual: BoolArray
+    white: BoolArray
+
+
+def match_visits(
+    earlier: NDArray[np.floating],
+    later: NDArray[np.floating],
+    brain: BoolArray,
+    lesion: BoolArray,
+    edge_mm: float,
+    sequences: Sequence[str],
+) -> MatchedPair:
+    """Bring two visits' scans to one scale.
+
+    Each visit is normalised by its own tissues, see :mod:`bids_cascade.cascade.normalisation`; then half of the smooth
+    difference of the two in normal-appearing white matter is taken from the later visit and added to the earlier one.
+
+    Parameters
+    ----------
+    earlier, later : (C, X, Y, Z) array
+    brain : (X, Y, Z) bool array
+        Brain in both.
+    lesion : (X, Y, Z) bool array
+        Lesion in either.
+    edge_mm : float
+        Of a voxel.
+    sequences : sequence of str
+        Of the channels.
+
+    Raises
+    ------
+    ValueError
+        When a visit's tissues can't be told apart.
+    """
+    first, second = (normalise(one, brain, sequences) for one in (earlier, later))
+    usual = brain & ~ndimage.binary_dilation(lesion, TOUCHING, iterations=_AWAY)
+    white = _white_matter(first, second, usual, sequences)
+    for a, b in zip(first, second, strict=True):
+        half = np.float32(0.5) * smooth_difference(b - a, white, edge_mm)
+        a += half * brain
+        b -= half * brain
+    return MatchedPair(first, second, usual, _white_matter(first, second, usual, sequences))
+
+
+def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) -> FloatArray:
+    """Return the field of which a difference (X, Y, Z) is made up but for details, from white matter alone.
+
+    Values more than three robust standard deviations from the median are cut off, so that what has changed has no say.
+    """
+    values = difference[white]
+    if not values.size:
+        return np.zeros_like(difference)
+    middle = np.median(values)
+    reach = _MOST_SDS * robust_sd(values)
+    weighted = np.where(white, np.clip(difference, middle - reach, middle + reach) - middle, np.float32(0))
+    sums, counts = (_block_sums(one) for one in (weighted, white.astype(np.float32)))
+    sd = _FIELD_MM / (edge_mm * _COARSER)
+    smoothed, weights = (ndimage.gaussian_filter(one, sd, mode="constant") for one in (sums, counts))
+    coarse = np.divide(smoothed, weights, out=np.zeros_like(smoothed), where=weights > 1e-3 * weights.max())
+    fine = ndimage.zoom(coarse, _COARSER, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(fine[tuple(slice(n) for n in difference.shape)] + middle, np.float32)
+
+
+def robust_sd(values: NDArray[np.floating]) -> float:
+    """Return the standard deviation of a normal distribution with the values' median absolute deviation."""
+    return float(MAD_TO_SD * np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+
+
+def _block_sums(volume: FloatArray) -> FloatArray:
+    """Return the sums of blocks of a volume, padded with 0 to whole blocks."""
+    padded = np.pad(volume, [(0, -n % _COARSER) for n in volume.shape])
+    x, y, z = (n // _COARSER for n in padded.shape)
+    return np.asarray(padded.reshape(x, _COARSER, y, _COARSER, z, _COARSER).sum(axis=(1, 3, 5)))
+
+
+def _white_matter(first: FloatArray, second: FloatArray, usual: BoolArray, sequences: Sequence[str]) -> BoolArray:
+    """Return the usual voxels that are white matter in both visits together, with all their neighbours."""
+    mean = (first + second) / 2
+    flair = mean[list(sequences).index("FLAIR")]
+    white = usual & (flair > _WHITE_FLAIR[0]) & (flair < _WHITE_FLAIR[1])
+    if "T1w" in sequences:
+        white &= mean[list(sequences).index("T1w")] > _WHITE_T1W
+    return np.asarray(ndimage.binary_erosion(white))

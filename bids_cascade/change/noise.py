@@ -1,0 +1,113 @@
+"""How much two visits' FLAIR images differ where nothing has changed, measured in the pair itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.change.matching import BoolArray, FloatArray, robust_sd
+
+_SMOOTHING_MM = 0.8
+_N_BINS = 20
+_EDGES = (1, 2, 3, 5, 7, 9)
+"""Voxels along the edge of cubes whose means are looked at."""
+_FEWEST_CUBES = 200
+_LEAST_SD = 1e-3
+"""Of the voxels' noise: images that are copies of each other have none, which would make any rounding a change."""
+
+
+@dataclass(frozen=True)
+class PairNoise:
+    """Noise of the smoothed FLAIR difference of a pair.
+
+    Attributes
+    ----------
+    white_sd : float
+        In normal-appearing white matter, whose level is 1.
+    shift_mm : float
+        Displacement that would make as much noise at the brain's edges as there is: what registration, interpolation
+        and the shape of the voxels leave.
+    of_means : tuple of (int, float)
+        Standard deviation of the mean z-value over so many voxels.
+    """
+
+    white_sd: float
+    shift_mm: float
+    of_means: tuple[tuple[int, float], ...]
+
+    def voxel_sd(self, gradient: FloatArray) -> FloatArray:
+        """Return the standard deviation of each voxel from the gradient there, per mm."""
+        return np.asarray(np.sqrt(self.white_sd**2 + (self.shift_mm * gradient) ** 2), np.float32)
+
+    def sd_of_mean(self, n_voxels: int) -> float:
+        """Return the standard deviation of the mean z-value of so many connected voxels."""
+        counts, sds = np.array(self.of_means, np.float64).T
+        return float(np.exp(np.interp(np.log(max(n_voxels, 1)), np.log(counts), np.log(sds))))
+
+
+def smooth_slightly(volume: FloatArray, edge_mm: float) -> FloatArray:
+    """Return a volume in which single voxels count less."""
+    return np.asarray(ndimage.gaussian_filter(volume, _SMOOTHING_MM / edge_mm, mode="nearest", truncate=3))
+
+
+def gradient_per_mm(volume: NDArray[np.floating], edge_mm: float) -> FloatArray:
+    """Return the length of a volume's gradient, per mm."""
+    total = np.zeros(volume.shape, np.float32)
+    for along in np.gradient(volume, edge_mm):
+        total += np.asarray(along, np.float32) ** 2
+    return np.asarray(np.sqrt(total, out=total))
+
+
+def measure_noise(difference: FloatArray, gradient: FloatArray, usual: BoolArray, white: BoolArray) -> PairNoise:
+    """Measure the noise of a smoothed difference.
+
+    The variance is that of white matter and, where the image has edges, the square of a displacement times the
+    gradient's: the displacement is fitted to robust variances of twenty classes of gradients.
+
+    Parameters
+    ----------
+    difference, gradient : (X, Y, Z) float32 array
+        Later less earlier FLAIR; gradient of the mean of both, per mm.
+    usual, white : (X, Y, Z) bool array
+        Brain away from lesions; normal-appearing white matter in it.
+
+    Raises
+    ------
+    ValueError
+        When there is no white matter.
+    """
+    if not white.any():
+        raise ValueError("no normal-appearing white matter in which the noise of the difference could be measured")
+    white_sd = max(robust_sd(difference[white]), _LEAST_SD)
+    shift_mm = _fit_shift(difference[usual], gradient[usual], white_sd)
+    sd = np.sqrt(white_sd**2 + (shift_mm * gradient) ** 2)
+    z = np.where(usual, (difference - np.median(difference[white])) / sd, np.float32(0)).astype(np.float32)
+    return PairNoise(white_sd, shift_mm, _noise_of_means(z, usual))
+
+
+def _fit_shift(difference: FloatArray, gradient: FloatArray, white_sd: float) -> float:
+    edges = np.quantile(gradient, np.linspace(0, 1, _N_BINS + 1)[1:-1])
+    classes = np.digitize(gradient, edges)
+    squares, excesses = [], []
+    for number in range(_N_BINS):
+        own = classes == number
+        if own.any():
+            squares.append(float(np.median(gradient[own])) ** 2)
+            excesses.append(robust_sd(difference[own]) ** 2 - white_sd**2)
+    x, y = np.array(squares, np.float64), np.array(excesses, np.float64)
+    return float(np.sqrt(max(0.0, (x * y).sum() / max((x * x).sum(), 1e-12))))
+
+
+def _noise_of_means(z: FloatArray, usual: BoolArray) -> tuple[tuple[int, float], ...]:
+    """Return the robust standard deviation of the mean z-values of whole cubes of usual voxels, by their size."""
+    found: list[tuple[int, float]] = []
+    for edge in _EDGES:
+        whole = ndimage.minimum_filter(usual, edge)[::2, ::2, ::2]
+        if found and np.count_nonzero(whole) < _FEWEST_CUBES:
+            break
+        means = ndimage.uniform_filter(z, edge)[::2, ::2, ::2][whole]
+        found.append((edge**3, max(robust_sd(means), 1e-3)))
+    return tuple(found)
