@@ -1,17 +1,30 @@
 """Which code made what is kept from one run to the next."""
 
+from __future__ import annotations
+
+import ast
 import hashlib
 from pathlib import Path
 
 
 def hash_sources(*parts: str) -> str:
-    """Return a hash of modules of this package, and of folders of them, named by their paths below it.
+    """Return a hash of what modules of this package do, and folders of them, named by their paths below it.
 
-    Between two releases, the version doesn't tell that they have changed.
+    Between two releases, the version doesn't tell that they have changed. The hash is of the syntax tree: comments,
+    docstrings and layout don't count, names and constants do.
     """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for part in parts:
         for path in sorted((root / part).glob("*.py")) or [root / part]:
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+            tree = _WithoutStrings().visit(ast.parse(path.read_bytes()))
+            digest.update(f"{path.relative_to(root).as_posix()}\n{ast.dump(tree)}\n".encode())
     return digest.hexdigest()
+
+
+class _WithoutStrings(ast.NodeTransformer):
+    """Takes out strings that stand alone: docstrings of modules, classes, functions and constants."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_string else node
