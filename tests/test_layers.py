@@ -46,7 +46,7 @@ RANKS = {
     "config": 0,
     "errors": 0,
 }
-SIDEWAYS = {("nifti_file", "limits"), ("nifti_file", "regular_file")}
+SIDEWAYS = {("lesions", "imaging"), ("nifti_file", "limits"), ("nifti_file", "regular_file")}
 """Imports between neighbours that are meant."""
 
 HOMES = {

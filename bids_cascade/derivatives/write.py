@@ -28,10 +28,9 @@ from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 from bids_cascade.imaging.quality import AGREEMENT
 from bids_cascade.imaging.registration import write_itk_transform
-from bids_cascade.lesions.components import CENTRE, label_lesions, lesion_table
-from bids_cascade.lesions.rule import lesion_mask
+from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
-from bids_cascade.lesions.uncertainty import lesion_uncertainty, mean_pairwise_dice
+from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
 
 LEARNT_FROM_KEY = "ModelLearntFrom"
@@ -123,35 +122,30 @@ class VisitImages:
 
     Attributes
     ----------
-    corrected : list of nibabel.Nifti1Image
-        Bias-corrected, each on its own grid.
     packed : list of Path
-        The same on the grid of the T1w image, as compressed files.
+        Bias-corrected, on the grid of the T1w image, as compressed files.
     transforms : list of (4, 4) ndarray
         Map points of the T1w image's world to each image's world, in mm.
     qualities : list of float
         Similarity of each image with the T1w image after registration.
     flags : list of dict
         What should be looked at, by quality flag, found by each registration.
-    mask, probability : nibabel.Nifti1Image
-        Brain on the grid of the T1w image; lesion on the model's grid.
+    mask : nibabel.Nifti1Image
+        Brain on the grid of the T1w image.
     mask_method : str
         ``deepbet`` or ``nonzero``.
-    members : list of nibabel.Nifti1Image
-        Each cascade's own probability on the model's grid; none of a single cascade.
+    lesions : VisitLesions
     uncertainty : list of nibabel.Nifti1Image
-        One map of what they disagree on, or none.
+        One map of what the cascades of a model with several disagree on, or none.
     """
 
-    corrected: list[nib.Nifti1Image]
     packed: list[Path]
     transforms: list[NDArray[np.float64]]
     qualities: list[float]
     flags: list[Flags]
     mask: nib.Nifti1Image
     mask_method: str
-    probability: nib.Nifti1Image
-    members: list[nib.Nifti1Image] = field(default_factory=list)
+    lesions: VisitLesions
     uncertainty: list[nib.Nifti1Image] = field(default_factory=list)
 
 
@@ -199,7 +193,7 @@ def _move_all(staging: Path, out_dir: Path, last: str) -> None:
 def _write_all(writer: _Writer, images: VisitImages) -> None:
     """Write all of a visit's derivatives where the writer writes."""
     sequences = list(writer.plan.visit.images)
-    t1w_grid = grid_of(images.corrected[0])
+    t1w_grid = grid_of(images.mask)
     _write_preprocessed(writer, sequences, images)
     mask = mask_of(images.mask)
     brain_sidecar = {
@@ -209,29 +203,22 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
         "SpatialReference": writer.spatial_reference("T1w"),
     }
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
-    probability, lesion = find_lesions(images.probability, t1w_grid, np.eye(4), writer.plan.rule)
-    _write_lesions(writer, "T1w", probability, lesion, t1w_grid)
-    own_masks = [find_lesions(one, t1w_grid, np.eye(4), writer.plan.rule)[1] for one in images.members]
-    volumes_mm3 = _write_lesion_table(writer, lesion, probability, t1w_grid, own_masks)
+    for sequence in images.lesions.mask:
+        _write_lesions(writer, sequence, images.lesions)
+    _write_lesion_table(writer, images.lesions)
     for one in images.uncertainty:
         _write_uncertainty(writer, one, t1w_grid)
-    volumes = {"T1w": lesion.sum() * t1w_grid.voxel_volume_mm3 / 1000}
-    if "FLAIR" in sequences:
-        index = sequences.index("FLAIR")
-        grid = grid_of(images.corrected[index])
-        probability, lesion = find_lesions(images.probability, grid, images.transforms[index], writer.plan.rule)
-        _write_lesions(writer, "FLAIR", probability, lesion, grid)
-        volumes["FLAIR"] = lesion.sum() * grid.voxel_volume_mm3 / 1000
+    volumes_mm3 = [lesion.volume_mm3 for lesion in images.lesions.table]
     row = {
         "n_lesions": len(volumes_mm3),
         "n_lesions_14mm3": count_clinical(volumes_mm3),
-        "lesion_volume_t1w_ml": volumes["T1w"],
-        "lesion_volume_flair_ml": volumes.get("FLAIR"),
+        "lesion_volume_t1w_ml": images.lesions.volume_ml("T1w"),
+        "lesion_volume_flair_ml": images.lesions.volume_ml("FLAIR"),
         "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
     }
     columns = _STATS_COLUMNS
-    if own_masks:
-        row[AGREEMENT], columns = mean_pairwise_dice(own_masks), {**_STATS_COLUMNS, **_AGREEMENT_COLUMN}
+    if images.lesions.agreement is not None:
+        row[AGREEMENT], columns = images.lesions.agreement, {**_STATS_COLUMNS, **_AGREEMENT_COLUMN}
     descriptions = {
         **columns,
         FLAGS_KEY: writer.plan.joined_flags(images.flags),
@@ -308,66 +295,30 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         writer.packed(sequence, packed, sidecar, **entities)
 
 
-def find_lesions(
-    probability: nib.Nifti1Image,
-    grid: Grid,
-    t1w_to_own: NDArray[np.float64],
-    rule: LesionRule,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Bring the probability onto an image's own grid, and find the lesions there.
-
-    Parameters
-    ----------
-    probability : nibabel.Nifti1Image
-        Of lesion, in the world of the T1w image.
-    grid : Grid
-        The image's.
-    t1w_to_own : (4, 4) ndarray
-        Maps points of the T1w image's world to the image's, in mm.
-    rule : LesionRule
-
-    Returns
-    -------
-    probability : (X, Y, Z) float32 ndarray
-    mask : (X, Y, Z) bool ndarray
-    """
-    found = data_of(resample(probability, grid, 1, np.asarray(np.linalg.inv(t1w_to_own), np.float64)))
-    return found, lesion_mask(found, rule, grid.voxel_volume_mm3)
-
-
-def _write_lesions(
-    writer: _Writer, space: str, probability: NDArray[np.float32], mask: NDArray[np.bool_], grid: Grid
-) -> None:
-    """Write the probability and the mask, (X, Y, Z) on one grid."""
+def _write_lesions(writer: _Writer, space: str, lesions: VisitLesions) -> None:
+    """Write probability and mask on the grid of one image."""
+    probability, mask, grid = lesions.probability[space], lesions.mask[space], grid_of(lesions.mask[space])
     plan = writer.plan
     sources = list(writer.raw.values())
     common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
     sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
-    path = writer.image("probseg", probability, grid, np.float32, sidecar, space=space, label="L")
+    path = writer.image("probseg", data_of(probability), grid, np.float32, sidecar, space=space, label="L")
     sidecar = {"Description": _MASK, "Type": "Lesion", "Sources": [writer.uri(path)], **common}
     if plan.learnt_from is not None:
         sidecar[LEARNT_FROM_KEY] = plan.learnt_from
-    writer.image("mask", mask, grid, np.uint8, sidecar, space=space, label="L")
+    writer.image("mask", mask_of(mask), grid, np.uint8, sidecar, space=space, label="L")
 
 
-def _write_lesion_table(
-    writer: _Writer,
-    lesion: NDArray[np.bool_],
-    probability: NDArray[np.float32],
-    grid: Grid,
-    own_masks: Sequence[NDArray[np.bool_]],
-) -> list[float]:
-    """Write each lesion as a value of a discrete segmentation, and a row of its table; return their volumes in mm^3.
+def _write_lesion_table(writer: _Writer, lesions: VisitLesions) -> None:
+    """Write each lesion as a value of a discrete segmentation, and a row of its table.
 
-    With the cascades' own masks, of several, the table says how sure each lesion is.
+    Of a model with several cascades, the table says how sure each lesion is.
     """
-    labels, _ = label_lesions(lesion)
-    lesions = lesion_table(labels, probability, grid.affine)
-    rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions]
+    rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions.table]
     columns = _LESION_COLUMNS
-    if own_masks:
+    if lesions.uncertainty is not None:
         columns = {**_LESION_COLUMNS, **_UNCERTAINTY_COLUMN}
-        for row, uncertainty in zip(rows, lesion_uncertainty(labels, own_masks), strict=True):
+        for row, uncertainty in zip(rows, lesions.uncertainty, strict=True):
             row["uncertainty"] = uncertainty
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {
@@ -379,8 +330,8 @@ def _write_lesion_table(
     }
     # The columns index and name are BIDS's own; describing them anew would make the validator warn.
     write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    labels, grid = np.asarray(lesions.labels.dataobj), grid_of(lesions.labels)
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
-    return [one.volume_mm3 for one in lesions]
 
 
 def _write_uncertainty(writer: _Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:

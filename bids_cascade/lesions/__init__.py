@@ -1,1 +1,1 @@
-"""What a lesion mask means: rule, components, sizes, overlap, uncertainty; arrays alone. May import config only."""
+"""What a lesion mask means: rule, components, sizes, overlap, uncertainty. May import config and imaging."""

@@ -296,17 +296,49 @@ class PackImage(Step):
         return {"packed": str(folder / "packed.nii.gz")}
 
 
+class FindLesionsInputSpec(StepInputSpec):
+    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    members = InputMultiObject(File(exists=True), desc="each cascade's own, of several")
+    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the images, T1w first")
+    transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
+    spaces = InputMultiObject(traits.Str, mandatory=True, desc="sequences on whose grids to look, T1w first")
+    rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
+
+
+class FindLesionsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    lesions = File(exists=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+
+
+class FindLesions(Step):
+    """The lesions of the visit, on the grids of its images."""
+
+    input_spec, output_spec = FindLesionsInputSpec, FindLesionsOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.lesions.visit.find_visit_lesions`."""
+        from bids_cascade.imaging.grid import grid_of
+        from bids_cascade.lesions.visit import find_visit_lesions, save_lesions
+
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
+        grids = {name: grid_of(image(path)) for name, path in zip(spec.sequences, spec.images, strict=True)}
+        transforms = dict(zip(spec.sequences, _read_transforms(spec.transforms), strict=True))
+        own_grids = {name: grids[name] for name in spec.spaces}
+        members = [image(path) for path in _given(spec.members)]
+        lesions = find_visit_lesions(image(spec.probability), own_grids, transforms, spec.rule, members)
+        save_lesions(lesions, folder / "lesions.npz")
+        return {"lesions": str(folder / "lesions.npz")}
+
+
 class WriteOutputsInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
-    images = InputMultiObject(File(exists=True), mandatory=True, desc="corrected images, the T1w image first")
-    packed = InputMultiObject(File(exists=True), mandatory=True, desc="the same on the T1w image's grid, compressed")
+    packed = InputMultiObject(File(exists=True), mandatory=True, desc="images on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
     flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
-    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
-    members = InputMultiObject(File(exists=True), desc="each cascade's own, of several")
+    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
 
 
@@ -322,17 +354,16 @@ class WriteOutputs(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.write_outputs`."""
         from bids_cascade.derivatives.write import VisitImages, write_outputs
+        from bids_cascade.lesions.visit import load_lesions
 
         images = VisitImages(
-            corrected=[nib.Nifti1Image.from_filename(path) for path in self.inputs.images],
             packed=[Path(path) for path in self.inputs.packed],
             transforms=_read_transforms(self.inputs.transforms),
             qualities=[1.0, *_given(self.inputs.qualities)],
             flags=_given(self.inputs.flags),
             mask=nib.Nifti1Image.from_filename(self.inputs.mask),
             mask_method=self.inputs.mask_method,
-            probability=nib.Nifti1Image.from_filename(self.inputs.probability),
-            members=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.members)],
+            lesions=load_lesions(Path(self.inputs.lesions)),
             uncertainty=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.uncertainty)],
         )
         return {"stats": str(write_outputs(self.inputs.plan, images))}
@@ -413,11 +444,10 @@ class DrawFindingsInputSpec(StepInputSpec):
     t1w = File(exists=True, desc="corrected T1w image, if that is another one")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
-    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
     gate = traits.Tuple(traits.Float, traits.Float, mandatory=True, desc="how far stage 2 looks, and from where")
-    rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
 
 
 class DrawFindingsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -432,20 +462,16 @@ class DrawFindings(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_findings`."""
-        from bids_cascade.derivatives.write import find_lesions
         from bids_cascade.imaging.grid import grid_of, resample
         from bids_cascade.imaging.quality import lesion_contrast
         from bids_cascade.imaging.scan import make_scan
-        from bids_cascade.lesions.components import label_lesions, lesion_table
+        from bids_cascade.lesions.visit import load_lesions
         from bids_cascade.report.visit import Findings, draw_findings
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
-        mask, corrected, probability = image(spec.mask), image(spec.image), image(spec.probability)
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
-        scan = make_scan(corrected, mask, to_own)
-        in_t1w, lesion = find_lesions(probability, grid_of(mask), np.eye(4), spec.rule)
-        in_own, own_lesion = find_lesions(probability, grid_of(scan.image), to_own, spec.rule)
-        labels, _ = label_lesions(lesion)
+        scan = make_scan(image(spec.image), image(spec.mask), to_own)
+        lesions = load_lesions(Path(spec.lesions))
         first, *uncertainty = (
             resample(image(path), grid_of(scan.image), 1, scan.own_to_t1w)
             for path in (spec.first_probability, *_given(spec.uncertainty))
@@ -453,12 +479,12 @@ class DrawFindings(Step):
         found = Findings(
             name=spec.sequence,
             scan=scan,
-            lesion=nib.Nifti1Image(own_lesion.astype(np.uint8), scan.image.affine),
-            probability=nib.Nifti1Image(in_own, scan.image.affine),
+            lesion=nib.as_closest_canonical(lesions.mask[spec.sequence]),
+            probability=nib.as_closest_canonical(lesions.probability[spec.sequence]),
             first_probability=first,
             gate=spec.gate,
-            labels=nib.Nifti1Image(labels, mask.affine),
-            lesions=lesion_table(labels, in_t1w, mask.affine),
+            labels=lesions.labels,
+            lesions=lesions.table,
             uncertainty=next(iter(uncertainty), None),
             t1w=resample(image(spec.t1w), grid_of(scan.image), 1, scan.own_to_t1w) if isdefined(spec.t1w) else None,
         )

@@ -25,6 +25,7 @@ STEP_NAMES = {
     "field": "drawing the bias field",
     "cascade": "lesion segmentation",
     "lesion": "moving the manual mask",
+    "lesions": "finding lesions",
     "outputs": "writing results",
     "figures": "drawing lesions",
     "report": "writing the report",

@@ -23,6 +23,7 @@ from bids_cascade.workflow.interfaces import (
     DrawFindings,
     DrawScan,
     FindBrain,
+    FindLesions,
     MoveLabel,
     PackImage,
     PublishReport,
@@ -89,9 +90,34 @@ class Networks:
 
 
 def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
-    """Return the graph that ends in the node ``channels`` (and ``corrected`` and ``transforms``, its lists).
+    """Return the graph from a visit's raw images to the channels that the networks take.
 
     Each image is registered first, since N4 needs the brain mask on every image's own grid.
+
+    Parameters
+    ----------
+    visit : Visit
+        With all sequences that the model needs.
+    how : Preprocessing
+
+    Inputs
+    ------
+    brain.t1w, register_<sequence>.moving, bias_<sequence>.image
+        Raw images; set when the graph is made.
+
+    Outputs
+    -------
+    brain.mask, brain.method
+        Brain mask on the grid of the T1w image, and how it was found.
+    corrected.out
+        Bias-corrected images, each on its own grid, the T1w image first.
+    transforms.out, qualities.out, flags.out
+        Of each image but the T1w image: what maps points of the T1w image to it, similarity after registration, and
+        what should be looked at.
+    channels.channels, channels.brain
+        Normalised sequences and brain mask on the model's grid.
+    channels.contrast
+        Of each sequence, see :func:`bids_cascade.imaging.contrast.measure_contrast`.
     """
     graph = Workflow(visit.slug)
     t1w, *others = needed_sequences(how.sequences)
@@ -123,7 +149,36 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
 
 
 def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, plan: OutputPlan) -> Workflow:
-    """Return the graph of a visit from raw images to derivatives."""
+    """Return the graph of a visit from raw images to derivatives.
+
+    Parameters
+    ----------
+    visit : Visit
+        With all sequences that the model needs.
+    how : Preprocessing
+    networks : Networks
+    plan : OutputPlan
+
+    Inputs
+    ------
+    Those of :func:`preprocessing_graph`
+    cascade.model
+        Model file.
+
+    Outputs
+    -------
+    Those of :func:`preprocessing_graph`
+    cascade.probability, cascade.first_probability
+        Probability of lesion by the whole cascade and by stage 1, on the model's grid.
+    cascade.members, cascade.uncertainty
+        Of a model with several cascades: each one's own probability, and what they disagree on.
+    lesions.lesions
+        The lesions on the grids of the T1w image and of the image that they are shown on.
+    outputs.stats
+        Table of the visit's volumes, the last of its derivatives to be written.
+    figures.files, report.files
+        Figures, which ``report`` copies to the derivatives.
+    """
     graph = preprocessing_graph(visit, how)
     brain, channels = graph.get_node("brain"), graph.get_node("channels")
     segment = Segment(
@@ -138,11 +193,11 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
-    for name in ("probability", "members", "uncertainty"):
-        graph.connect(segment, name, write, name)
+    lesions = _add_lesions(graph, plan, needed_sequences(how.sequences))
+    graph.connect(lesions, "lesions", write, "lesions")
+    graph.connect(segment, "uncertainty", write, "uncertainty")
     graph.connect(brain, "mask", write, "mask")
     graph.connect(brain, "method", write, "mask_method")
-    graph.connect(graph.get_node("corrected"), "out", write, "images")
     sequences = needed_sequences(how.sequences)
     _add_packing(graph, sequences)
     if len(sequences) > 1:
@@ -151,6 +206,19 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     _add_report(graph, plan, sequences)
     _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
     return graph
+
+
+def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
+    """Add the node that finds the lesions, once for all that need them; return it."""
+    spaces = list(dict.fromkeys(("T1w", plan.shown)))
+    lesions = _node(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
+    segment = graph.get_node("cascade")
+    for name in ("probability", "members"):
+        graph.connect(segment, name, lesions, name)
+    graph.connect(graph.get_node("corrected"), "out", lesions, "images")
+    if len(sequences) > 1:
+        graph.connect(graph.get_node("transforms"), "out", lesions, "transforms")
+    return lesions
 
 
 def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
@@ -200,13 +268,14 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
 
 def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     """Return the node that draws what the cascade has found, connected to it."""
-    draw = DrawFindings(sequence=plan.shown, gate=plan.gate, rule=plan.rule)
+    draw = DrawFindings(sequence=plan.shown, gate=plan.gate)
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)
     if plan.shown != "T1w":
         graph.connect(graph.get_node("bias_T1w"), "corrected", figures, "t1w")
-    for name in ("probability", "first_probability", "uncertainty"):
+    graph.connect(graph.get_node("lesions"), "lesions", figures, "lesions")
+    for name in ("first_probability", "uncertainty"):
         graph.connect(segment, name, figures, name)
     return figures
 
@@ -220,7 +289,28 @@ def _connect_scan(graph: Workflow, sequence: str, node: Node) -> None:
 
 
 def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
-    """Return the graph that ends in the nodes ``channels`` and ``lesion``."""
+    """Return the graph of a labelled visit from raw images to what a network is trained on.
+
+    Parameters
+    ----------
+    visit : Visit
+        With all sequences that the model needs.
+    how : Preprocessing
+    label : Path
+        Manual lesion mask, on the grid of one of the images.
+
+    Inputs
+    ------
+    Those of :func:`preprocessing_graph`
+    lesion.label
+        Manual lesion mask.
+
+    Outputs
+    -------
+    Those of :func:`preprocessing_graph`
+    lesion.lesion
+        Manual lesion mask on the model's grid.
+    """
     graph = preprocessing_graph(visit, how)
     sequences = needed_sequences(how.sequences)
     raw = [str(visit.images[sequence].path.absolute()) for sequence in sequences]

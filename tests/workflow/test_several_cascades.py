@@ -15,11 +15,14 @@ from bids_cascade.config import CascadeConfig, LesionRule, NetworkConfig
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.derivatives.write import OutputPlan, VisitImages, read_agreement, write_outputs
+from bids_cascade.imaging.grid import grid_of
+from bids_cascade.lesions.visit import find_visit_lesions
 from bids_cascade.models.store import save_model
 from bids_cascade.workflow.interfaces import Segment
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 AFFINE = np.diag([2.0, 2, 2, 1])  # voxels of 8 mm^3
+RULE = LesionRule(0.5, 10, 0.7)
 
 
 def image(*boxes: tuple[slice, float], dtype=np.float32) -> nib.Nifti1Image:
@@ -34,14 +37,15 @@ def image(*boxes: tuple[slice, float], dtype=np.float32) -> nib.Nifti1Image:
 def plan(tmp_path: Path) -> OutputPlan:
     t1w = tmp_path / "raw" / "sub-01_T1w.nii.gz"
     visit = Visit("01", None, {"T1w": ImageChoice(t1w, "the only one")})
-    return OutputPlan(visit, t1w.parent, tmp_path / "out", "two", "0" * 64, LesionRule(0.5, 10, 0.7), (0.2, 0.6))
+    return OutputPlan(visit, t1w.parent, tmp_path / "out", "two", "0" * 64, RULE, (0.2, 0.6))
 
 
-def images(tmp_path: Path, **more) -> VisitImages:
+def images(tmp_path: Path, probability: nib.Nifti1Image, members=(), uncertainty=()) -> VisitImages:
     packed = tmp_path / "packed.nii.gz"
     packed.write_bytes(b"x")
     brain = image((slice(None), 1), dtype=np.uint8)
-    return VisitImages([brain], [packed], [np.eye(4)], [1.0], [], brain, "deepbet", **more)
+    lesions = find_visit_lesions(probability, {"T1w": grid_of(brain)}, {"T1w": np.eye(4)}, RULE, members)
+    return VisitImages([packed], [np.eye(4)], [1.0], [], brain, "deepbet", lesions, list(uncertainty))
 
 
 def found_by(first: tuple, second: tuple) -> dict:

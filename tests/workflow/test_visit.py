@@ -66,8 +66,12 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
         ("transforms", "out", "channels", "transforms"),
         ("channels", "channels", "cascade", "channels"),
         ("channels", "brain", "cascade", "brain"),
-        ("cascade", "probability", "outputs", "probability"),
-        ("cascade", "members", "outputs", "members"),
+        ("cascade", "probability", "lesions", "probability"),
+        ("cascade", "members", "lesions", "members"),
+        ("corrected", "out", "lesions", "images"),
+        ("transforms", "out", "lesions", "transforms"),
+        ("lesions", "lesions", "outputs", "lesions"),
+        ("lesions", "lesions", "figures", "lesions"),
         ("cascade", "uncertainty", "outputs", "uncertainty"),
         ("cascade", "uncertainty", "figures", "uncertainty"),
         ("qualities", "out", "outputs", "qualities"),
@@ -90,6 +94,7 @@ def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
     assert ("outputs", "stats", "field_T1w", "after") not in edges(graph)
     assert "register_T1w" not in graph.list_node_names()
     assert not any("T2w" in name for name in graph.list_node_names())
+    assert graph.get_node("lesions").inputs.spaces == ["T1w", "FLAIR"]
     assert graph.get_node("brain").inputs.mode == "force"
     assert graph.get_node("brain").n_procs == graph.get_node("cascade").n_procs == 2
     assert graph.get_node("register_FLAIR").inputs.seed == 5
@@ -118,6 +123,7 @@ def test_channels_follow_the_models_order(visit: Visit, plan: OutputPlan) -> Non
 def test_a_t1w_model_needs_no_registration(visit: Visit, t1w_plan: OutputPlan) -> None:
     graph = segmentation_graph(visit, Preprocessing(("T1w",)), Networks(visit.images["T1w"].path), t1w_plan)
     assert not any("register" in name for name in graph.list_node_names())
+    assert graph.get_node("lesions").inputs.spaces == ["T1w"]
 
 
 def test_labelled_graph(visit: Visit) -> None:
