@@ -119,6 +119,7 @@ def test_outputs_are_complete_and_only_of_the_good_visit(done) -> None:
     assert sorted(path.name.removeprefix("sub-01") for path in anat(out).iterdir()) == EXPECTED
     assert sorted(path.name for path in out.iterdir()) == [
         ".bidsignore",
+        "README.md",
         "dataset_description.json",
         "logs",
         "sub-01",

@@ -220,7 +220,7 @@ def _write_description(folder: Path, participants: Sequence[str], seed: int) -> 
 
 
 def _write_truth_description(truth: Path) -> None:
-    """Write the description of the derivative dataset with the known lesions."""
+    """Write the description and the README of the derivative dataset with the known lesions."""
     description = {
         "Name": "Known lesions of the phantom brains",
         "BIDSVersion": BIDS_VERSION,
@@ -229,6 +229,10 @@ def _write_truth_description(truth: Path) -> None:
         "DatasetLinks": {"raw": "../.."},
     }
     _write_json(description, _made(truth) / "dataset_description.json")
+    readme = (
+        "The known lesions (label-L_mask) of the phantoms in ../.., which were computed with them; see their README.\n"
+    )
+    (truth / "README").write_text(readme, encoding="utf-8")
 
 
 def _made(folder: Path) -> Path:

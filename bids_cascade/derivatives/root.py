@@ -1,4 +1,4 @@
-"""The root of the derivative dataset: its description, ``.bidsignore`` and logs."""
+"""The root of the derivative dataset: its description, README, ``.bidsignore`` and logs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,25 @@ _BIDSIGNORE = (
     "cross-validation",
 )
 
+_README = """# Multiple-sclerosis lesions, found by bids_cascade
+
+Made by a computer, from the images of the dataset that dataset_description.json names. Every mask is a draft that
+someone who reads brain MRI has to check. Research software, not a medical device.
+
+- `sub-<label>.html`: a page for each participant, with figures, a viewer, quality flags and the methods
+- `group.html`, `group_*.tsv`: all visits, once the group level has run
+- `sub-<label>/[ses-<label>/]anat/`: lesion masks (`label-L_mask`), probability maps (`label-L_probseg`), numbered
+  lesions (`seg-lesions_dseg`, with a table), the brain mask, and the images without their bias fields
+- `logs/`: options, versions, seconds by step, and crash reports
+
+The JSON file beside each image and table says how it was made and what its columns mean.
+"""
+
 
 def prepare_output(out_dir: Path, bids_dir: Path) -> None:
-    """Make the root of the derivative dataset: its description, ``.bidsignore`` and ``logs/``.
+    """Make the root of the derivative dataset: its description, README, ``.bidsignore`` and ``logs/``.
+
+    A README that is there already, whoever wrote it, stays.
 
     Several jobs may do this at once. What killed ones have left half-written goes.
 
@@ -61,6 +77,8 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     try:
         _write_if_changed(out / "dataset_description.json", _description_text(out, raw))
         _write_if_changed(out / ".bidsignore", _bidsignore_text(out / ".bidsignore"))
+        if not any(out.glob("README*")):
+            write_whole_file(_README.encode(), out / "README.md")
         (out / "logs").mkdir(exist_ok=True)
         _clear_all_leftovers(out)
     except OSError as error:

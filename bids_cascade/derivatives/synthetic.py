@@ -36,6 +36,11 @@ lesion and brain masks are in derivatives/truth. No person was scanned for this 
 masks it was made from have licences of their own.
 """
 
+_TRUTH_README = """The true lesion masks (label-L_mask) and brain masks (desc-brain_mask) of the heads in ../..
+
+They are known exactly, since the heads were computed from them: see the README there.
+"""
+
 
 def scan_path(out_dir: Path, participant: str, sequence: str) -> Path:
     """Return the path of a scan of the synthetic dataset."""
@@ -87,6 +92,7 @@ def prepare_synthetic(out_dir: Path, sources: Sequence[str]) -> None:
     write_json(raw, out_dir / "dataset_description.json")
     write_json(truth, out_dir / "derivatives" / TRUTH / "dataset_description.json")
     write_whole_file(_README.format(version=__version__).encode(), out_dir / "README")
+    write_whole_file(_TRUTH_README.encode(), out_dir / "derivatives" / TRUTH / "README")
 
 
 def write_participants(out_dir: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -55,12 +55,27 @@ def test_bytes_of_others_in_bidsignore_are_kept(tmp_path: Path) -> None:
     assert lines.count(b"logs/") == 1
 
 
+def test_a_readme_is_written_unless_there_is_one(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    (raw / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    prepare_output(out, raw)
+    assert "sub-<label>.html" in (out / "README.md").read_text()
+    (out / "README.md").rename(out / "README")
+    (out / "README").write_text("mine")
+    prepare_output(out, raw)
+    assert sorted(path.name for path in out.glob("README*")) == ["README"]
+    assert (out / "README").read_text() == "mine"
+
+
 def test_prepare_output(make_raw: MakeRaw, tmp_path: Path) -> None:
     raw = make_raw(files={"dataset_description.json": {"Name": "x", "BIDSVersion": "1.10.0", "DatasetDOI": "doi:1/2"}})
     out = tmp_path / "deep" / "out"
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: prepare_output(out, raw), range(16)))
-    assert sorted(path.name for path in out.iterdir()) == [".bidsignore", "dataset_description.json", "logs"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *(".bidsignore", "README.md", "dataset_description.json", "logs")
+    ]
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"] == [{"Name": "bids_cascade", "Version": __version__}]
