@@ -154,7 +154,15 @@ def report_work_dir(work_dir: Path) -> None:
         for path in work_dir.rglob("*"):
             with suppress(OSError):  # another run may clean up
                 n_bytes += path.lstat().st_size
-        _LOGGER.info("work folder: %s, %.2f GB; needed only to resume", work_dir, n_bytes / 1e9)
+        _LOGGER.info("work folder: %s, %s; needed only to resume", work_dir, _format_size(n_bytes))
+
+
+def _format_size(n_bytes: float) -> str:
+    """Return a size in the unit that a person would give it in."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= 0.1 * size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB"
 
 
 def step_folder(graph: Workflow, step: str, run: RunConfig) -> Path:

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pytest
+
 from bids_cascade.visit_key import VisitKey
 from bids_cascade.workflow.plugin import Failure
-from bids_cascade.workflow.run import _read_crash_reports, clean_up, delete_intermediates, report_work_dir
+from bids_cascade.workflow.run import _format_size, _read_crash_reports, clean_up, delete_intermediates, report_work_dir
 
 
 def test_the_work_folder_is_named_with_its_size(tmp_path: Path, caplog) -> None:
@@ -12,7 +14,14 @@ def test_the_work_folder_is_named_with_its_size(tmp_path: Path, caplog) -> None:
     with caplog.at_level("INFO", logger="bids_cascade"):
         report_work_dir(tmp_path / "deleted")
         report_work_dir(tmp_path)
-    assert caplog.messages == [f"work folder: {tmp_path}, 1.23 GB; needed only to resume"]
+    assert caplog.messages == [f"work folder: {tmp_path}, 1.2 GB; needed only to resume"]
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"), [(0, "0 kB"), (6_200, "6 kB"), (99_999, "100 kB"), (2.5e6, "2.5 MB"), (180e6, "0.2 GB")]
+)
+def test_a_size_is_given_in_a_unit_that_suits_it(n_bytes: float, said: str) -> None:
+    assert _format_size(n_bytes) == said
 
 
 def test_crash_reports_are_read_by_node(tmp_path: Path) -> None:
