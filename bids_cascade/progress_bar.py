@@ -38,13 +38,13 @@ def progress_bar(total: int, unit: str, *, with_time_left: bool = True) -> Itera
     Yields
     ------
     tqdm.tqdm
-        With ``update`` it moves on, ``set_postfix_str`` says what is done at the moment.
+        With ``update`` it moves on, ``set_description_str`` says what is done at the moment.
     """
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # which would start a thread
     time = " {elapsed}, {remaining} left" if with_time_left else ""
-    bar_format = f"{{n_fmt}} of {{total_fmt}} {unit} |{{bar:24}}|{time}{{postfix}}"
+    bar_format = f"{{n_fmt}} of {{total_fmt}} {unit} |{{bar:24}}|{time} {{desc}}"
     bar = tqdm(total=total, bar_format=bar_format, disable=None, leave=False, dynamic_ncols=True, smoothing=0)
     _shown.append(bar)
     try:

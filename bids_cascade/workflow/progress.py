@@ -108,7 +108,7 @@ class Progress:
     def _show(self, step: str, n_done: int) -> None:
         """Move the bar on, and say there which step is the latest that has begun or ended."""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{self._describe()}; {step}", refresh=False)
+            self._bar.set_description_str(f"{self._describe()}; {step}", refresh=False)
             self._bar.update(n_done)
             self._bar.refresh()
 
