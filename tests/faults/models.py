@@ -29,15 +29,15 @@ class _Touch:
 def _contents(touched: Path) -> dict[str, bytes]:
     whole = PACKAGED_MODEL.read_bytes()
     arrays, header = unpack(whole)
-    network = header["networks"][0]
+    network = header["networks"][0][0]
 
     def with_network(**fields: Any) -> bytes:
-        return pack(arrays, {**header, "networks": [{**network, **fields}] * 2})
+        return pack(arrays, {**header, "networks": [[{**network, **fields}] * 2]})
 
     def with_cascade(**fields: Any) -> bytes:
         return pack(arrays, {**header, "cascade": {**header["cascade"], **fields}})
 
-    name = next(iter(arrays))
+    name = next(key for key in sorted(arrays) if arrays[key].dtype.kind == "f")
     spoilt = np.array(arrays[name])
     spoilt.flat[0] = np.nan
     sealed = pack(arrays, header)

@@ -142,16 +142,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "sub-01" / "anat").iterdir())}
 
 
-def copy_participant(target: Path, dataset: str, participant: str) -> Path:
-    """Copy one participant of a dataset of real scans, with nothing derived; return the new dataset's root."""
-    shutil.copytree(DATA / dataset / participant, target / participant)
-    shutil.copy(DATA / dataset / "dataset_description.json", target)
-    return target
+def copy_participant(target: Path, label: str, source: Path) -> Path:
+    """Copy the only participant of a dataset into another under a new label; return the new folder."""
+    (participant,) = source.glob("sub-*")
+    for path in participant.rglob("*"):
+        if path.is_file():
+            copy = target / f"sub-{label}" / path.relative_to(participant)
+            copy = copy.with_name(copy.name.replace(f"{participant.name}_", f"sub-{label}_"))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    shutil.copy(source / "dataset_description.json", target)
+    return target / f"sub-{label}"
 
 
-def mask_of(out: Path) -> Path | None:
-    """Return the lesion mask on the grid of the T1w image, of the only visit there is."""
-    return next(out.glob("sub-*/**/anat/*_space-T1w_label-L_mask.nii.gz"), None)
+def mask_of(out: Path, label: str) -> Path | None:
+    """Return a participant's lesion mask on the grid of the T1w image; None where there is none."""
+    return next((out / f"sub-{label}").glob("**/anat/*_space-T1w_label-L_mask.nii.gz"), None)
 
 
 def dice_of(one: Path, other: Path) -> float:
