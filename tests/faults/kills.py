@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,7 +79,10 @@ def _kill_once(scene: Scene, out: Path, work: Path, trigger: str, victim: str, n
     orphans = scene.orphans()
     ended = "ended before" if not reached else f"exit {process.returncode}"
     traceback = "Traceback" in said + complained
-    happened = f"{ended}; orphans: {orphans or 'none'}" + ("; a traceback" if traceback else "")
+    happened = f"{ended}; orphans: {orphans or 'none'}"
+    if traceback:
+        print(complained, file=sys.stderr)
+        happened += f"; a traceback: {complained.strip().splitlines()[-1]}"
     tried = f"{number.name} to {victim} at `{trigger.removeprefix(_STEP).removeprefix(_OUT)}`"
     return Row("kills", tried, happened, reached and not orphans and not traceback)
 
