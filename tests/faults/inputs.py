@@ -17,7 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from tests.faults.scene import DATA, End, Row, Scene, copy_participant, dice_of, mask_of
+from tests.faults.scene import DATA, End, Row, Scene, copy_participant, dice_of, is_wanted, mask_of
 
 _HEAD, _STRIPPED, _PHANTOM = "head", "stripped", "phantom"
 _SOURCES = {_HEAD: ("labelled-thick", "sub-mi101228"), _STRIPPED: ("labelled-1mm", "sub-ljubljana26")}
@@ -83,9 +83,9 @@ def run_inputs(folder: Path) -> Iterator[Row]:
         bases[base] = root / "bases" / base
         shutil.copytree(DATA / dataset / participant, bases[base] / participant)
         shutil.copy(DATA / dataset / "dataset_description.json", bases[base])
-    for base, dataset in bases.items():
-        copy_participant(together.dataset, base, dataset)
-    cases = {f"{number:02d}": case for number, case in enumerate((*_MADE, *_MISNAMED))}
+    cases = {f"{number:02d}": case for number, case in enumerate((*_MADE, *_MISNAMED)) if is_wanted(case.name)}
+    for base in {case.base for case in cases.values()}:
+        copy_participant(together.dataset, base, bases[base])
     for label, case in cases.items():
         (_misname if case in _MISNAMED else _make)(case.name, bases[case.base], root / "made" / label)
         if case not in _ALONE:
@@ -96,10 +96,10 @@ def run_inputs(folder: Path) -> Iterator[Row]:
     for label, case in cases.items():
         if case not in _ALONE:
             yield _judge(case, masks[case.base], mask_of(out, label), _lines_of(end, label), end)
-    for case in _ALONE:
-        (label,) = (label for label in cases if cases[label] == case)
-        alone, end = _run(root / f"alone_{label}", root / "made" / label, *case.options)
-        yield _judge(case, masks[case.base], mask_of(alone, "01"), _lines_of(end, "01"), end)
+    for label, case in cases.items():
+        if case in _ALONE:
+            alone, end = _run(root / f"alone_{label}", root / "made" / label, *case.options)
+            yield _judge(case, masks[case.base], mask_of(alone, "01"), _lines_of(end, "01"), end)
 
 
 def _lines_of(end: End, label: str) -> list[str]:

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from bids_cascade.imaging.brain import brain_mask
 from bids_cascade.imaging.channels import stack_channels
 from bids_cascade.imaging.intensity import load_scan
-from tests.faults.scene import DATA, Row, Scene, copy_participant, dice_of, mask_of
+from tests.faults.scene import DATA, Row, Scene, copy_participant, dice_of, is_wanted, mask_of
 
 _Change = Callable[[nib.Nifti1Image], nib.Nifti1Image]
 
@@ -36,11 +36,13 @@ def run_orientations(folder: Path) -> Iterator[Row]:
     if not DATA.is_dir():
         return
     base = DATA / "labelled-1mm"
-    yield _all_orientations(base)
+    if is_wanted("all"):
+        yield _all_orientations(base)
     forms: dict[str, tuple[_Change, _Change, float]] = {
         f"T1w stored {t1w}, FLAIR {flair}": (_turned_to(t1w), _turned_to(flair), 1.0) for t1w, flair in _WHOLE_VISITS
     }
     forms |= {name: (change, change, _LEAST_DICE) for name, change in _FORMS.items()}
+    forms = {name: form for name, form in forms.items() if is_wanted(name)}
     scene = Scene(folder / "orientations", folder / "orientations" / "dataset")
     copy_participant(scene.dataset, "asitis", base)
     for number, (*changes, _) in enumerate(forms.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -24,6 +25,11 @@ _LONGEST_S = 900
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
 """Real scans, where there are any."""
+
+
+def is_wanted(name: str) -> bool:
+    """Return whether a case is among those that the variable ``FAULTS_ONLY``, a regular expression, asks for."""
+    return re.search(os.environ.get("FAULTS_ONLY", ""), name) is not None
 
 
 @dataclass(frozen=True)
