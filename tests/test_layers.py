@@ -22,6 +22,7 @@ RANKS = {
     "report": 6,
     "cohort": 5,
     "evaluation": 5,
+    "importing": 5,
     "selection": 5,
     "derivatives": 4,
     "change": 3,

@@ -20,6 +20,7 @@ from bids_cascade.cli import build_parser
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT
 from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
 from bids_cascade.imaging.quality import _RULES
+from bids_cascade.importing.cli import build_parser as build_import_parser
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,12 @@ def test_torch_is_pinned_exactly(project: dict[str, Any]) -> None:
 
 
 def test_commands_exist(project: dict[str, Any]) -> None:
-    assert set(project["scripts"]) == {"bids-cascade", "bids-cascade-demo", "bids-cascade-model"}
+    assert set(project["scripts"]) == {
+        "bids-cascade",
+        "bids-cascade-demo",
+        "bids-cascade-import",
+        "bids-cascade-model",
+    }
     for target in project["scripts"].values():
         module, function = target.split(":")
         assert callable(getattr(import_module(module), function))
@@ -127,10 +133,11 @@ def test_readme_is_short(readme: str) -> None:
     assert len(re.findall(r"\S*\w\S*", prose)) <= 700
 
 
-def join_help() -> str:
-    """Return what `bids-cascade-model join --help` says."""
+def help_of_other_commands() -> str:
+    """Return what the commands of `bids-cascade-model`, and `bids-cascade-import`, say of themselves."""
     (commands,) = (action for action in model_command.build_parser()._actions if isinstance(action.choices, dict))
-    return commands.choices["join"].format_help()
+    parsers = [*commands.choices.values(), build_import_parser()]
+    return "".join(parser.format_help() for parser in parsers)
 
 
 def pages(repository: Path) -> list[Path]:
@@ -141,7 +148,7 @@ def test_pages_name_no_option_that_there_is_not(repository: Path) -> None:
     """All options are listed by the documentation itself, from the parser; what the pages say of some may grow old."""
     known = {option for action in build_parser()._actions for option in action.option_strings}
     known |= {"--participants", "--seed"}  # of bids-cascade-demo
-    known |= set(re.findall(r"--[a-z][\w-]+", join_help()))
+    known |= set(re.findall(r"--[a-z][\w-]+", help_of_other_commands()))
     for page in pages(repository):
         text = page.read_text()
         commands = "".join(re.findall(r"^ *bids-cascade [^`#]*", text, re.MULTILINE))

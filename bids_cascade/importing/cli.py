@@ -1,0 +1,79 @@
+"""The command ``bids-cascade-import``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bids_cascade import __version__
+from bids_cascade.errors import OK, BidsCascadeError, UsageError
+
+DATASETS = ("mslesseg", "msseg2016", "isbi2015", "ljubljana", "wmh2017")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what argparse would exit with, so that exit codes are decided in one place."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Import a data set; return the exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Command line without the program's name; None takes ``sys.argv``.
+    """
+    try:
+        _import(build_parser().parse_args(argv))
+    except BidsCascadeError as error:
+        print(f"bids-cascade-import: {error}", file=sys.stderr)
+        return error.exit_code
+    return OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog="bids-cascade-import",
+        description="Make a BIDS dataset, with the manual masks in derivatives/manual, of a public data set as its "
+        "publisher hands it out. Nothing is fetched.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("dataset", choices=DATASETS, help="which data set it is: %(choices)s", metavar="DATASET")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder that it was unpacked into; stays as it is")
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="new folder")
+    parser.add_argument("--link", action="store_true", help="link to the images in SOURCE instead of copying them")
+    return parser
+
+
+def _import(options: argparse.Namespace) -> None:
+    """Write the dataset, and say what is in it and what to do with it."""
+    # Imported late, so that --help is quick.
+    from bids_cascade.importing.datasets import PUBLIC_DATASETS
+    from bids_cascade.importing.write import import_dataset
+    from bids_cascade.surroundings import say
+
+    public = PUBLIC_DATASETS[options.dataset]
+    visits = import_dataset(public, options.source, options.bids_dir, link=options.link)
+    participants = {visit.participant for visit in visits}
+    raters = sorted({name for visit in visits for name in visit.masks})
+    n_masked = sum("manual" in visit.masks for visit in visits)
+    say(
+        f"{public.name}: {len(visits)} visits of {len(participants)} participants, {n_masked} with a mask in "
+        f"{options.bids_dir}/derivatives/manual ({public.reference})"
+    )
+    others = [name for name in raters if name != "manual"]
+    if others:
+        say(f"each rater's own masks: {', '.join(f'derivatives/{name}' for name in others)}")
+    say(f"licence: {public.description['License']}. {public.description['HowToAcknowledge']}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
