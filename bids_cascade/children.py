@@ -6,9 +6,16 @@ import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, set_forkserver_preload
+from typing import TypeVar
+
+from bids_cascade.errors import BidsCascadeError
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 _PR_SET_PDEATHSIG = 1
 """Of Linux's ``prctl``: which signal to get when the parent ends."""
@@ -49,3 +56,42 @@ def end_workers(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.kill()
+
+
+def map_in_processes(
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int, what: str, each_gb: float
+) -> Iterator[_Result]:
+    """Do tasks in so many processes; yield what `function`, one of a module, returns, in the tasks' order.
+
+    Parameters
+    ----------
+    function : callable
+    tasks : sequence
+    n_procs : int
+        With one process or task, this process does it.
+    what : str
+        What the processes did, for the message.
+    each_gb : float
+        Memory that one takes, for the message.
+
+    Raises
+    ------
+    BidsCascadeError
+        When a process was killed.
+    """
+    if min(n_procs, len(tasks)) <= 1:
+        yield from map(function, tasks)
+        return
+    context = multiprocessing.get_context("forkserver")
+    start_fork_server(["bids_cascade.bound", function.__module__])  # imported once for all processes
+    with ProcessPoolExecutor(n_procs, context, end_with_parent) as pool:
+        try:
+            yield from pool.map(function, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
+        except BrokenProcessPool as error:
+            raise BidsCascadeError(
+                f"a process that {what} was killed, perhaps for want of memory (some {each_gb:g} GB each); "
+                "run the same command again with fewer --nprocs"
+            ) from error
+        except BaseException:  # nobody waits for the others
+            end_workers(pool)
+            raise

@@ -396,6 +396,8 @@ class ParticipantConfig:
         Whether the networks compute in half precision; a few voxels of a mask then differ.
     guess_orientation : bool
         Take images whose headers do not say where left and right are, and flag them, instead of refusing them.
+    longitudinal : bool
+        Whether each visit is compared with the participant's previous and first ones.
     """
 
     model: Path | None = None
@@ -405,6 +407,7 @@ class ParticipantConfig:
     seed: int = 0
     half_precision: bool = False
     guess_orientation: bool = False
+    longitudinal: bool = True
 
 
 @dataclass(frozen=True)

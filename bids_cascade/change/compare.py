@@ -75,8 +75,8 @@ class Found:
 
     Attributes
     ----------
-    difference : (X, Y, Z) float32 array
-        Later less earlier FLAIR, matched; 0 outside the brain of both.
+    earlier, later : (X, Y, Z) float32 array
+        FLAIR, matched; white matter is 1, and 0 outside the brain of both.
     change : Change
     labels : (X, Y, Z) int32 array
     lesions : tuple of TrackedLesion
@@ -84,12 +84,18 @@ class Found:
     floor : NoiseFloor
     """
 
-    difference: FloatArray
+    earlier: FloatArray
+    later: FloatArray
     change: Change
     labels: NDArray[np.int32]
     lesions: tuple[TrackedLesion, ...]
     noise: PairNoise
     floor: NoiseFloor
+
+    @property
+    def difference(self) -> FloatArray:
+        """Later less earlier FLAIR."""
+        return self.later - self.earlier
 
 
 def compare_visits(
@@ -184,7 +190,7 @@ def _find(
     floor = measure_floor(before, earlier, sd, noise, logit_sd, thresholds, seed)
     measured = Measured(difference, z, later.probability - earlier.probability)
     labels, lesions = track_lesions(change, measured, noise, floor.growth_sd, grid.affine, thresholds)
-    return Found((pair.later[flair] - pair.earlier[flair]) * brain, change, labels, tuple(lesions), noise, floor)
+    return Found(pair.earlier[flair] * brain, pair.later[flair] * brain, change, labels, tuple(lesions), noise, floor)
 
 
 def _as_float(mask: nib.Nifti1Image) -> nib.Nifti1Image:

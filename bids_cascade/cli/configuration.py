@@ -76,6 +76,7 @@ def make_participant(options: argparse.Namespace) -> ParticipantConfig:
         seed=options.random_seed,
         half_precision=options.half_precision,
         guess_orientation=options.guess_orientation,
+        longitudinal=not options.no_longitudinal,
     )
 
 

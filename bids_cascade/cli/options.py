@@ -20,6 +20,7 @@ from bids_cascade.errors import UsageError
 
 LEVELS = {
     "participant": "segment the lesions of every visit that has the sequences the model needs",
+    "longitudinal": "compare the finished visits of each participant, as the participant level does at its end",
     "group": "summarise the results in output_dir as tables and a page; nothing is recomputed",
     "train": "train a model from scans with lesion masks, or adapt one",
     "evaluate": "compare lesion masks with reference masks",
@@ -115,7 +116,7 @@ _TRAINING = TrainingConfig()
 _PARTICIPANT = ("participant",)
 _TRAIN = ("train",)
 _SYNTHESIZE = ("synthesize",)
-_DATASET = ("participant", "group", "train", "evaluate")
+_DATASET = ("participant", "longitudinal", "group", "train", "evaluate")
 _IMAGES = ("participant", "train", "evaluate")
 _SEGMENT = ("participant", "train")
 _ALL = tuple(LEVELS)
@@ -133,7 +134,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ),
         _option(
             *("--session-label", "--session_label"),
-            levels=_DATASET,
+            levels=("participant", "group", "train", "evaluate"),
             nargs="+",
             type=values.label,
             default=[],
@@ -204,6 +205,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="take images with neither sform nor qform, whose left and right may be exchanged; they are flagged",
         ),
         _option(
+            "--no-longitudinal",
+            levels=_PARTICIPANT,
+            action="store_true",
+            help="don't compare each visit with the participant's previous and first ones",
+        ),
+        _option(
             "--half-precision",
             levels=_SEGMENT,
             action="store_true",
@@ -211,7 +218,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ),
         _option(
             "--random-seed",
-            levels=("participant", "train", "evaluate", "synthesize"),
+            levels=("participant", "longitudinal", "train", "evaluate", "synthesize"),
             type=values.seed,
             default=0,
             metavar="N",
@@ -410,7 +417,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ),
         _option(
             *("--nprocs", "--nthreads", "--n-cpus", "--n_cpus"),
-            levels=("participant", "train", "synthesize"),
+            levels=("participant", "longitudinal", "train", "synthesize"),
             type=values.count,
             metavar="N",
             help="processors to use (default: all allowed)",

@@ -92,6 +92,10 @@ def _run_level(options: argparse.Namespace) -> int:
         from bids_cascade.levels.group import run_group
 
         return run_group(inputs)
+    if options.analysis_level == "longitudinal":
+        from bids_cascade.levels.longitudinal import run_longitudinal
+
+        return run_longitudinal(inputs, options.nprocs or allowed_processors(), options.random_seed)
     options.labels = located(options.labels, inputs.bids_dir)
     options.predictions = located(options.predictions, inputs.bids_dir)
     run = make_run(options, inputs)

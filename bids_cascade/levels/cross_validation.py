@@ -199,6 +199,7 @@ def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> No
         skull_strip=job.config.skull_strip,
         seed=job.config.training.seed,
         guess_orientation=job.config.guess_orientation,
+        longitudinal=False,
     )
     results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
     failed = [result for result in results if result.exit_code != OK]

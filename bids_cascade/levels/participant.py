@@ -17,6 +17,7 @@ from bids_cascade.derivatives.record import write_record, write_visit_records
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
+from bids_cascade.levels.longitudinal import PairOutcome, compare_participants, format_outcomes
 from bids_cascade.models.patch_wise import warn_of_patches
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
@@ -104,6 +105,8 @@ def segment_visits(
             write_visit_records(ended, inputs, log_dir)
         except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
             results = [result.with_warnings([f"no record: {error}"], error.exit_code) for result in results]
+        if config.longitudinal:
+            results = _compare(visits, results, inputs, run, config.seed)
         return _write_pages(visits, results, inputs.out_dir)
 
 
@@ -186,6 +189,31 @@ def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
     for visit in visits:
         for folder in visit_folders(out_dir, visit):
             clear_leftovers(folder)
+
+
+def _compare(
+    visits: Sequence[Visit], results: Sequence[VisitOutcome], inputs: Inputs, run: RunConfig, seed: int
+) -> list[VisitOutcome]:
+    """Compare the participants' visits, those of earlier runs included; return the results with what came of it."""
+    participants = list(dict.fromkeys(visit.participant for visit in visits))
+    try:
+        outcomes = compare_participants(inputs, participants, run.n_procs, seed)
+    except BidsCascadeError as error:
+        _LOGGER.error("visits were not compared: %s", error)
+        return [result.with_warnings([f"not compared: {error}"], error.exit_code) for result in results]
+    if outcomes:
+        say(format_outcomes(outcomes))
+    said: dict[str, list[PairOutcome]] = {}
+    for one in outcomes:
+        if one.message:
+            said.setdefault(one.later, []).append(one)
+    return [
+        result.with_warnings(
+            [f"not compared with {one.compared_with}: {one.message}" for one in said.get(result.name, ())],
+            max((one.exit_code for one in said.get(result.name, ())), default=OK),
+        )
+        for result in results
+    ]
 
 
 def _write_pages(visits: Sequence[Visit], results: Sequence[VisitOutcome], out_dir: Path) -> list[VisitOutcome]:

@@ -6,10 +6,7 @@ import hashlib
 import io
 import json
 import logging
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.samples import LabelledVisit
-from bids_cascade.children import end_with_parent, end_workers, start_fork_server
+from bids_cascade.children import map_in_processes
 from bids_cascade.config import HeadsConfig
-from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
+from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.imaging.images import warn_of_guess
 from bids_cascade.sources import hash_sources
@@ -125,29 +122,8 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int) -> Iterator[_Result]:
-    """Make heads in so many processes; yield what `make`, a function of a module, returns, in the tasks' order.
-
-    Raises
-    ------
-    BidsCascadeError
-        When a process was killed.
-    """
-    if min(n_procs, len(tasks)) <= 1:
-        yield from map(make, tasks)
-        return
-    context = multiprocessing.get_context("forkserver")
-    start_fork_server(["bids_cascade.bound", make.__module__])  # imported once for all processes
-    with ProcessPoolExecutor(n_procs, context, end_with_parent) as pool:
-        try:
-            yield from pool.map(make, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
-        except BrokenProcessPool as error:
-            raise BidsCascadeError(
-                "a process that made heads was killed, perhaps for want of memory (some 1 GB each); "
-                "run the same command again with fewer --nprocs"
-            ) from error
-        except BaseException:  # nobody waits for the others
-            end_workers(pool)
-            raise
+    """Make heads in so many processes, see :func:`bids_cascade.children.map_in_processes`."""
+    return map_in_processes(make, tasks, n_procs, "made heads", 1)
 
 
 @lru_cache(maxsize=1)

@@ -174,7 +174,7 @@ def test_version(capsys) -> None:
         (
             ["{bids}", "{out}", "particpant"],
             17,
-            "no analysis level `particpant`; expected one of participant, group, train",
+            "no analysis level `particpant`; expected one of participant, longitudinal, group, train",
         ),
         (["{bids}", "{out}", "participant", "--treshold", "1"], 64, "unrecognized arguments: --treshold"),
         (
@@ -313,7 +313,7 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
     done = subprocess.run([sys.executable, "-m", "bids_cascade", "--help"], capture_output=True, text=True, check=True)
-    assert "{participant,group,train,evaluate,synthesize}" in done.stdout
+    assert "{participant,longitudinal,group,train,evaluate,synthesize}" in done.stdout
 
 
 def test_a_mistyped_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:

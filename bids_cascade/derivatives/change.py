@@ -1,0 +1,394 @@
+"""Comparisons of two visits: what they are called, how they are written, and how they are read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade import __version__
+from bids_cascade.change.compare import Comparison, FinishedVisit, Found
+from bids_cascade.change.thresholds import ChangeThresholds
+from bids_cascade.change.tracking import KINDS, TrackedLesion, keep_numbers, least_change_mm3
+from bids_cascade.dataset.tables import read_object, read_tsv
+from bids_cascade.derivatives.change_columns import LESION_COLUMNS, STATS_COLUMNS
+from bids_cascade.derivatives.files import write_json, write_tsv
+from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of
+from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
+from bids_cascade.errors import BidsCascadeError, MissingInputError, cannot_create
+from bids_cascade.imaging.grid import Grid, grid_of, resample
+from bids_cascade.imaging.images import load_image, save_image
+from bids_cascade.imaging.registration import write_itk_transform
+from bids_cascade.visit_key import VisitKey
+
+PREVIOUS, FIRST = "change", "changefromfirst"
+"""``desc`` of what compares a visit with the previous one, and with the first."""
+
+FINGERPRINT_KEY = "Fingerprint"
+_NUMBER_KEY = "HighestNumber"
+_DAYS_OF_YEAR = 365.25
+_VOXELS = {"stable": 1, "new": 2, "gained": 3, "lost": 4, "resolved": 5}
+"""Values of the image of changed voxels."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Which visits are compared, and under which name.
+
+    Attributes
+    ----------
+    earlier, later : VisitKey
+    desc : str
+        :data:`PREVIOUS` or :data:`FIRST`.
+    days : int or None
+        Between them.
+    """
+
+    earlier: VisitKey
+    later: VisitKey
+    desc: str
+    days: int | None = None
+
+
+@dataclass(frozen=True)
+class ChangeResults:
+    """What a comparison has left.
+
+    Attributes
+    ----------
+    stats : mapping of str to str
+        By column.
+    flags : dict of str to str
+        Why the visits can't be compared.
+    fingerprint : str
+        Of what it was made from.
+    """
+
+    stats: Mapping[str, str]
+    flags: Flags
+    fingerprint: str
+
+
+def stats_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
+    """Return the path of the table that says that a comparison is whole."""
+    return derivative_path(out_dir, later, "stats", ".tsv", desc=desc)
+
+
+def lesions_path(out_dir: Path, later: VisitKey, desc: str, extension: str) -> Path:
+    """Return the path of the lesions of a comparison, with the numbers that they keep."""
+    return derivative_path(out_dir, later, "dseg", extension, space="T1w", seg="lesions", desc=desc)
+
+
+def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | None:
+    """Return what a comparison of a visit has left, None where there is nothing whole."""
+    path = stats_path(out_dir, later, desc)
+    try:
+        (row,), sidecar = read_tsv(path).dicts(), read_object(sidecar_path(path))
+    except (BidsCascadeError, ValueError):
+        return None
+    return ChangeResults(row, flags_of(sidecar), str(sidecar.get(FINGERPRINT_KEY, "")))
+
+
+def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
+    """Return a hash of all that a comparison depends on: images of both visits, limits, version, earlier numbers.
+
+    Raises
+    ------
+    MissingInputError
+        When a file is not there.
+    """
+    digest = hashlib.sha256(repr((__version__, thresholds, pair, others)).encode())
+    for visit in (pair.earlier, pair.later):
+        for path in _inputs(out_dir, visit).values():
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise MissingInputError(f"{path}: can't be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
+    """Read the images that a visit's run has left.
+
+    Raises
+    ------
+    MissingInputError, BadDataError
+        When one is not there, or can't be read.
+    """
+    images = {name: load_image(path) for name, path in _inputs(out_dir, visit).items()}
+    scans = {name: images[name] for name in ("T1w", "FLAIR")}
+    return FinishedVisit(scans, images["brain"], images["probability"], images["mask"])
+
+
+def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
+    path = partial(derivative_path, out_dir, visit)
+    return {
+        "T1w": path("T1w", ".nii.gz", desc="preproc"),
+        "FLAIR": path("FLAIR", ".nii.gz", space="T1w", desc="preproc"),
+        "brain": path("mask", ".nii.gz", desc="brain"),
+        "probability": path("probseg", ".nii.gz", space="T1w", label="L"),
+        "mask": path("mask", ".nii.gz", space="T1w", label="L"),
+    }
+
+
+def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair | None) -> NDArray[np.int32]:
+    """Return the numbers that lesions had before, on the pair's grid.
+
+    They are those of the comparison before this one, or of the first visit's own table.
+    """
+    if previous is None:
+        path = derivative_path(out_dir, pair.earlier, "dseg", ".nii.gz", space="T1w", seg="lesions")
+        to_own = found.space.half_to_earlier
+    else:
+        path = lesions_path(out_dir, previous.later, previous.desc, ".nii.gz")
+        to_own = found.space.half_to_earlier if previous.later == pair.earlier else found.space.half_to_later
+    try:
+        image = load_image(path)
+    except MissingInputError:
+        return np.zeros(found.grid.shape, np.int32)
+    return np.asarray(np.rint(resample(image, found.grid, 0, to_own).dataobj), np.int32)
+
+
+def highest_number(out_dir: Path, pair: Pair | None) -> int:
+    """Return the highest number that any lesion has been given up to a comparison; 0 where there is none."""
+    if pair is None:
+        return 0
+    try:
+        found = read_object(sidecar_path(stats_path(out_dir, pair.later, pair.desc))).get(_NUMBER_KEY, 0)
+    except BidsCascadeError:
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+def write_refused(
+    out_dir: Path, pair: Pair, flags: Flags, fingerprint: str, measured: Comparison | None = None
+) -> None:
+    """Write that two visits can't be compared, and why; what an earlier comparison has left goes."""
+    remove_change(out_dir, pair.later, pair.desc)
+    row = {"compared_with": _label(pair.earlier), "comparable": "no", "days": pair.days}
+    if measured is not None:
+        row |= _registration(measured)
+    sidecar = {**STATS_COLUMNS, FLAGS_KEY: flags, FINGERPRINT_KEY: fingerprint, "Sources": _sources(out_dir, pair)}
+    write_tsv([row], list(STATS_COLUMNS), stats_path(out_dir, pair.later, pair.desc), sidecar)
+
+
+def write_change(
+    out_dir: Path, pair: Pair, found: Comparison, numbers: NDArray[np.int32], taken: int, fingerprint: str
+) -> dict[int, int]:
+    """Write a comparison, whose table of numbers comes last: with it, it is whole.
+
+    Parameters
+    ----------
+    out_dir : Path
+    pair : Pair
+    found : Comparison
+        Without flags.
+    numbers : (X, Y, Z) int32 array
+        That lesions had before, on the pair's grid.
+    taken : int
+        The highest ever given.
+    fingerprint : str
+
+    Returns
+    -------
+    dict of int to int
+        The number that each lesion keeps, by that in the result.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be written.
+    """
+    result = found.result
+    if result is None or found.flags:
+        raise ValueError("a pair that can't be compared has no change to write")
+    thresholds = ChangeThresholds()
+    remove_change(out_dir, pair.later, pair.desc)
+    labels, kept = keep_numbers(result.labels, numbers, taken)
+    later_to_earlier = np.asarray(np.linalg.inv(found.space.earlier_to_later), np.float64)
+    write_itk_transform(later_to_earlier, _transform_path(out_dir, pair))
+    rows = sorted((_lesion_row(one, kept[one.number], found) for one in result.lesions), key=lambda row: row["index"])
+    _write_images(out_dir, pair, found, labels, rows)
+    sidecar = {
+        **STATS_COLUMNS,
+        FLAGS_KEY: {},
+        FINGERPRINT_KEY: fingerprint,
+        _NUMBER_KEY: max(taken, int(numbers.max(initial=0)), *kept.values(), 0),
+        "Thresholds": asdict(thresholds),
+        "NoiseFloorCopies": result.floor.n_copies,
+        "Sources": _sources(out_dir, pair),
+        "GeneratedByVersion": __version__,
+    }
+    row = _stats_row(pair, found, result, thresholds)
+    write_tsv([row], list(STATS_COLUMNS), stats_path(out_dir, pair.later, pair.desc), sidecar)
+    return kept
+
+
+def _write_images(
+    out_dir: Path, pair: Pair, found: Comparison, labels: NDArray[np.int32], rows: list[dict[str, Any]]
+) -> None:
+    """Write lesions, changed voxels and the subtraction image on the grid of the later T1w image."""
+    result = found.result
+    if result is None:
+        return
+    reference = _inputs(out_dir, pair.later)["T1w"]
+    grid = grid_of(load_image(reference))
+    common = {"Sources": _sources(out_dir, pair), "SpatialReference": bids_uri(reference, out_dir, "")}
+
+    def write(target: Path, values: NDArray[Any], order: int, text: str, **columns: Any) -> None:
+        write_json({"Description": text, **columns, **common}, sidecar_path(target))
+        save_image(_bring(values, order, found, grid), grid.affine, target, values.dtype)
+
+    target = lesions_path(out_dir, pair.later, pair.desc, ".nii.gz")
+    write_tsv(rows, ["index", "name", *LESION_COLUMNS], _table_of(target))
+    text = "Lesions of both visits, each with the number that it keeps over all visits"
+    write(target, labels, 0, text, **LESION_COLUMNS)
+    target = _voxels_path(out_dir, pair.later, pair.desc)
+    kinds = [{"index": number, "name": name} for name, number in _VOXELS.items()]
+    write_tsv(kinds, ["index", "name"], _table_of(target))
+    write(target, _voxel_kinds(result), 0, "What has changed, voxel by voxel")
+    target = _subtraction_path(out_dir, pair.later, pair.desc)
+    text = "FLAIR of the later less that of the earlier visit, matched half-way between them; white matter is 1"
+    write(target, result.difference, 1, text, SkullStripped=True)
+
+
+def _bring(values: NDArray[Any], order: int, found: Comparison, grid: Grid) -> NDArray[Any]:
+    """Bring values of the half-way grid onto the later visit's."""
+    image = nib.Nifti1Image(values, found.grid.affine, dtype=values.dtype)
+    to_half = np.asarray(np.linalg.inv(found.space.half_to_later), np.float64)
+    return np.asarray(resample(image, grid, order, to_half).dataobj)
+
+
+def _voxel_kinds(result: Found) -> NDArray[np.uint8]:
+    kinds = np.zeros(result.labels.shape, np.uint8)
+    kinds[result.labels > 0] = _VOXELS["stable"]
+    kinds[result.change.gained] = _VOXELS["gained"]
+    kinds[result.change.lost] = _VOXELS["lost"]
+    for kind in ("new", "resolved"):
+        whole = [one.number for one in result.lesions if one.kind == kind]
+        kinds[np.isin(result.labels, whole)] = _VOXELS[kind]
+    return kinds
+
+
+def _lesion_row(lesion: TrackedLesion, number: int, found: Comparison) -> dict[str, Any]:
+    x, y, z = (found.space.half_to_later @ [*lesion.centre_mm, 1])[:3].tolist()
+    return {
+        "index": number,
+        "name": f"lesion{number}",
+        "kind": lesion.kind,
+        "before_mm3": lesion.before_mm3,
+        "after_mm3": lesion.after_mm3,
+        "change_mm3": lesion.change_mm3,
+        "change_percent": lesion.change_percent,
+        "z": lesion.z,
+        "flair_difference": lesion.contrast,
+        "probability_difference": lesion.probability_step,
+        "topology": lesion.topology,
+        "centre_x_mm": x,
+        "centre_y_mm": y,
+        "centre_z_mm": z,
+    }
+
+
+def _stats_row(pair: Pair, found: Comparison, result: Found, thresholds: ChangeThresholds) -> dict[str, Any]:
+    lesions, floor = result.lesions, result.floor
+    counts = {f"n_{kind}": sum(one.kind == kind for one in lesions) for kind in KINDS}
+    volumes = {
+        f"{kind}_ml": abs(sum(one.change_mm3 for one in lesions if one.kind == kind)) / 1000
+        for kind in KINDS
+        if kind != "stable"
+    }
+    before, after = (sum(getattr(one, f"{name}_mm3") for one in lesions) / 1000 for name in ("before", "after"))
+    years = pair.days / _DAYS_OF_YEAR if pair.days else None
+    return {
+        "compared_with": _label(pair.earlier),
+        "comparable": "yes",
+        **counts,
+        "n_merged": sum(one.topology == "merged" for one in lesions),
+        "n_split": sum(one.topology == "split" for one in lesions),
+        **volumes,
+        "before_ml": before,
+        "after_ml": after,
+        "change_ml": after - before,
+        "change_sd_ml": floor.volume_sd_ml,
+        "days": pair.days,
+        "new_per_year": counts["n_new"] / years if years else None,
+        "change_ml_per_year": (after - before) / years if years else None,
+        "false_new": floor.calls["new"],
+        "false_others": sum(count for kind, count in floor.calls.items() if kind != "new"),
+        **{f"least_growth_{size}_mm3": least_change_mm3(size, floor.growth_sd, thresholds) for size in (30, 300)},
+        "white_matter_noise": result.noise.white_sd,
+        "edge_noise_mm": result.noise.shift_mm,
+        **_registration(found),
+    }
+
+
+def _registration(found: Comparison) -> dict[str, Any]:
+    return {
+        "correlation": found.correlation,
+        "inconsistency_mm": found.space.inconsistency_mm,
+        "overlap": found.overlap,
+    }
+
+
+def _label(visit: VisitKey) -> str:
+    return f"ses-{visit.session}" if visit.session else visit.name
+
+
+def _sources(out_dir: Path, pair: Pair) -> list[str]:
+    visits = (pair.earlier, pair.later)
+    return [bids_uri(path, out_dir, "") for one in visits for path in _inputs(out_dir, one).values()]
+
+
+def _voxels_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
+    return derivative_path(out_dir, later, "dseg", ".nii.gz", space="T1w", seg="voxels", desc=desc)
+
+
+def _subtraction_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
+    return derivative_path(out_dir, later, "FLAIR", ".nii.gz", space="T1w", desc=desc)
+
+
+def _transform_path(out_dir: Path, pair: Pair) -> Path:
+    entities = {"from_": f"ses{pair.earlier.session}", "to": "T1w", "mode": "image"}
+    return derivative_path(out_dir, pair.later, "xfm", ".txt", **entities)
+
+
+def remove_change(out_dir: Path, later: VisitKey, desc: str) -> None:
+    """Remove what a comparison has left, first what says that it is whole; its transform, true all the same, stays.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be removed.
+    """
+    first = stats_path(out_dir, later, desc)
+    images = [lesions_path(out_dir, later, desc, ".nii.gz"), _voxels_path(out_dir, later, desc)]
+    tables = [_table_of(path) for path in images]
+    images.append(_subtraction_path(out_dir, later, desc))
+    viewer = viewer_path(out_dir, later, desc)
+    for path in [first, viewer, *images, *tables, *(sidecar_path(one) for one in (first, *images))]:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_create(path, error) from error
+
+
+def _table_of(image: Path) -> Path:
+    return image.with_name(image.name.removesuffix(".nii.gz") + ".tsv")
+
+
+def viewer_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
+    """Return the path of the viewer of a comparison."""
+    return derivative_path(out_dir, later, "FLAIR", ".html", desc=f"{desc}viewer")
+
+
+def timeline_path(out_dir: Path, participant: str) -> Path:
+    """Return the path of the figure of a participant's visits over time."""
+    return out_dir / f"sub-{participant}" / "figures" / f"sub-{participant}_desc-timeline_dseg.svg"

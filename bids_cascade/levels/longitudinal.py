@@ -1,0 +1,286 @@
+"""The longitudinal level: each visit of a participant compared with the previous and with the first one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from bids_cascade.change.compare import compare_visits
+from bids_cascade.change.thresholds import ChangeThresholds
+from bids_cascade.children import map_in_processes
+from bids_cascade.config import Inputs
+from bids_cascade.dataset.tables import acquisition_date
+from bids_cascade.derivatives.change import (
+    FIRST,
+    PREVIOUS,
+    Pair,
+    earlier_numbers,
+    fingerprint_of,
+    highest_number,
+    read_change,
+    read_finished,
+    remove_change,
+    viewer_path,
+    write_change,
+    write_refused,
+)
+from bids_cascade.derivatives.course import quality_locked
+from bids_cascade.derivatives.flags import reasons_of
+from bids_cascade.derivatives.read import Processing, list_results, list_sessions_with_results, read_results
+from bids_cascade.derivatives.root import prepare_output
+from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, NothingSelectedError
+from bids_cascade.outcomes import VisitOutcome, exit_code_of
+from bids_cascade.report.change_viewer import change_viewer_page
+from bids_cascade.report.participant import write_participant_page
+from bids_cascade.surroundings import say
+from bids_cascade.visit_key import VisitKey, natural_key
+from bids_cascade.whole_file import write_whole_file
+
+_LOGGER = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+_GB_EACH = 1.5
+
+
+@dataclass(frozen=True)
+class PairOutcome:
+    """How a comparison ended.
+
+    Attributes
+    ----------
+    later : str
+        Name of the later visit.
+    compared_with : str
+        Session of the earlier one.
+    desc : str
+        Which of the two comparisons it is.
+    message : str
+        Why the visits can't be compared, or what went wrong; empty when all is well.
+    n_new, n_others : int or None
+        New, and enlarging, shrinking and resolved lesions.
+    change_ml : float or None
+        Of the lesion volume.
+    exit_code : int
+    """
+
+    later: str
+    compared_with: str
+    desc: str
+    message: str = ""
+    n_new: int | None = None
+    n_others: int | None = None
+    change_ml: float | None = None
+    exit_code: int = OK
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One participant; all that its process needs to know."""
+
+    out_dir: Path
+    bids_dir: Path
+    participant: str
+    seed: int
+
+
+def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
+    """Compare the finished visits of all selected participants; return the exit code."""
+    prepare_output(inputs.out_dir, inputs.bids_dir)
+    there = sorted({key.participant for key in list_results(inputs.out_dir)}, key=natural_key)
+    asked_for = inputs.selection.participants
+    unknown = [label for label in asked_for if label not in there]
+    if unknown or not there:
+        raise NothingSelectedError(
+            f"no results of {', '.join(unknown) or 'any participant'} in {inputs.out_dir}; run the participant level "
+            "first"
+        )
+    chosen = [label for label in there if label in (asked_for or (label,))]
+    outcomes = compare_participants(inputs, chosen, n_procs, seed)
+    failed = [one.exit_code for one in outcomes if one.exit_code]
+    for label in chosen:
+        try:
+            write_participant_page(inputs.out_dir, label)
+        except BidsCascadeError as error:
+            _LOGGER.error("sub-%s: no page: %s", label, error)
+            failed.append(error.exit_code)
+    say(format_outcomes(outcomes))
+    return exit_code_of([VisitOutcome("", code) for code in failed])
+
+
+def compare_participants(inputs: Inputs, participants: Sequence[str], n_procs: int, seed: int) -> list[PairOutcome]:
+    """Compare each visit of some participants with the previous and the first one, where that is not done yet.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Whose output folder holds finished visits, whichever run has made them.
+    participants : sequence of str
+    n_procs : int
+        Participants at once.
+    seed : int
+    """
+    tasks = [_Task(inputs.out_dir, inputs.bids_dir, label, seed) for label in participants]
+    several = [one for one in tasks if len(list_sessions_with_results(one.out_dir, one.participant)) > 1]
+    done = map_in_processes(_compare_participant, several, n_procs, "compared visits", _GB_EACH)
+    return [outcome for outcomes in done for outcome in outcomes]
+
+
+def format_outcomes(outcomes: Sequence[PairOutcome]) -> str:
+    """Return the closing table of comparisons as text."""
+    if not outcomes:
+        return "no participant has two visits with results that could be compared"
+    names = [f"{one.later} with {one.compared_with}" for one in outcomes]
+    width = max(map(len, [*names, "comparison"]))
+    lines = [f"{'comparison':<{width}}  new  other changes  change (ml)"]
+    for name, one in zip(names, outcomes, strict=True):
+        if one.n_new is None:
+            lines.append(f"{name:<{width}}  {'FAILED' if one.exit_code else 'NOT COMPARED'}: {one.message}")
+        else:
+            lines.append(f"{name:<{width}}  {one.n_new:>3}  {one.n_others:>13}  {one.change_ml:>+11.2f}")
+    return "\n".join(lines)
+
+
+def plan_pairs(visits: Sequence[tuple[VisitKey, date | None]]) -> list[Pair]:
+    """Return which visits of a participant are compared, in the order of time.
+
+    Parameters
+    ----------
+    visits : sequence of (VisitKey, date or None)
+        In any order; where all have a date it orders them, else the sessions' names do.
+    """
+    dated = all(day for _, day in visits)
+    ordered = sorted(visits, key=lambda one: ((dated and one[1]) or date.min, natural_key(one[0].session)))
+
+    def pair(earlier: tuple[VisitKey, date | None], later: tuple[VisitKey, date | None], desc: str) -> Pair:
+        days = (later[1] - earlier[1]).days if earlier[1] and later[1] else None
+        return Pair(earlier[0], later[0], desc, days)
+
+    pairs = []
+    for number, (earlier, later) in enumerate(pairwise(ordered)):
+        pairs.append(pair(earlier, later, PREVIOUS))
+        if number:
+            pairs.append(pair(ordered[0], later, FIRST))
+    return pairs
+
+
+def _compare_participant(task: _Task) -> list[PairOutcome]:
+    """Do all comparisons of a participant that are not done yet, again where another run has replaced a visit."""
+    outcomes: list[PairOutcome] = []
+    for _ in range(_ATTEMPTS):
+        processings: dict[VisitKey, Processing] = {}
+        for session in list_sessions_with_results(task.out_dir, task.participant):
+            visit = VisitKey(task.participant, session)
+            try:
+                processings[visit] = read_results(task.out_dir, visit).processing
+            except BidsCascadeError as error:
+                _LOGGER.debug("%s: not compared: %s", visit.name, error)
+        pairs = plan_pairs([(visit, acquisition_date(task.bids_dir, visit)) for visit in processings])
+        _remove_others(task.out_dir, processings, pairs)
+        outcomes, previous, all_fresh = [], None, True
+        for pair in pairs:
+            outcome, fresh = _do(task, pair, previous, processings)
+            outcomes.append(outcome)
+            all_fresh &= fresh
+            if pair.desc == PREVIOUS:
+                previous = pair
+        if all_fresh:
+            break
+    return outcomes
+
+
+def _remove_others(out_dir: Path, visits: dict[VisitKey, Processing], pairs: Sequence[Pair]) -> None:
+    """Remove comparisons that a visit added before, or taken away, has made pointless."""
+    wanted = {(pair.later, pair.desc) for pair in pairs}
+    for visit in visits:
+        for desc in (PREVIOUS, FIRST):
+            if (visit, desc) not in wanted and read_change(out_dir, visit, desc):
+                remove_change(out_dir, visit, desc)
+
+
+def _do(
+    task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing]
+) -> tuple[PairOutcome, bool]:
+    """Do a comparison unless it is done; return how it ended, and whether its inputs are still the same."""
+    try:
+        before = _fingerprint(task, pair, previous, processings)
+        done = read_change(task.out_dir, pair.later, pair.desc)
+        if done is None or done.fingerprint != before:
+            _LOGGER.info("%s: comparing with ses-%s", pair.later.name, pair.earlier.session)
+            _compare(task, pair, previous, processings, before)
+        return _outcome(task.out_dir, pair), _fingerprint(task, pair, previous, processings) == before
+    except BidsCascadeError as error:
+        _LOGGER.error("%s: not compared with ses-%s: %s", pair.later.name, pair.earlier.session, error)
+        return PairOutcome(pair.later.name, _label(pair), pair.desc, str(error), exit_code=error.exit_code), True
+
+
+def _fingerprint(task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing]) -> str:
+    before = read_change(task.out_dir, previous.later, previous.desc) if previous else None
+    made = [repr(processings[one]) for one in (pair.earlier, pair.later)]
+    earlier = before.fingerprint if before else ""
+    return fingerprint_of(task.out_dir, pair, ChangeThresholds(), earlier, str(task.seed), *made)
+
+
+def _compare(
+    task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing], fingerprint: str
+) -> None:
+    """Compare two visits and write what comes of it."""
+    locked = partial(quality_locked, task.out_dir, task.participant)
+    if processings[pair.earlier] != processings[pair.later]:
+        with locked():
+            write_refused(
+                task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint
+            )
+        return
+    try:
+        found = compare_visits(
+            read_finished(task.out_dir, pair.earlier), read_finished(task.out_dir, pair.later), seed=task.seed
+        )
+    except (ValueError, BidsCascadeError) as error:
+        if isinstance(error, MissingInputError):
+            raise
+        with locked():
+            write_refused(task.out_dir, pair, {"visits_cannot_be_registered": str(error)}, fingerprint)
+        return
+    if found.flags or found.result is None:
+        with locked():
+            write_refused(task.out_dir, pair, found.flags, fingerprint, found)
+        return
+    numbers = earlier_numbers(task.out_dir, pair, found, previous)
+    with locked():
+        taken = highest_number(task.out_dir, previous)
+        kept = write_change(task.out_dir, pair, found, numbers, taken, fingerprint)
+        page = change_viewer_page(found, kept, (_label(pair), f"ses-{pair.later.session}"))
+        write_whole_file(page.encode(), viewer_path(task.out_dir, pair.later, pair.desc))
+
+
+def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:
+    """Say in what the makings of two visits differ, and what to do."""
+    before, after = (vars(processings[one]) for one in (pair.earlier, pair.later))
+    different = [
+        f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
+    ]
+    return (
+        f"{_label(pair)} and ses-{pair.later.session} were not made in the same way ({'; '.join(different)}): run the "
+        "participant level for both with the same model and options"
+    )
+
+
+def _outcome(out_dir: Path, pair: Pair) -> PairOutcome:
+    done = read_change(out_dir, pair.later, pair.desc)
+    if done is None:
+        raise BidsCascadeError("its results were removed by another run; run the same command again")
+    if done.flags or done.stats.get("comparable") != "yes":
+        return PairOutcome(pair.later.name, _label(pair), pair.desc, "; ".join(reasons_of(done.flags)))
+    counts = {kind: int(done.stats[f"n_{kind}"]) for kind in ("new", "enlarging", "shrinking", "resolved")}
+    n_others = sum(counts.values()) - counts["new"]
+    change_ml = float(done.stats["change_ml"])
+    return PairOutcome(pair.later.name, _label(pair), pair.desc, "", counts["new"], n_others, change_ml)
+
+
+def _label(pair: Pair) -> str:
+    return f"ses-{pair.earlier.session}" if pair.earlier.session else pair.earlier.name
