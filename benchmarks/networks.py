@@ -76,7 +76,7 @@ def ball(shape: tuple[int, ...]) -> np.ndarray:
     """Return an ellipsoid of a brain's size in a volume, as (X, Y, Z) bool."""
     centre = (np.array(shape) - 1) / 2
     scaled = (np.indices(shape) - centre[:, None, None, None]) / (np.array(shape)[:, None, None, None] * 0.38)
-    return (scaled**2).sum(axis=0) < 1
+    return np.asarray((scaled**2).sum(axis=0) < 1, bool)
 
 
 def noise(shape: tuple[int, ...]) -> np.ndarray:

@@ -124,7 +124,7 @@ def make_pair(
 
 def _draw_fates(n: int, chances: Mapping[Fate, float], rng: np.random.Generator) -> dict[int, Fate]:
     names, weights = list(chances) or ["stays"], np.array(list(chances.values()) or [1.0])
-    return {one: names[rng.choice(len(names), p=weights / weights.sum())] for one in range(1, n + 1)}  # type: ignore[misc]
+    return {one: names[rng.choice(len(names), p=weights / weights.sum())] for one in range(1, n + 1)}
 
 
 def _extent(

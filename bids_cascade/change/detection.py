@@ -106,7 +106,7 @@ def _sure(
     surely = ndimage.mean(z, regions, numbers) / [noise.sd_of_mean(int(size)) for size in sizes]
     peaks = ndimage.maximum(probability, regions, numbers)
     kept = (contrasts >= thresholds.least_contrast) & (surely >= thresholds.region_z) & (peaks >= thresholds.least_peak)
-    return np.concatenate([[False], kept])[regions]
+    return np.asarray(np.concatenate([[False], kept])[regions], bool)
 
 
 def _whole_or_not(

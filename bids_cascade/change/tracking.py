@@ -184,7 +184,7 @@ def least_change_mm3(volume_mm3: float, growth_sd: float, thresholds: ChangeThre
     thresholds : ChangeThresholds
     """
     of_noise = thresholds.noise_factor * growth_sd * volume_mm3 ** (2 / 3)
-    return max(thresholds.least_change_mm3, thresholds.least_change_fraction * volume_mm3, of_noise)
+    return float(max(thresholds.least_change_mm3, thresholds.least_change_fraction * volume_mm3, of_noise))
 
 
 def _part_of(kind: Kind, own: BoolArray, gained: BoolArray, lost: BoolArray) -> BoolArray:

@@ -224,7 +224,7 @@ def _f1(rows: Values) -> Values:
 
 
 def _ratio(part: Values, whole: Values) -> Values:
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0), np.float64)
 
 
 def _mean(rows: Values) -> Values:
@@ -240,7 +240,8 @@ def _pearson(rows: Values) -> Values:
     varies = (np.nanmax(rows, axis=1) > np.nanmin(rows, axis=1)).all(axis=-1)
     centred = rows - np.nanmean(rows, axis=1, keepdims=True)
     squares = np.nansum(centred**2, axis=1).prod(axis=-1)
-    return np.nansum(centred.prod(axis=-1), axis=1) / np.sqrt(np.where(varies, squares, np.nan))
+    products = np.nansum(centred.prod(axis=-1), axis=1)
+    return np.asarray(products / np.sqrt(np.where(varies, squares, np.nan)), np.float64)
 
 
 def _spearman(rows: Values) -> Values:

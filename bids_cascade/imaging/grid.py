@@ -53,7 +53,7 @@ def in_ras_order(image: nib.Nifti1Image) -> nib.Nifti1Image:
 
     What is computed of images turned so doesn't depend on the order in which their voxels were stored.
     """
-    turned = nib.as_closest_canonical(image)
+    turned: nib.Nifti1Image = nib.as_closest_canonical(image)
     if turned is not image and (name := image.get_filename()):
         turned.set_filename(name)
     return turned

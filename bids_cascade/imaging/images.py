@@ -291,7 +291,7 @@ def data_of(image: nib.Nifti1Image) -> NDArray[np.float32]:
 
 def mask_of(image: nib.Nifti1Image) -> NDArray[np.bool_]:
     """Voxels of an image that are not 0, as bool (X, Y, Z)."""
-    return np.asarray(image.dataobj) != 0
+    return np.asarray(np.asarray(image.dataobj) != 0, bool)
 
 
 def load_ants() -> ModuleType:
@@ -305,7 +305,8 @@ def load_ants() -> ModuleType:
         sys.modules.update({name: ModuleType(name) for name in _UNUSED_OF_ANTS})
     import ants
 
-    return ants
+    library: ModuleType = ants
+    return library
 
 
 def to_ants(image: nib.Nifti1Image) -> ANTsImage:

@@ -277,7 +277,7 @@ def _from_itk(parameters: ArrayLike, centre: ArrayLike) -> NDArray[np.float64]:
     lps = np.eye(4)
     lps[:3, :3] = values[:9].reshape(3, 3)
     lps[:3, 3] = values[9:12] + origin - lps[:3, :3] @ origin
-    return _RAS_TO_LPS @ lps @ _RAS_TO_LPS
+    return np.asarray(_RAS_TO_LPS @ lps @ _RAS_TO_LPS, np.float64)
 
 
 def write_itk_transform(fixed_to_moving: NDArray[np.float64], path: str | Path) -> None:

@@ -42,7 +42,8 @@ def lesion_uncertainty(labels: NDArray[np.integer], members: Sequence[NDArray[np
     sizes = np.bincount(labels.ravel())[1:]
     if not len(sizes):
         return []
-    return np.asarray(1 - np.mean([_best_iou(labels, sizes, mask) for mask in members], axis=0)).tolist()
+    iou = np.mean([_best_iou(labels, sizes, mask) for mask in members], axis=0)
+    return [float(value) for value in 1 - iou]
 
 
 def _best_iou(labels: NDArray[np.integer], sizes: NDArray[np.intp], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

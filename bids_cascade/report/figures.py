@@ -173,7 +173,7 @@ def _divided(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray
     quotient = np.divide(before, after, out=np.zeros_like(before), where=known)
     total = ndimage.uniform_filter(quotient, 5)
     weight = ndimage.uniform_filter(known.astype(np.float32), 5)
-    return np.divide(total, weight, out=np.ones_like(total), where=weight > 1e-3)
+    return np.asarray(np.divide(total, weight, out=np.ones_like(total), where=weight > 1e-3), np.float32)
 
 
 def _coloured(field: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -77,7 +77,7 @@ def make_tile(
     row_mm, column_mm = pixel_mm(sizes_mm, axis)
     rows, columns = cut[0].shape[:2]
     outlines = {kind: displayed(mask, axis, index) for kind, mask in masks.items()}
-    return Tile(cut, rows * row_mm, columns * column_mm, outlines, SIDES[axis], label)  # type: ignore[arg-type]
+    return Tile(cut, rows * row_mm, columns * column_mm, outlines, SIDES[axis], label)
 
 
 def draw_mosaic(

@@ -275,7 +275,7 @@ def _tissues(labels: NDArray[np.int16]) -> NDArray[np.uint8]:
     table = np.full(32768, 255, np.uint8)
     for kind, values in _LABELS.items():
         table[list(values)] = kind
-    tissue = table[np.maximum(labels, -1)]
+    tissue: NDArray[np.uint8] = table[np.maximum(labels, -1)]
     unknown = np.unique(labels[tissue == 255])
     if len(unknown):
         raise ValueError(f"it has labels of unknown meaning: {', '.join(map(str, unknown[:10]))}")
@@ -285,7 +285,7 @@ def _tissues(labels: NDArray[np.int16]) -> NDArray[np.uint8]:
 def _distance_from(mask: BoolVolume) -> NDArray[np.float16]:
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float16)
-    return ndimage.distance_transform_edt(~mask).astype(np.float16)
+    return np.asarray(ndimage.distance_transform_edt(~mask), np.float16)
 
 
 def _brain_depth(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -299,7 +299,7 @@ def _brain_depth(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
     depth = ndimage.distance_transform_edt(grown) - _BRAIN_CLOSING_MM + 0.4
     # Between brain stem and temporal lobes, closing reaches into the skull base.
     depth[is_any(tissue, _NEVER_BRAIN)] -= _BRAIN_CLOSING_MM
-    return depth.astype(np.float16)
+    return np.asarray(depth, np.float16)
 
 
 def _hull(solid: BoolVolume) -> BoolVolume:
@@ -394,7 +394,7 @@ def _limbic(tissue: NDArray[np.uint8], from_ventricle_mm: NDArray[np.float16]) -
     midplane = np.argwhere(tissue == Tissue.LATERAL_VENTRICLE)[:, 0].mean()
     from_midplane = np.abs(np.arange(len(tissue)) - midplane)[:, None, None]
     cingulate = (from_midplane <= _CINGULATE_MM[0]) & (from_ventricle_mm <= _CINGULATE_MM[1])
-    return (np.maximum(limbic, cingulate) * cortical).astype(np.float16)
+    return np.asarray(np.maximum(limbic, cingulate) * cortical, np.float16)
 
 
 def _stem(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:

@@ -57,4 +57,5 @@ def along_axes(volume: NDArray[np.floating], matrices: Sequence[NDArray[np.float
 def linear_weights(positions: NDArray[np.floating], n_source: int) -> FloatArray:
     """Return the matrix (N, n_source) that interpolates linearly at `positions`, held beyond the outermost samples."""
     clipped = np.clip(positions, 0, n_source - 1)
-    return np.maximum(0, 1 - np.abs(clipped[:, None] - np.arange(n_source)[None])).astype(np.float32)
+    weights = np.maximum(0, 1 - np.abs(clipped[:, None] - np.arange(n_source)[None]))
+    return np.asarray(weights, np.float32)

@@ -130,7 +130,7 @@ class Scanner:
         """Return the scan's affine from the head's."""
         own = np.diag([*self.protocol.voxel_mm, 1.0])
         own[:3, 3] = [self.positions(axis)[0] for axis in range(3)]
-        return head_affine @ own
+        return np.asarray(head_affine @ own, np.float64)
 
     def blur(self, volume: FloatArray) -> FloatArray:
         """Return a head's map as seen without noise, on the scan's grid."""

@@ -199,7 +199,7 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
 
 
 def _largest_need(graph: Workflow) -> float:
-    return max(graph.get_node(name).mem_gb for name in graph.list_node_names())
+    return float(max(graph.get_node(name).mem_gb for name in graph.list_node_names()))
 
 
 def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> Any:
