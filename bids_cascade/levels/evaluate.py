@@ -43,6 +43,7 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             not_evaluated={one.name: one.message for one in (*failed, *unlabelled)},
             seed=config.seed,
         )
+        _LOGGER.info("summing up and drawing the page")
         summaries = summarise_evaluation(evaluation)
         columns = write_tables(evaluation, summaries, inputs.out_dir)
         say(f"report: {write_evaluation_page(evaluation, summaries, inputs.out_dir, columns)}")

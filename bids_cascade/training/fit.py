@@ -33,6 +33,7 @@ from bids_cascade.models.store import (
     save_checkpoint,
     save_model,
 )
+from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.sources import hash_sources
@@ -132,10 +133,7 @@ def train_model(
     """
     trained = _train(prepared, config, run)
     held_out = [one for one in prepared if one.data.subject in trained.validation_subjects]
-    engine = partial(dense_probability, device=run.device)
-    probabilities = [
-        segment(trained.cascade, np.asarray(one.data.channels), one.data.brain, engine).final for one in held_out
-    ]
+    probabilities = _segment(held_out, trained.cascade, run.device)
     cascade, why = trained.cascade, "given"
     if config.choose_threshold:
         why = "chosen on the validation subjects" if held_out else "the default, as no subject was held out"
@@ -155,6 +153,18 @@ def train_model(
         licence += "; began with {name}: {licence}".format(**provenance["start"])
     model = Model(Ensemble((cascade,)), config.name, licence, provenance)
     return _write_model(model, trained, folder)
+
+
+def _segment(held_out: Sequence[Prepared], cascade: Cascade, device: str) -> list[NDArray[np.float32]]:
+    """Return the probabilities of the visits that training has held out."""
+    engine, probabilities = partial(dense_probability, device=device), []
+    if held_out:
+        _LOGGER.info("segmenting what was held out (visits: %d)", len(held_out))
+    with progress_bar(len(held_out), "visits segmented") as bar:
+        for one in held_out:
+            probabilities.append(segment(cascade, np.asarray(one.data.channels), one.data.brain, engine).final)
+            bar.update()
+    return probabilities
 
 
 def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredModel:

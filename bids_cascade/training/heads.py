@@ -22,6 +22,7 @@ from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.imaging.images import warn_of_guess
+from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head
@@ -80,9 +81,11 @@ def make_heads(
     _LOGGER.info("%d synthetic heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
     # Preparing a label map takes as long as making a head.
     missing = sorted((task for task in tasks if not _is_made(task)), key=lambda task: task.label_map)
-    for number, _ in enumerate(map_heads(_make, missing, n_procs), start=1):
-        if number % 20 == 0:
-            _LOGGER.info("%d of %d heads made", number, len(missing))
+    with progress_bar(len(missing), "heads") as bar:
+        for number, _ in enumerate(map_heads(_make, missing, n_procs), start=1):
+            bar.update()
+            if number % 20 == 0:
+                _LOGGER.info("%d of %d heads made", number, len(missing))
     return [_read(task) for task in tasks], fingerprint
 
 
