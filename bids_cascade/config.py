@@ -171,6 +171,9 @@ class CascadeConfig:
         of each voxel, see :mod:`bids_cascade.cascade.calibration`.
     normalisation : str
         One of :data:`NORMALISATIONS`.
+    optional_sequences : tuple of str
+        Those of the sequences that a scan may lack, since the networks have learnt without them, too: their channels
+        are then 0.
     """
 
     sequences: tuple[str, ...] = ("T1w", "FLAIR")
@@ -185,6 +188,7 @@ class CascadeConfig:
     calibration: tuple[float, float] = (1.0, 0.0)
     prevalence_weight: float = 0.0
     normalisation: str = WHITE_MATTER
+    optional_sequences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant.
@@ -203,6 +207,11 @@ class CascadeConfig:
             raise ValueError(f"the sequences are {self.sequences}; expected some of {SEQUENCES}, each once")
         if self.candidate_sequence not in self.sequences:
             raise ValueError(f"the candidate sequence {self.candidate_sequence} is none of {self.sequences}")
+        if not set(self.optional_sequences) <= set(self.sequences) - {self.candidate_sequence}:
+            raise ValueError(
+                f"the optional sequences are {self.optional_sequences}; expected some of {self.sequences}, without the "
+                f"candidate sequence {self.candidate_sequence}"
+            )
         if not (0 <= self.gate_probability < 1 and 0 <= self.hard_negative_probability < 1):
             raise ValueError("the gate and hard-negative probabilities must be at least 0 and below 1")
         if not self.voxel_size_mm > 0:
@@ -274,6 +283,8 @@ class TrainingConfig:
     least_contrast : float
         Labelled lesions of real scans that are in FLAIR less than this brighter than what surrounds them (white matter
         is 1) are neither learnt as lesions nor as anything else.
+    sequence_dropout : float
+        Chance that a crop is shown without some of the cascade's optional sequences, as a scan that lacks them is.
     half_precision : bool
         Whether the passes compute in bfloat16: about twice as fast where the hardware has it.
     seed : int
@@ -293,6 +304,7 @@ class TrainingConfig:
     lesion_free_share: float | None = None
     component_power: float = 0.5
     least_contrast: float = 0.15
+    sequence_dropout: float = 0.0
     half_precision: bool = False
     seed: int = 0
 

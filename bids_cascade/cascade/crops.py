@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from bids_cascade.config import TrainingConfig
 
 _COARSE = 4
 """Scale from which a visit's coarse channels are kept: they are small, and what a crop sees of them is not."""
+
+_LONE_SHIFT = 0.1
+"""How far the level of white matter in a sequence may be off, at most, where another one does not help to find it."""
+
 _FEWEST = 400
 """Lesion voxels that a visit counts as having at least, so that those with few or none are seen, too."""
 
@@ -170,12 +174,21 @@ class CropPool:
     samples : sequence of Samples
     geometry : CropGeometry
     config : TrainingConfig
+    optional_channels : sequence of int
+        Channels that a scan may lack.
     """
 
-    def __init__(self, samples: Sequence[Samples], geometry: CropGeometry, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Samples],
+        geometry: CropGeometry,
+        config: TrainingConfig,
+        optional_channels: Sequence[int] = (),
+    ) -> None:
         visits = [VisitCrops(one, geometry, config.component_power) for one in samples]
         self.visits = [one for one in visits if one.n_samples]
         self.geometry, self.config = geometry, config
+        self.optional_channels = tuple(optional_channels)
         self.chances = _visit_chances(self.visits, config)
 
     def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
@@ -185,8 +198,16 @@ class CropPool:
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
                 visit = self.visits[index]
                 crop = visit.read(visit.draw(rng), self._other_weight(visit))
-                crops.append(_augmented(crop, self.config, rng) if augment else crop)
+                crops.append(self._augmented(crop, rng) if augment else crop)
             yield _batch(crops, self.geometry)
+
+    def _augmented(self, crop: Crop, rng: np.random.Generator) -> Crop:
+        """Change a crop's intensities, leave out some of its optional channels now and then, and mirror it."""
+        absent: tuple[int, ...] = ()
+        if self.optional_channels and rng.random() < self.config.sequence_dropout:
+            n_absent = rng.integers(1, len(self.optional_channels), endpoint=True)
+            absent = tuple(rng.choice(self.optional_channels, n_absent, replace=False).tolist())
+        return _mirrored(_without(_scaled(crop, self.config, rng), absent, rng), rng)
 
     def _other_weight(self, visit: VisitCrops) -> float:
         """Return what the others weigh together beside the lesion voxels: as much, or more if they are more."""
@@ -211,8 +232,8 @@ def _share_out(chances: NDArray[np.float64], some: BoolVolume, others: BoolVolum
         chances[others] *= (1 - share) / chances[others].sum()
 
 
-def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
-    """Mirror every other crop by one of the flips and half turns, and scale and shift each of its sequences.
+def _scaled(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
+    """Scale and shift each of a crop's sequences.
 
     Outside the brain is nothing to scale or shift: a coarse voxel, a mean, changes by how much of it is brain.
     """
@@ -221,8 +242,24 @@ def _augmented(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> 
     shift = rng.uniform(-config.shift, config.shift, n_channels).astype(np.float32)
     gain, shift = gain[:, None, None, None], shift[:, None, None, None]
     views = [view * gain + part * (1 - gain + shift) for view, part in zip(crop.views, crop.covered, strict=True)]
+    return replace(crop, views=views)
+
+
+def _without(crop: Crop, absent: Sequence[int], rng: np.random.Generator) -> Crop:
+    """Set the channels that are absent to 0, and shift the others further: without these, their scale is less sure."""
+    if not absent:
+        return crop
+    kept = np.ones((len(crop.views[0]), 1, 1, 1), np.float32)
+    kept[list(absent)] = 0
+    shift = rng.uniform(-_LONE_SHIFT, _LONE_SHIFT, kept.shape).astype(np.float32)
+    views = [(view + part * shift) * kept for view, part in zip(crop.views, crop.covered, strict=True)]
+    return replace(crop, views=views)
+
+
+def _mirrored(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Mirror every other crop by one of the flips and half turns."""
     axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
-    views, covered = ([np.flip(one, axes) for one in several] for several in (views, crop.covered))
+    views, covered = ([np.flip(one, axes) for one in several] for several in (crop.views, crop.covered))
     return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.other, axes), np.flip(crop.weight, axes))
 
 

@@ -88,6 +88,7 @@ def train_stage(
     config: TrainingConfig,
     *,
     start: PatchNetwork | None = None,
+    optional_channels: Sequence[int] = (),
     device: str = "cpu",
     progress: StageProgress | None = None,
     on_epoch: Callable[[StageProgress], None] = lambda progress: None,
@@ -108,6 +109,8 @@ def train_stage(
     config : TrainingConfig
     start : PatchNetwork, optional
         Of the same configuration, whose weights to begin with; otherwise they are drawn.
+    optional_channels : sequence of int
+        Channels that a scan may lack: crops are shown without them now and then (`sequence_dropout`).
     device : str
         A torch device.
     progress : StageProgress, optional
@@ -136,7 +139,7 @@ def train_stage(
         network.load_state_dict(start.state_dict())
     network = place(network, device)
     geometry = crop_geometry(network, config)
-    pool, held_out = (CropPool(samples, geometry, config) for samples in (training, validation))
+    pool, held_out = (CropPool(samples, geometry, config, optional_channels) for samples in (training, validation))
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     if progress.history:
         network.load_state_dict(progress.weights)

@@ -169,6 +169,7 @@ def train_cascade(
             validation,
             _training_of(stage, training_config),
             start=begin_with[stage - 1],
+            optional_channels=[config.sequences.index(name) for name in config.optional_sequences],
             device=device,
             progress=earlier,
             on_epoch=lambda state, stage=stage: on_epoch(stage, state),  # type: ignore[misc]
@@ -231,5 +232,22 @@ def _samples(
     if not trained:
         return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
-    probability = dense_probability(trained[0], visit.channels, looked_at, device=device, half=half)
+    probability = np.zeros(visit.brain.shape, np.float32)
+    # What is hard without the optional sequences is not what is hard with them.
+    for absent in dict.fromkeys(((), config.optional_sequences)):
+        channels = without_sequences(visit.channels, absent, config)
+        np.maximum(
+            probability, dense_probability(trained[0], channels, looked_at, device=device, half=half), out=probability
+        )
     return second_stage_samples(visit, probability, config)
+
+
+def without_sequences(
+    channels: NDArray[np.floating], absent: Sequence[str], config: CascadeConfig
+) -> NDArray[np.floating]:
+    """Return a scan's channels (C, X, Y, Z) as they are where it lacks these sequences, among the optional ones."""
+    if not absent:
+        return channels
+    channels = np.array(channels)
+    channels[[config.sequences.index(name) for name in absent]] = 0
+    return channels

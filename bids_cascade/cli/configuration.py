@@ -103,7 +103,9 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
     return TrainConfig(
         labels=options.labels,
-        cascade=CascadeConfig(sequences).with_choices(options.threshold, options.min_lesion_volume_mm3),
+        cascade=CascadeConfig(
+            sequences, optional_sequences=_optional(sequences) if options.sequence_dropout else ()
+        ).with_choices(options.threshold, options.min_lesion_volume_mm3),
         training=TrainingConfig(
             max_epochs=options.max_epochs,
             crops_per_epoch=options.crops_per_epoch,
@@ -112,6 +114,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
             synthetic_share=options.synthetic_share,
             lesion_free_share=options.lesion_free_share,
             component_power=options.component_power,
+            sequence_dropout=options.sequence_dropout,
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),
@@ -123,6 +126,11 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         name=options.model_name,
         guess_orientation=options.guess_orientation,
     )
+
+
+def _optional(sequences: Sequence[str]) -> tuple[str, ...]:
+    """Return the sequences that a scan may lack where sequences are dropped in training: all but one."""
+    return tuple(sequence for sequence in sequences if sequence != CascadeConfig.candidate_sequence)
 
 
 def _make_heads(options: argparse.Namespace, sequences: Sequence[str]) -> HeadsConfig | None:

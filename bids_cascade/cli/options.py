@@ -347,6 +347,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "1 all lesions (default: %(default)s)",
         ),
         _option(
+            "--sequence-dropout",
+            levels=_TRAIN,
+            type=values.share,
+            default=_TRAINING.sequence_dropout,
+            metavar="P",
+            help="show so many of the crops without some of the sequences, drawn at random, though never without FLAIR: "
+            "the model then works on scans that lack them, too (default: %(default)s)",
+        ),
+        _option(
             "--cross-validate",
             levels=_TRAIN,
             type=values.n_folds,
