@@ -10,6 +10,8 @@ from bids_cascade.config import CascadeConfig
         ({"sequences": ("T1w", "T1w", "FLAIR")}, "each once"),
         ({"sequences": ("T1w", "bold", "FLAIR")}, "expected some of"),
         ({"sequences": ("T1w",)}, "candidate sequence FLAIR is none of"),
+        ({"optional_sequences": ("FLAIR",)}, "without the candidate sequence FLAIR"),
+        ({"optional_sequences": ("T2w",)}, "expected some of"),
         ({"threshold": 0}, "the threshold is 0"),
         ({"threshold": 7}, "the threshold is 7"),
         ({"gate_probability": 1}, "gate"),

@@ -8,10 +8,16 @@ That is the white matter furthest from grey: of the voxels that are white matter
 brighter in T1w than half of them. The unit is the median distance from it of the brain's voxels, without those that are
 bright in FLAIR; four of them lead to 0, about fluid in T1w and FLAIR. So what surrounds the brain, 0, looks like fluid.
 
+In FLAIR alone, grey and white matter differ too little for a mixture. There, white matter is what is smooth in the
+inner half of the brain, and not as dark as fluid: of these voxels, the darker third of the half with the most similar
+intensities (the shorth [2]_). On 36 scans that have a T1w, real and synthetic, this level was off by 0.04 (standard
+deviation; 1 is the distance of white matter from fluid).
+
 References
 ----------
 .. [1] Aït-Ali L. S. et al., STREM: a robust multidimensional parametric method to segment MS lesions in MRI, MICCAI
    2005, 409-416 (trimmed likelihood: Neykov N. et al., Computational Statistics and Data Analysis 52 (2007) 299-308).
+.. [2] Andrews D. F. et al., Robust Estimates of Location: Survey and Advances, Princeton 1972.
 """
 
 from __future__ import annotations
@@ -21,12 +27,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 FloatArray = NDArray[np.float64]
 
 FLUID, GREY, WHITE = 0, 1, 2
 
-_MOST_VOXELS = 60_000
+_FEWEST_VOXELS, _MOST_VOXELS = 1000, 60_000
 _TRIMMED = 0.10
 """Share of the voxels that have no say; 50 ml of lesions are 4 % of a brain, vessels and the brain's rim as much."""
 
@@ -37,6 +44,15 @@ _FURTHEST_SD = 2.5
 _FEWEST_CORE = 500
 _BRIGHT = 2.5
 _UNITS_TO_ZERO = 4.0
+_DEEP = 0.5
+"""Share of the brain, from its surface, in which white matter isn't looked for in FLAIR alone."""
+
+_FLUID_SHARE = 0.15
+"""As much of the brain as may be fluid, dark in FLAIR."""
+
+_SMOOTH, _SHORTEST, _WITHIN = 0.5, 0.5, 0.3
+"""White matter in FLAIR alone: the smoothest voxels, those most alike among them, and the quantile of these."""
+
 _AT_ONCE = 8192
 """Voxels to classify at once: they stay in the cache."""
 
@@ -128,7 +144,7 @@ def find_scale(
         Bias-corrected, on one grid, in any unit.
     brain : (X, Y, Z) bool array
     sequences : sequence of str
-        Of the channels, in their order. Tissues are told apart by T1w and FLAIR, or by that of them which is there.
+        Of the channels, in their order. Tissues are told apart by T1w and FLAIR, or by the one that is there.
 
     Raises
     ------
@@ -144,18 +160,13 @@ def find_scale(
     told_by = [index for index, name in enumerate(sequences) if name in _START_QUANTILES]
     if not told_by:
         raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
-    known = channels if len(told_by) == len(channels) else channels[told_by]
-    tissues = find_tissues(known, brain, [sequences[index] for index in told_by])
     inside = np.array([channel[brain] for channel in channels])
-    white = np.zeros(brain.shape, bool)
-    white[brain] = _classify(inside[told_by], tissues) == WHITE
-    core = _eroded(white)[brain]
-    if np.count_nonzero(core) < _FEWEST_CORE:
-        core = white[brain] if white.any() else _usual_white(inside[told_by[0]], sequences[told_by[0]])
     if "T1w" in sequences:
-        t1w = inside[sequences.index("T1w")]
-        core &= t1w >= np.median(t1w[core])
-    zero = np.array([np.median(channel[core]) for channel in inside], np.float64)
+        core = _white_core(channels, inside, brain, sequences)
+        zero = np.array([np.median(channel[core]) for channel in inside], np.float64)
+    else:
+        core = _smooth_core(channels[told_by[0]], brain)
+        zero = np.array([np.quantile(channel[core], _WITHIN) for channel in inside], np.float64)
     away = np.abs(inside - zero[:, None])
     # Lesions, brighter in FLAIR than all else, have no say.
     bright = np.zeros(away.shape[1], bool)
@@ -168,6 +179,59 @@ def find_scale(
     if not (unit > 0).all():
         raise ValueError(f"{', '.join(np.array(sequences)[~(unit > 0)])} is constant over the brain")
     return zero, unit
+
+
+def _white_core(
+    channels: NDArray[np.floating], inside: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Return which of the brain's voxels (N,) are the white matter furthest from grey, told apart by T1w and FLAIR."""
+    told_by = [index for index, name in enumerate(sequences) if name in _START_QUANTILES]
+    tissues = find_tissues(channels[told_by], brain, [sequences[index] for index in told_by])
+    white = np.zeros(brain.shape, bool)
+    white[brain] = _classify(inside[told_by], tissues) == WHITE
+    core = _eroded(white)[brain]
+    if np.count_nonzero(core) < _FEWEST_CORE:
+        core = white[brain] if white.any() else _usual_white(inside[told_by[0]], sequences[told_by[0]])
+    t1w = inside[sequences.index("T1w")]
+    core &= t1w >= np.median(t1w[core])
+    return core
+
+
+def _smooth_core(flair: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the brain's voxels (N,) are white matter, as far as FLAIR alone tells."""
+    values = flair[brain].astype(np.float64)
+    _check_brain(values)
+    values /= np.abs(values).max()  # squares of large numbers would overflow
+    depth = ndimage.distance_transform_edt(brain)[brain]
+    filled = np.full(brain.shape, np.median(values), np.float32)
+    filled[brain] = values
+    smoothed = ndimage.gaussian_filter(filled, 1.0)
+    slope = ndimage.gaussian_gradient_magnitude(smoothed, 1.0)[brain]
+    likely: NDArray[np.bool_] = (depth > np.quantile(depth, _DEEP)) & (values > np.quantile(values, _FLUID_SHARE))
+    if not likely.any():
+        return np.ones(len(values), bool)
+    likely &= slope <= np.quantile(slope[likely], _SMOOTH)
+    low, high = _shortest_interval(smoothed[brain][likely])
+    within: NDArray[np.bool_] = (smoothed[brain] >= low) & (smoothed[brain] <= high)
+    return likely & within
+
+
+def _shortest_interval(values: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the ends of the shortest interval that holds half of the values."""
+    ordered = np.sort(values)
+    n = max(int(len(ordered) * _SHORTEST), 1)
+    widths = ordered[n:] - ordered[:-n]
+    first = int(widths.argmin()) if len(widths) else 0
+    return float(ordered[first]), float(ordered[min(first + n, len(ordered) - 1)])
+
+
+def _check_brain(values: NDArray[np.floating]) -> None:
+    """Raise ValueError unless the brain's intensities (N,) are enough, and more than one."""
+    if len(values) < _FEWEST_VOXELS:
+        raise ValueError(f"the brain has {len(values)} voxels; at least 1000 are needed to tell its tissues apart")
+    low, high = np.percentile(values, (2, 98))
+    if not high > low:
+        raise ValueError("FLAIR is constant over the brain")
 
 
 def _classify(values: NDArray[np.floating], tissues: Tissues) -> NDArray[np.int8]:
@@ -218,7 +282,7 @@ def _sampled(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences
     if unknown:
         raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sorted(unknown))}")
     inside = np.flatnonzero(brain)
-    if len(inside) < 1000:
+    if len(inside) < _FEWEST_VOXELS:
         raise ValueError(f"the brain has {len(inside)} voxels; at least 1000 are needed to tell its tissues apart")
     # A step that shares no factor with the grid's edges would miss no plane; a fixed random draw misses none either.
     if len(inside) > _MOST_VOXELS:

@@ -352,8 +352,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.share,
             default=_TRAINING.sequence_dropout,
             metavar="P",
-            help="show so many of the crops without some of the sequences, drawn at random, though never without FLAIR: "
-            "the model then works on scans that lack them, too (default: %(default)s)",
+            help="show this fraction of the crops without some of the sequences, drawn at random, but never without "
+            "FLAIR: the model then works on scans that lack them, too (default: %(default)s)",
         ),
         _option(
             "--cross-validate",

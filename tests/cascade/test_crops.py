@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.crops import CropGeometry, CropPool, VisitCrops
+from bids_cascade.cascade.crops import _LONE_SHIFT, CropGeometry, CropPool, VisitCrops, _without
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.patches import FLIPS, coarsen, read_box
 from bids_cascade.cascade.samples import LabelledVisit, Samples, first_stage_samples
@@ -321,3 +321,32 @@ def test_nothing_is_learnt_from_ignored_voxels() -> None:
     assert (samples.lesion | samples.other | ignored).all()
     crop = VisitCrops(samples, GEOMETRIES["two steps a crop"]).read((0, 0, 0))
     np.testing.assert_array_equal(crop.lesion | crop.other, ~ignored)
+
+
+def test_some_crops_lack_optional_sequences() -> None:
+    visit = make_visit("a", 0)
+    samples, geometry = first_stage_samples(visit, CONFIG), CropGeometry(8, 8, (1, 2), 2, 2)
+    config = replace(PLAIN, batch_size=200, sequence_dropout=0.3)
+    (batch,) = CropPool([samples], geometry, config, [0]).batches(1, np.random.default_rng(0))
+    t1w, flair = (batch.views[0][:, channel].reshape(200, -1) for channel in (0, 1))
+    absent = ~t1w.any(axis=1) & flair.any(axis=1)
+    assert 0.2 < absent.mean() < 0.4
+    assert not batch.views[1][absent, 0].any()
+    (plain,) = CropPool([samples], geometry, config).batches(1, np.random.default_rng(0))
+    assert (
+        plain.views[0][:, 0].reshape(200, -1).any(axis=1) | ~plain.views[0][:, 1].reshape(200, -1).any(axis=1)
+    ).all()
+
+
+def test_what_is_left_of_a_crop_is_shifted_further() -> None:
+    """Without the T1w image, the level of white matter in FLAIR is less sure; fluid outside the brain stays 0."""
+    visit = make_visit("a", 0)
+    samples, geometry = first_stage_samples(visit, CONFIG), CropGeometry(8, 8, (1, 2), 2, 2)
+    crop = VisitCrops(samples, geometry).read((0, 0, 0))
+    left = _without(crop, [0], np.random.default_rng(0))
+    inside = crop.covered[0][0] == 1
+    moved = (left.views[0][1] - crop.views[0][1])[inside]
+    assert 0 < abs(moved[0]) <= _LONE_SHIFT
+    np.testing.assert_allclose(moved, moved[0], atol=1e-6)
+    np.testing.assert_array_equal(left.views[0][1][crop.covered[0][0] == 0], crop.views[0][1][crop.covered[0][0] == 0])
+    assert _without(crop, [], np.random.default_rng(0)) is crop

@@ -9,7 +9,7 @@ from bids_cascade.cascade import two_stage as module
 from bids_cascade.cascade.gate import open_gate
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.samples import LabelledVisit, candidates
-from bids_cascade.cascade.two_stage import Cascade, between, segment, train_cascade
+from bids_cascade.cascade.two_stage import Cascade, between, segment, train_cascade, without_sequences
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 
 from .conftest import SHORT, TINY, make_visit
@@ -254,3 +254,13 @@ def test_a_scan_without_candidates_has_no_lesion() -> None:
     found = segment(cascade, np.zeros((2, 8, 8, 8), np.float32), np.ones((8, 8, 8), bool))
     assert not found.first.any()
     assert not found.final.any()
+
+
+def test_without_sequences_their_channels_are_empty() -> None:
+    config = CascadeConfig(optional_sequences=("T1w",))
+    channels = np.ones((2, 3, 3, 3), np.float16)
+    without = without_sequences(channels, ("T1w",), config)
+    assert not without[0].any()
+    assert (without[1] == 1).all()
+    assert (channels == 1).all()
+    assert without_sequences(channels, (), config) is channels
