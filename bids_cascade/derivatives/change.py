@@ -387,8 +387,3 @@ def _table_of(image: Path) -> Path:
 def viewer_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
     """Return the path of the viewer of a comparison."""
     return derivative_path(out_dir, later, "FLAIR", ".html", desc=f"{desc}viewer")
-
-
-def timeline_path(out_dir: Path, participant: str) -> Path:
-    """Return the path of the figure of a participant's visits over time."""
-    return out_dir / f"sub-{participant}" / "figures" / f"sub-{participant}_desc-timeline_dseg.svg"

@@ -12,6 +12,7 @@ from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.derivatives.flags import flags_of
 from bids_cascade.derivatives.names import derivative_path, sidecar_path, visit_record_path
 from bids_cascade.errors import BidsCascadeError, MissingInputError
+from bids_cascade.report.change import read_changes, timeline_url
 from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page
 from bids_cascade.visit_key import VisitKey, natural_key
@@ -82,6 +83,12 @@ class VisitView:
         return f"{float(cell):.{decimals}f}" if _NUMBER.fullmatch(cell) else cell
 
     @property
+    def volume_ml(self) -> float | None:
+        """The lesion volume on the grid of the T1w image."""
+        cell = self.cell("lesion_volume_t1w_ml")
+        return float(cell) if _NUMBER.fullmatch(cell) else None
+
+    @property
     def measures(self) -> list[tuple[Column, str]]:
         """The quality measures with what they mean."""
         return list(zip(self.quality.columns, self.quality.rows[0], strict=True)) if self.quality else []
@@ -145,7 +152,9 @@ def _write_page(out_dir: Path, participant: str) -> None:
 def participant_page(out_dir: Path, participant: str, page: Path) -> str:
     """Return the page of a participant as HTML."""
     views = [_read_visit(out_dir, visit, page) for visit in _find_visits(out_dir, participant)]
-    contents = [("overview", "Overview"), *((view.visit.name, view.heading) for view in views), ("methods", "Methods")]
+    changes = read_changes(out_dir, [view.visit for view in views], page)
+    sections = [("overview", "Overview"), *([("change", "Change between visits")] if changes else [])]
+    contents = [*sections, *((view.visit.name, view.heading) for view in views), ("methods", "Methods")]
     return render_page(
         "participant.html",
         title=f"sub-{participant}",
@@ -154,6 +163,8 @@ def participant_page(out_dir: Path, participant: str, page: Path) -> str:
         scripts=["participant.js"],
         styles=["participant.css"],
         views=views,
+        changes=changes,
+        timeline=timeline_url(changes, {view.visit: view.volume_ml for view in views}),
         methods=_methods(views),
         dataset=next((str(view.record["dataset"]) for view in views if "dataset" in view.record), ""),
     )

@@ -1,0 +1,136 @@
+"""What a participant's page shows of the comparisons of visits, from what stands in the output folder."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_cascade.dataset.tables import NOT_AVAILABLE, read_tsv
+from bids_cascade.derivatives.change import FIRST, PREVIOUS, lesions_path, read_change, viewer_path
+from bids_cascade.derivatives.change_columns import LESION_COLUMNS
+from bids_cascade.errors import BidsCascadeError
+from bids_cascade.report.page import Column, Table, relative_url
+from bids_cascade.report.timeline import TimePoint, draw_timeline
+from bids_cascade.visit_key import VisitKey
+
+
+@dataclass(frozen=True)
+class ChangeView:
+    """One comparison.
+
+    Attributes
+    ----------
+    later : VisitKey
+    desc : str
+        Which of a visit's comparisons it is.
+    stats : mapping of str to str
+    flags : dict of str to str
+        Why the visits can't be compared.
+    lesions : Table or None
+        Changed lesions first, each with a link to its place in the viewer.
+    viewer : str
+        Link; empty without one.
+    """
+
+    later: VisitKey
+    desc: str
+    stats: Mapping[str, str]
+    flags: dict[str, str]
+    lesions: Table | None
+    viewer: str
+
+    @property
+    def heading(self) -> str:
+        """Such as ``ses-1 to ses-2``."""
+        return f"{self.stats.get('compared_with', '?')} to ses-{self.later.session}"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether changes were called at all."""
+        return self.stats.get("comparable") == "yes" and not self.flags
+
+    def number(self, column: str, decimals: int = 2) -> str:
+        """Return a cell as a number with so many decimals, or as it stands there."""
+        cell = self.stats.get(column, NOT_AVAILABLE)
+        try:
+            return f"{float(cell):.{decimals}f}"
+        except ValueError:
+            return cell
+
+
+def read_changes(out_dir: Path, visits: Sequence[VisitKey], page: Path) -> list[ChangeView]:
+    """Return a participant's comparisons in the order of the visits, each with the previous one first."""
+    views = []
+    for visit in visits:
+        for desc in (PREVIOUS, FIRST):
+            found = read_change(out_dir, visit, desc)
+            if found is not None:
+                viewer = viewer_path(out_dir, visit, desc)
+                url = relative_url(viewer, page) if viewer.exists() else ""
+                lesions = _read_lesions(out_dir, visit, desc, url)
+                views.append(ChangeView(visit, desc, found.stats, found.flags, lesions, url))
+    return views
+
+
+def timeline_url(views: Sequence[ChangeView], volumes_ml: Mapping[VisitKey, float | None]) -> str:
+    """Return the figure of a participant's visits over time as a link that holds it; empty without two visits.
+
+    Parameters
+    ----------
+    views : sequence of ChangeView
+    volumes_ml : mapping of VisitKey to float or None
+        Of each visit's own mask.
+    """
+    points = _points({view.stats.get("compared_with"): view for view in views if view.desc == PREVIOUS}, volumes_ml)
+    if len(points) < 2:
+        return ""
+    return "data:image/svg+xml;base64," + base64.b64encode(draw_timeline(points)).decode()
+
+
+def _points(
+    by_earlier: Mapping[str | None, ChangeView], volumes_ml: Mapping[VisitKey, float | None]
+) -> list[TimePoint]:
+    """Return the visits in the order in which they were compared."""
+    names = {f"ses-{visit.session}" if visit.session else visit.name: volume for visit, volume in volumes_ml.items()}
+    later = {f"ses-{view.later.session}" for view in by_earlier.values()}
+    starts = [name for name in by_earlier if name not in later]
+    if not starts:
+        return []
+    name = str(starts[0])
+    points = [TimePoint(name, mask_ml=names.get(name))]
+    while name in by_earlier and len(points) <= len(by_earlier):
+        view = by_earlier[name]
+        name = f"ses-{view.later.session}"
+        numbers = {
+            key: _number(view.stats.get(key)) for key in ("days", "before_ml", "after_ml", "change_sd_ml", "n_new")
+        }
+        points.append(
+            TimePoint(
+                name,
+                days=None if numbers["days"] is None else int(numbers["days"]),
+                mask_ml=names.get(name),
+                before_ml=numbers["before_ml"],
+                after_ml=numbers["after_ml"],
+                sd_ml=numbers["change_sd_ml"],
+                n_new=None if numbers["n_new"] is None else int(numbers["n_new"]),
+            )
+        )
+    return points
+
+
+def _number(cell: str | None) -> float | None:
+    return None if cell in (None, "", NOT_AVAILABLE) else float(str(cell))
+
+
+def _read_lesions(out_dir: Path, visit: VisitKey, desc: str, viewer: str) -> Table | None:
+    path = lesions_path(out_dir, visit, desc, ".tsv")
+    try:
+        found = read_tsv(path)
+    except BidsCascadeError:
+        return None
+    kind = found.columns.index("kind") if "kind" in found.columns else 0
+    rows = sorted(found.rows, key=lambda row: row[kind] == "stable")
+    columns = [Column.described(name, LESION_COLUMNS.get(name)) for name in found.columns]
+    return Table(path.name, columns, rows, [f"{viewer}#lesion-{row[0]}" for row in rows] if viewer else [])
