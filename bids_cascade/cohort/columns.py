@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bids_cascade.cohort.outliers import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
+from bids_cascade.derivatives.change_columns import STATS_COLUMNS
 from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, SIZE_CLASSES_MM3, size_text
 
@@ -26,6 +27,22 @@ SUMMARISED = ("lesion_volume_t1w_ml", "n_lesions", "n_lesions_14mm3", "lesion_vo
 _RULE = (
     f"Beyond {OUTLIER_Z} either way is an outlier (Iglewicz and Hoaglin 1993); n/a with fewer than {MIN_VALUES} visits"
 )
+
+OF_CHANGE = {
+    "change_compared_with": "compared_with",
+    "change_comparable": "comparable",
+    "n_new_lesions": "n_new",
+    "n_enlarging_lesions": "n_enlarging",
+    "n_shrinking_lesions": "n_shrinking",
+    "n_resolved_lesions": "n_resolved",
+    "new_lesion_volume_ml": "new_ml",
+    "compared_volume_change_ml": "change_ml",
+    "compared_volume_change_sd_ml": "change_sd_ml",
+    "new_lesions_per_year": "new_per_year",
+    "compared_volume_change_ml_per_year": "change_ml_per_year",
+}
+"""Columns of visits that were compared with the visit before, and those of the comparison's own table."""
+CHANGE_FLAGS = "change_flags"
 
 VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
@@ -66,6 +83,8 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "found independently; n/a unless both were made with the same model, options and version",
         "Units": "mL",
     },
+    **{name: STATS_COLUMNS[own] for name, own in OF_CHANGE.items()},
+    CHANGE_FLAGS: {"Description": "Why the visit could not be compared with the one before, joined by semicolons"},
     "largest_lesion_mm3": {"Description": "Volume of the largest lesion; n/a without lesions", "Units": "mm^3"},
     "median_lesion_mm3": {"Description": "Median volume of a lesion; n/a without lesions", "Units": "mm^3"},
     **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {size_text(name)}"} for name in SIZE_CLASSES_MM3},

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bids_cascade.cohort.columns import OF_SEVERAL_CASCADES, SUMMARISED
+from bids_cascade.cohort.columns import CHANGE_FLAGS, OF_CHANGE, OF_SEVERAL_CASCADES, SUMMARISED
 from bids_cascade.cohort.outliers import OUTLIER_Z, log_volume, modified_z_scores
 from bids_cascade.dataset.tables import NOT_AVAILABLE
+from bids_cascade.derivatives.change import ChangeResults
 from bids_cascade.derivatives.flags import reasons_of
 from bids_cascade.derivatives.read import Processing, VisitResults
 from bids_cascade.errors import OK
@@ -42,6 +43,8 @@ class GroupVisit:
         Whether the raw dataset has it.
     joined : mapping of str to str
         Cells of participants.tsv and sessions.tsv, by column.
+    change : ChangeResults or None
+        What the comparison with the visit before has left.
     """
 
     key: VisitKey
@@ -52,6 +55,7 @@ class GroupVisit:
     day: date | None = None
     in_dataset: bool = True
     joined: Mapping[str, str] = field(default_factory=dict)
+    change: ChangeResults | None = None
 
     @property
     def name(self) -> str:
@@ -72,7 +76,10 @@ def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
 def visit_rows(visits: Sequence[GroupVisit]) -> list[dict[str, Any]]:
     """Return the rows of group_visits.tsv, by column, in the order of the visits, whose participants come together."""
     numbers = number_processings(visits)
-    rows = [{**visit.joined, **_own_columns(visit, numbers), **_result_columns(visit, numbers)} for visit in visits]
+    rows = [
+        {**visit.joined, **_own_columns(visit, numbers), **_result_columns(visit, numbers), **_change_columns(visit)}
+        for visit in visits
+    ]
     for _, pairs in groupby(zip(visits, rows, strict=True), key=lambda pair: pair[0].key.participant):
         _add_course(list(pairs))
     for number in numbers.values():
@@ -93,11 +100,14 @@ def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
 
 
 def without_unused(columns: Mapping[str, Any], visits: Sequence[GroupVisit]) -> dict[str, Any]:
-    """Return the columns of a table without those that no visit's results have, as of models with one cascade."""
+    """Return the columns of a table without those that no visit has, as of models with one cascade, or of change."""
     there = {
         name for visit in visits if visit.results for name in (*visit.results.stats, *visit.results.lesions.columns)
     }
-    return {name: text for name, text in columns.items() if name not in OF_SEVERAL_CASCADES or name in there}
+    if any(visit.change for visit in visits):
+        there |= {*OF_CHANGE, CHANGE_FLAGS}
+    optional = {*OF_SEVERAL_CASCADES, *OF_CHANGE, CHANGE_FLAGS}
+    return {name: text for name, text in columns.items() if name not in optional or name in there}
 
 
 def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -156,6 +166,14 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
         "bids_cascade_version": processing.pop("version"),
         **processing,
     }
+
+
+def _change_columns(visit: GroupVisit) -> dict[str, Any]:
+    """Return what a visit's comparison with the one before says."""
+    if visit.change is None or visit.results is None:
+        return {}
+    cells = {name: visit.change.stats.get(own) for name, own in OF_CHANGE.items()}
+    return {**cells, CHANGE_FLAGS: ";".join(visit.change.flags) or None}
 
 
 def _add_course(visits: Sequence[tuple[GroupVisit, dict[str, Any]]]) -> None:

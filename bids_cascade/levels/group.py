@@ -22,6 +22,7 @@ from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.layout import list_visits
 from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
+from bids_cascade.derivatives.change import PREVIOUS, read_change
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
 from bids_cascade.derivatives.root import prepare_output
@@ -119,7 +120,9 @@ def _read_visits(
             "joined": joined.of(key),
         }
         try:
-            return GroupVisit(status="complete", results=read_results(inputs.out_dir, key), **common)
+            results = read_results(inputs.out_dir, key)
+            change = read_change(inputs.out_dir, key, PREVIOUS)
+            return GroupVisit(status="complete", results=results, change=change, **common)
         except MissingInputError:
             if key.name in being_written:
                 reason, code = "being written, or a run was killed", TemporaryError.exit_code

@@ -79,6 +79,8 @@ def write_group_page(
         joined_x=[column for column in descriptions if column in numeric],
         own_x=[column for column in _OWN_X if column in numeric],
         n_repeated=_count_repeated(rows),
+        compared=_compared(rows),
+        n_with_new=sum(row.get("n_new_lesions", "0") not in ("0", NOT_AVAILABLE) for row in rows),
         outlier_z=OUTLIER_Z,
         min_values=MIN_VALUES,
         log_offset_ml=LOG_OFFSET_ML,
@@ -137,3 +139,14 @@ def _count_repeated(rows: Iterable[dict[str, str]]) -> int:
     """Return how many participants have more than one visit with results."""
     counts = Counter(row["participant_id"] for row in rows if row["status"] == "complete")
     return sum(count > 1 for count in counts.values())
+
+
+def _compared(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the visits that were compared with the one before, or could not be; those with most new lesions first."""
+    compared = [row for row in rows if row.get("change_compared_with", NOT_AVAILABLE) != NOT_AVAILABLE]
+
+    def n_new(row: dict[str, str]) -> float:
+        cell = row["n_new_lesions"]
+        return -1 if cell == NOT_AVAILABLE else float(cell)
+
+    return sorted(compared, key=n_new, reverse=True)
