@@ -83,14 +83,14 @@ def check_start(config: TrainConfig) -> None:
     if config.start_from is None:
         return
     header = load_model(config.start_from).header
-    if len(header.networks) > 1:
-        _LOGGER.warning(
-            "%s: training begins with the first of its %d cascades", config.start_from, len(header.networks)
-        )
     if header.patch_wise:
         raise BadDataError(
             f"{config.start_from}: a model converted from nicMSlesions, whose networks can be used but not trained "
             "here; start from one that `train` has written"
+        )
+    if len(header.networks) > 1:
+        _LOGGER.warning(
+            "%s: training begins with the first of its %d cascades", config.start_from, len(header.networks)
         )
     found, wanted = header.cascade.sequences, config.cascade.sequences
     if found != wanted:

@@ -71,3 +71,9 @@ def test_models_of_other_sequences_or_voxels_are_not_joined(tmp_path: Path) -> N
     other = write(tmp_path, "c", 2, sequences=("FLAIR", "T1w"))
     with pytest.raises(BadDataError, match=r"c\.safetensors: its sequences is .*; expected \('T1w', 'FLAIR'\)"):
         join_models([first, other], "both")
+
+
+def test_models_that_normalise_otherwise_are_not_joined(tmp_path: Path) -> None:
+    paths = write(tmp_path, "a", 0), write(tmp_path, "b", 10, normalisation="whole-volume z-score")
+    with pytest.raises(BadDataError, match="its normalisation is whole-volume z-score; expected white matter 1"):
+        join_models(paths, "both")

@@ -8,13 +8,23 @@ import pytest
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
+from bids_cascade.cascade.padded import PaddedNetwork
 from bids_cascade.cascade.two_stage import Cascade
-from bids_cascade.config import CascadeConfig, NetworkConfig, TrainConfig
+from bids_cascade.config import CascadeConfig, NetworkConfig, PaddedNetworkConfig, TrainConfig
+from bids_cascade.errors import BadDataError
 from bids_cascade.models.store import save_model
 from bids_cascade.training.fit import check_start
 from bids_cascade.training.provenance import _start_origin
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
+
+
+def test_a_converted_model_can_not_be_trained_further(tmp_path: Path) -> None:
+    network = PaddedNetwork(PaddedNetworkConfig(2, features=(2,), dense=(2,)))
+    model = Model(Ensemble((Cascade(CascadeConfig(), (network, network)),)), "theirs")
+    path = save_model(model, tmp_path / "theirs.safetensors").path
+    with pytest.raises(BadDataError, match=r"theirs\.safetensors: a model converted from nicMSlesions.* not trained"):
+        check_start(TrainConfig("manual", start_from=path))
 
 
 @pytest.mark.parametrize("n", [1, 2])
