@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ LARGEST_BYTES = 1 << 30
 _LARGEST_WEIGHT = 1 << 24
 """Values of one array: nicMSlesions' largest has 131,072."""
 
+_FLATTENS_LAST = (2, 2)
 _WHOLE_MODEL = "model_weights"
 """Where a file of a whole model, not of its weights alone, has them."""
 
@@ -29,10 +31,14 @@ class KerasWeights:
     layers : dict of dict of float32 array
     is_theano : bool
         Whether it was written by Keras on Theano, whose convolutions turn their kernels round.
+    flattens_last : bool
+        Whether its version of Keras, 2.2 or later, flattens maps with their channels last although they have them
+        first; earlier ones leave them there (Keras' pull request 9696, issue 10449).
     """
 
     layers: dict[str, dict[str, NDArray[np.float32]]]
-    is_theano: bool
+    is_theano: bool = False
+    flattens_last: bool = False
 
 
 def read_keras_weights(path: Path) -> KerasWeights:
@@ -70,8 +76,8 @@ def read_keras_weights(path: Path) -> KerasWeights:
 
 def _read(content: Any) -> KerasWeights:
     root = _child(content, _WHOLE_MODEL) if _WHOLE_MODEL in content else content
-    backend = root.attrs.get("backend", b"")
-    backend = backend.decode(errors="replace") if isinstance(backend, bytes) else str(backend)
+    version = re.match(r"(\d+)\.(\d+)", _text_of(root, "keras_version"))
+    flattens_last = version is not None and tuple(map(int, version.groups())) >= _FLATTENS_LAST
     layers = {}
     for layer in root:
         arrays = _arrays_below(_child(root, layer), depth=3)
@@ -79,7 +85,12 @@ def _read(content: Any) -> KerasWeights:
             layers[layer] = arrays
     if not layers:
         raise ValueError("it has no weights")
-    return KerasWeights(layers, backend == "theano")
+    return KerasWeights(layers, _text_of(root, "backend") == "theano", flattens_last)
+
+
+def _text_of(group: Any, attribute: str) -> str:
+    value = group.attrs.get(attribute, "")
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:

@@ -124,6 +124,11 @@ def _network_of(path: Path) -> PaddedNetwork:
     return network.eval()
 
 
+def _channels_first(weight: NDArray[np.float32], n_channels: int) -> NDArray[np.float32]:
+    """Return the weights (F, C * N) of flattened maps with their channels first, given those with the channels last."""
+    return weight.reshape(len(weight), -1, n_channels).swapaxes(1, 2).reshape(weight.shape)
+
+
 def _translate(weights: KerasWeights) -> tuple[Arrays, PaddedNetworkConfig]:
     """Return Keras' arrays by our names, in our order of axes, and the network that they tell of."""
     layers, arrays = weights.layers, Arrays()
@@ -148,6 +153,9 @@ def _translate(weights: KerasWeights) -> tuple[Arrays, PaddedNetworkConfig]:
         arrays[f"{prefix}linear.weight"] = layers[dense]["kernel"].T
         arrays[f"{prefix}linear.bias"] = layers[dense]["bias"]
         arrays[f"{prefix}slope"] = layers[slope]["alpha"]
+    if weights.flattens_last:
+        n_maps = len(layers[_CONVOLUTIONS[-1][0]]["bias"])
+        arrays["dense.0.linear.weight"] = _channels_first(arrays["dense.0.linear.weight"], n_maps)
     arrays["out.weight"], arrays["out.bias"] = layers["out"]["kernel"].T, layers["out"]["bias"]
     config = PaddedNetworkConfig(
         n_channels=arrays["convolutions.0.convolution.weight"].shape[1],

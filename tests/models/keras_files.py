@@ -41,10 +41,12 @@ def random_layers(seed: int, n_channels: int = 2) -> Layers:
     return {layer: {name: one.astype(np.float32) for name, one in arrays.items()} for layer, arrays in layers.items()}
 
 
-def write_keras_file(layers: Layers, path: Path, inner: str = "", backend: str = "tensorflow") -> Path:
+def write_keras_file(
+    layers: Layers, path: Path, inner: str = "", backend: str = "tensorflow", version: str = "2.1.5"
+) -> Path:
     """Write arrays as ``save_weights`` of Keras 2 does; the inner groups of a second network end in ``_1``."""
     with h5py.File(path, "w") as file:
-        file.attrs["backend"], file.attrs["keras_version"] = backend.encode(), b"2.1.5"
+        file.attrs["backend"], file.attrs["keras_version"] = backend.encode(), version.encode()
         file.attrs["layer_names"] = np.array([b"in1", *(name.encode() for name in layers)])
         for without_weights in ("in1", "max_pooling3d_1", "dr_d1"):
             file.create_group(without_weights).attrs["weight_names"] = np.array([], "S1")

@@ -90,6 +90,16 @@ def test_kernels_of_theano_are_turned_as_keras_turns_them(tmp_path) -> None:
         torch.testing.assert_close(networks[1].state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_later_versions_of_keras_flatten_maps_with_the_channels_last(tmp_path) -> None:
+    layers = random_layers(0)
+    kernel = layers["d1"]["kernel"].reshape(64, 8, 256).swapaxes(0, 1).reshape(512, 256)
+    early = write_keras_file(layers, tmp_path / "a.hdf5", version="2.1.6")
+    late = write_keras_file({**layers, "d1": {**layers["d1"], "kernel": kernel}}, tmp_path / "b.hdf5", version="2.2.4")
+    networks = convert_nicmslesions([early, late], "x").ensemble.members[0].networks
+    for name, value in networks[0].state_dict().items():
+        torch.testing.assert_close(networks[1].state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_three_sequences_must_be_named(tmp_path) -> None:
     path = write_keras_file(random_layers(0, n_channels=3), tmp_path / "a.hdf5")
     with pytest.raises(UsageError, match=r"take 3 sequences, found 0; .* the order T1w, its third sequence, FLAIR"):

@@ -15,8 +15,8 @@ from bids_cascade.models.store import save_model
 @pytest.mark.parametrize(
     ("voxel_size_mm", "n", "threads", "device", "said"),
     [
-        (1.0, 1, 1, "cpu", "about 4 min a visit on 1 processor; --half-precision halves it"),
-        (1.0, 2, 2, "cpu", "about 4 min a visit on 2 processors; "),
+        (1.0, 1, 1, "cpu", "about 5 min a visit on 1 processor; --half-precision halves it"),
+        (1.0, 2, 2, "cpu", "about 5 min a visit on 2 processors; "),
         (2.0, 1, 1, "cpu", "about 1 min a visit"),
         (1.0, 1, 1, "cuda", "less on the GPU"),
     ],
