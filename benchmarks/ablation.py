@@ -66,7 +66,7 @@ VARIANTS = (
     replace(_BASE, name="passes in float32", training=replace(_BASE.training, half_precision=False)),
     replace(_BASE, name="intensities as they are", training=replace(_BASE.training, gain=1.0, shift=0.0)),
     replace(_BASE, name="7 of 10 crops synthetic", with_real=True),
-    replace(_BASE, name="real scans alone", with_real=True, training=replace(_BASE.training, synthetic_share=0.0)),
+    replace(_BASE, name="real scans alone", with_real=True, training=replace(_BASE.training, synthetic_fraction=0.0)),
 )
 
 
@@ -85,7 +85,7 @@ def dice_of(
     """Train a variant and return the Dice of each scan by threshold, (T,)."""
     prepare = z_scored if variant.z_score else replace
     visits = [prepare(visit) for visit in learn if visit.synthetic or variant.with_real]
-    if variant.training.synthetic_share == 0:
+    if variant.training.synthetic_fraction == 0:
         visits = [visit for visit in visits if not visit.synthetic]
     trained = train_cascade(visits, variant.cascade, variant.network, replace(variant.training, seed=seed))
     found = {}

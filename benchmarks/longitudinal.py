@@ -61,7 +61,7 @@ def make_case(number: int, label_map: Path, masks: tuple[Path, ...], ensemble: E
     one = draw_protocols(config.acquisition, True, rng)
     other = draw_protocols(config.acquisition, True, rng) if number % 4 >= 2 else one
     chances = {} if number % 2 == 0 else CHANCES
-    config = replace(config, lesions=replace(config.lesions, none_share=0.0))
+    config = replace(config, lesions=replace(config.lesions, none_fraction=0.0))
     pair = make_pair(anatomy_of(label_map), patients_of(masks), (one, other), chances, [number, 20], config)
     earlier, later = (_finished(visit, ensemble) for visit in (pair.earlier, pair.later))
     return Case(number, pair, earlier, later)

@@ -84,7 +84,7 @@ def heads(label_maps: Sequence[Path], lesion_masks: Sequence[Path], with_lesions
 
 
 def _make(task: _Task) -> Case:
-    lesions = replace(LesionConfig(), none_share=0.0 if task.with_lesions else 1.0)
+    lesions = replace(LesionConfig(), none_fraction=0.0 if task.with_lesions else 1.0)
     config = replace(SynthesisConfig(), lesions=lesions)
     seed = (2**31, task.number, int(task.with_lesions))
     with threadpool_limits(limits=1, user_api="blas"):
@@ -159,7 +159,7 @@ def main() -> None:
 def _summary(model: str, cases: Sequence[Case], judged: Sequence[tuple[Any, ...]]) -> str:
     """Return as Markdown what a model comes to on each kind of scans, and how often its probabilities are right."""
     lines = [f"{model}", "", "| scans | n | Dice | lesion F1 | found where there is nothing, ml |", "|" + "---|" * 5]
-    tenths = ["", "| share of lesion by probability | " + " | ".join(f"{a:.1f}-" for a in np.arange(10) / 10) + " |"]
+    tenths = ["", "| fraction of lesion by probability | " + " | ".join(f"{a:.1f}-" for a in np.arange(10) / 10) + " |"]
     tenths.append("|" + "---|" * 11)
     for kind in dict.fromkeys(case.kind for case in cases):
         own = [(case, *one) for case, one in zip(cases, judged, strict=True) if case.kind == kind]
@@ -167,17 +167,17 @@ def _summary(model: str, cases: Sequence[Case], judged: Sequence[tuple[Any, ...]
             texts = [_estimate([measures[name] for _, measures, *_ in own]) for name in ("dice", "lesion_f1")]
             lines.append(f"| {kind} | {len(own)} | {texts[0]} | {texts[1]} | |")
             curves = [curve for *_, curve in own]
-            tenths.append(f"| {kind} | " + " | ".join(f"{one:.2f}" for one in _shares(curves)) + " |")
+            tenths.append(f"| {kind} | " + " | ".join(f"{one:.2f}" for one in _fractions(curves)) + " |")
         else:
             found = " ".join(f"{measures['predicted_volume_ml']:.2f}" for _, measures, *_ in own)
             lines.append(f"| {kind} | {len(own)} | | | {found} |")
     return "\n".join((*lines, *tenths, ""))
 
 
-def _shares(curves: Sequence[Reliability]) -> NDArray[np.float64]:
+def _fractions(curves: Sequence[Reliability]) -> NDArray[np.float64]:
     """Return how often voxels are lesion by their probability, each scan weighing the same, as (10,)."""
     n = np.array([curve.n / curve.n.sum() for curve in curves if curve.n.any()])
-    found = np.array([curve.lesion_share for curve in curves if curve.n.any()])
+    found = np.array([curve.lesion_fraction for curve in curves if curve.n.any()])
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(n > 0, n * found, 0).sum(axis=0) / n.sum(axis=0))
 

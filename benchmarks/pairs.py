@@ -32,7 +32,7 @@ class PairVisit:
     channels : (2, X, Y, Z) float32 array
         T1w and FLAIR; about 1 in white matter.
     brain : (X, Y, Z) bool array
-    share : (X, Y, Z) float32 array
+    fraction : (X, Y, Z) float32 array
         How much of each voxel is lesion.
     affine : (4, 4) array
         Voxel to RAS+ mm of this visit's world.
@@ -40,7 +40,7 @@ class PairVisit:
 
     channels: FloatArray
     brain: NDArray[np.bool_]
-    share: FloatArray
+    fraction: FloatArray
     affine: NDArray[np.float64]
 
 
@@ -96,7 +96,7 @@ def make_pair(
     config = config or SynthesisConfig()
     rng = np.random.default_rng(seed)
     lesions = paint_lesions(anatomy, patients, config.lesions, config.lesion_signal, rng)
-    numbers, n = ndimage.label(lesions.share >= 0.5, _TOUCHING)
+    numbers, n = ndimage.label(lesions.fraction >= 0.5, _TOUCHING)
     fates = _draw_fates(n, chances, rng)
     extents = [_extent(numbers, fates, late, rng) for late in (False, True)]
     both = [_only(lesions, extent) for extent in extents]
@@ -105,11 +105,11 @@ def make_pair(
 
     def scan(one: PaintedLesions, pose: NDArray[np.floating], kinds: tuple[Protocol, Protocol]) -> PairVisit:
         painting = paint_head(anatomy, one, config, np.random.default_rng(paint_seed))
-        return _acquire(anatomy, warp, (painting.t1w, painting.flair, one.share), pose, kinds, rng)
+        return _acquire(anatomy, warp, (painting.t1w, painting.flair, one.fraction), pose, kinds, rng)
 
     earlier = scan(both[0], np.eye(4), protocols[0])
     later = scan(both[1], np.linalg.inv(motion), protocols[1])
-    volumes = [ndimage.sum(one.share, numbers, range(1, n + 1)) for one in both]
+    volumes = [ndimage.sum(one.fraction, numbers, range(1, n + 1)) for one in both]
     inside = _in_box(anatomy, warp.voxels_at(_shape(earlier), earlier.affine))
     return VisitPair(
         earlier,
@@ -150,7 +150,7 @@ def _only(lesions: PaintedLesions, extent: NDArray[np.bool_]) -> PaintedLesions:
     soft *= extent
     return replace(
         lesions,
-        share=lesions.share * soft,
+        fraction=lesions.fraction * soft,
         flair_gain=lesions.flair_gain * soft,
         t1w_drop=lesions.t1w_drop * soft,
     )
@@ -180,8 +180,8 @@ def _acquire(
         channels.append(scanner.back(scanner.acquire(seen, rng)))
     inside = _in_box(anatomy, voxels)
     depth_mm = ndimage.map_coordinates(anatomy.brain_depth_mm.astype(np.float32), inside, order=1, cval=-20.0)
-    share = ndimage.map_coordinates(maps[2], inside, np.float32, order=1)
-    return PairVisit(np.stack(channels), depth_mm > 0, share, affine)
+    fraction = ndimage.map_coordinates(maps[2], inside, np.float32, order=1)
+    return PairVisit(np.stack(channels), depth_mm > 0, fraction, affine)
 
 
 def _in_box(anatomy: Anatomy, voxels: FloatArray) -> FloatArray:

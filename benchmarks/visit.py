@@ -16,7 +16,7 @@ EXTERNAL = ("brain", "bias", "register")
 
 
 def visit() -> dict[str, Any]:
-    """Run the participant level on one phantom; return seconds by step and the share of everything else.
+    """Run the participant level on one phantom; return seconds by step and the fraction of everything else.
 
     Everything else is the wall time in which none of the external steps was under way: the app's start, its own steps,
     and what nipype takes between them.

@@ -262,20 +262,20 @@ class TrainingConfig:
     crop_size : int
         Edge of a crop in voxels, a multiple of the network's scales.
     validation_fraction : float
-        Share of the subjects (never of the voxels) held out to choose the threshold; at least one of several
+        Fraction of the subjects (never of the voxels) held out to choose the threshold; at least one of several
         subjects, none of a single one; 1, all of them, beside synthetic visits.
     learning_rate : float
         The highest.
     gain, shift : float
         Each sequence of a crop is multiplied, around white matter, by up to `gain` or its inverse, and shifted by up to
         `shift` (white matter is 1).
-    largest_other_weight : float
-        How much the voxels without lesion may weigh beside the lesion voxels: 1 balances them; where it is larger,
-        every voxel weighs the same until the others weigh so much.
-    synthetic_share : float
-        Share of the crops that synthetic visits have where there are others, too.
-    lesion_free_share : float or None
-        Share of the synthetic visits' crops that those without a lesion have; None to draw them as if they had a few
+    largest_negative_weight : float
+        Largest weight of all negatives together relative to the lesion voxels: 1 balances them; where it is larger,
+        every voxel weighs the same until negatives weigh so much.
+    synthetic_fraction : float
+        Fraction of the crops that synthetic visits have where there are others, too.
+    lesion_free_fraction : float or None
+        Fraction of the synthetic visits' crops that those without a lesion have; None to draw them as if they had a few
         lesion voxels.
     component_power : float
         A lesion voxel's weight is its lesion's number of voxels to the power of minus this, and so is a false
@@ -299,9 +299,9 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     gain: float = 1.15
     shift: float = 0.03
-    largest_other_weight: float = 1.0
-    synthetic_share: float = 0.7
-    lesion_free_share: float | None = None
+    largest_negative_weight: float = 1.0
+    synthetic_fraction: float = 0.7
+    lesion_free_fraction: float | None = None
     component_power: float = 0.5
     least_contrast: float = 0.15
     sequence_dropout: float = 0.0
@@ -436,7 +436,7 @@ class TrainConfig:
         Synthetic heads to learn from, too.
     start_from : Path or None
         Model file whose weights to begin with.
-    kept_share : float
+    kept_fraction : float
         How much of its weights is in those of the new model: 0 nothing but that training began with them.
     choose_threshold : bool
         Replace the cascade's threshold by the one that suits the held-out subjects best.
@@ -453,7 +453,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     heads: HeadsConfig | None = None
     start_from: Path | None = None
-    kept_share: float = 0.0
+    kept_fraction: float = 0.0
     choose_threshold: bool = True
     skull_strip: str = "auto"
     name: str = "cascade"
@@ -515,7 +515,7 @@ class SynthesizeConfig:
     n_heads : int
     protocol : str
         One of :data:`SYNTHETIC_PROTOCOLS`: all kinds of scans, 3D ones, or thick slices.
-    lesion_free_share : float
+    lesion_free_fraction : float
         Heads without any lesion, 0 to 1.
     seed : int
     """
@@ -523,5 +523,5 @@ class SynthesizeConfig:
     lesion_masks: tuple[Path, ...]
     n_heads: int = 20
     protocol: str = "mixed"
-    lesion_free_share: float = 0.1
+    lesion_free_fraction: float = 0.1
     seed: int = 0

@@ -20,7 +20,7 @@ _NUMBERS: dict[Any, dict[str, Any]] = {
     values.positive: {"minimum": 0, "exclusive-minimum": True},
     values.not_negative: {"minimum": 0},
     values.probability: {"minimum": 0, "exclusive-minimum": True, "maximum": 1},
-    values.share: {"minimum": 0, "maximum": 1},
+    values.fraction: {"minimum": 0, "maximum": 1},
 }
 _READ = ("bids_dir", "bids_filter_file", "model", "use_plugin")
 """Paths of what must exist; the others are made, and so are strings to Boutiques."""

@@ -308,7 +308,7 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
     assert main([str(dataset), str(tmp_path / "out"), "train", "--labels", "truth", *few, *selected]) == 0
     start, adapted = load_model(), load_model(tmp_path / "out" / "models" / "cascade.safetensors")
-    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence, "kept_share": 0.0}
+    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence, "kept_fraction": 0.0}
     assert adapted.header.provenance["start"].items() >= said.items()
     own, *earlier = adapted.header.provenance["learnt_from"]
     assert own["Participants"] == ["01"]

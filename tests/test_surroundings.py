@@ -75,7 +75,7 @@ def test_the_app_starts_among_a_users_scripts(trapped: Path, repository: Path, p
     assert "Traceback" not in done.stderr
 
 
-SHARE = """
+FRACTION = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from bids_cascade.surroundings import leave_out_current_folder, share_source_tree
@@ -103,7 +103,7 @@ def test_a_source_tree_is_not_mixed_with_an_installed_app(repository: Path, tmp_
     for name in names:
         shutil.copy(repository / "bids_cascade" / f"{name}.py", tmp_path / "bids_cascade")
     shutil.copy(repository / "version", tmp_path)
-    (tmp_path / "start.py").write_text(SHARE)
+    (tmp_path / "start.py").write_text(FRACTION)
     command = [sys.executable, str(tmp_path / "start.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(repository)}  # as if it were installed
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)

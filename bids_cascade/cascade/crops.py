@@ -29,6 +29,13 @@ _FEWEST = 400
 class CropGeometry:
     """What a network needs to see of a crop.
 
+    Along one axis, a crop (c) of 8 voxels that starts at voxel 8, in the scales 1 and 4, with 2 voxels of each scale
+    before it (b) and 1 after it (a); a voxel of scale 4 is the mean of 4 x 4 x 4::
+
+        voxel   0       4       8       12      16      20
+        scale 1             b b c c c c c c c c a
+        scale 4 |   b   |   b   |   c   |   c   |   a   |
+
     Attributes
     ----------
     size : int
@@ -57,17 +64,17 @@ class Crop:
         Of each scale, the crop and what surrounds it: as much on either side, so that it can be mirrored.
     covered : list of (1, X, Y, Z) float32 arrays
         How much of each of their voxels is brain.
-    lesion, other : (T, T, T) bool arrays
+    lesion, negative : (T, T, T) bool arrays
         Voxels to learn from.
     weight : (T, T, T) float32 array
         Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the weighted mean loss
-        of the visit's lesion voxels plus `other_weight` times that of its other samples.
+        of the visit's lesion voxels plus `negative_weight` times that of its negatives.
     """
 
     views: list[NDArray[np.float32]]
     covered: list[NDArray[np.float32]]
     lesion: BoolVolume
-    other: BoolVolume
+    negative: BoolVolume
     weight: NDArray[np.float32]
 
 
@@ -76,8 +83,8 @@ class VisitCrops:
 
     A lesion voxel weighs the more, the smaller its lesion is (:func:`component_weights`): otherwise large lesions drown
     all small ones. So do false positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half
-    by its part of the others', so that a voxel's chance of being in a crop is known: its loss is divided by it (Horvitz
-    and Thompson 1952), which makes lesion voxels, and other ones, count as if they were drawn one by one by their
+    by its part of the negatives', so that a voxel's chance of being in a crop is known: its loss is divided by it
+    (Horvitz and Thompson 1952), which makes lesion voxels and negatives count as if they were drawn one by one by their
     weight, in equal numbers.
 
     Parameters
@@ -90,16 +97,16 @@ class VisitCrops:
     def __init__(self, samples: Samples, geometry: CropGeometry, component_power: float = 0.0) -> None:
         self.samples, self.geometry = samples, geometry
         self._lesion = WeightedVoxels.of(samples.lesion, component_power)
-        other = samples.other
-        self._false_positives = WeightedVoxels.of(other, component_power) if samples.false_positives else None
-        self.n_lesion, self.n_other = len(self._lesion.indices), int(np.count_nonzero(other))
+        negative = samples.negative
+        self._false_positives = WeightedVoxels.of(negative, component_power) if samples.false_positives else None
+        self.n_lesion, self.n_negative = len(self._lesion.indices), int(np.count_nonzero(negative))
         n_steps = geometry.size // geometry.step
-        shares = []
-        for weights in (self._lesion.volume(), self._false_positives.volume() if self._false_positives else other):
+        fractions = []
+        for weights in (self._lesion.volume(), self._false_positives.volume() if self._false_positives else negative):
             inside = _sums(_block_sums(weights, geometry.step, n_steps), n_steps)
             if inside.any():
-                shares.append(inside / inside.sum())
-        self.chances = np.mean(shares, axis=0) if shares else inside
+                fractions.append(inside / inside.sum())
+        self.chances = np.mean(fractions, axis=0) if fractions else inside
         self._cumulative = self.chances.cumsum()
         visit, coarse = samples.visit, [scale for scale in geometry.scales if scale >= _COARSE]
         volumes: tuple[NDArray[Any], ...] = (visit.channels, visit.brain[None])
@@ -110,7 +117,7 @@ class VisitCrops:
     @property
     def n_samples(self) -> int:
         """How many voxels there are to learn from."""
-        return self.n_lesion + self.n_other
+        return self.n_lesion + self.n_negative
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
         """Draw a crop; return the voxel at which it starts, which may lie before the volume."""
@@ -124,24 +131,24 @@ class VisitCrops:
         x, y, z = (int(place - n_steps + 1) * step for place in origin)
         return x, y, z
 
-    def read(self, start: tuple[int, int, int], other_weight: float = 1.0) -> Crop:
-        """Read the crop that starts at a voxel; `other_weight` is that of the voxels without lesion together."""
+    def read(self, start: tuple[int, int, int], negative_weight: float = 1.0) -> Crop:
+        """Read the crop that starts at a voxel; `negative_weight` is that of all negatives together."""
         geometry = self.geometry
         box = [slice(edge, edge + geometry.size) for edge in start]
-        lesion, other = (read_box(mask[None], box)[0] for mask in (self.samples.lesion, self.samples.other))
+        lesion, negative = (read_box(mask[None], box)[0] for mask in (self.samples.lesion, self.samples.negative))
         n_steps = geometry.size // geometry.step
         blocks = [edge // geometry.step + n_steps - 1 for edge in start]
         chance = self.block_chances[tuple(slice(block, block + n_steps) for block in blocks)]
         for axis in range(3):
             chance = chance.repeat(geometry.step, axis)
-        of_other = self._false_positives.crop(other, start) if self._false_positives else other
+        of_negatives = self._false_positives.crop(negative, start) if self._false_positives else negative
         each = self._lesion.crop(lesion, start) / max(self.n_lesion, 1)
-        each = each + of_other * np.float32(other_weight / max(self.n_other, 1))
+        each = each + of_negatives * np.float32(negative_weight / max(self.n_negative, 1))
         weight = np.divide(each, chance, out=np.zeros(chance.shape, np.float32), where=each > 0, casting="unsafe")
         views, covered = (
             read_crop(volume, box, geometry.scales, (geometry.before,) * 2, coarse) for volume, coarse in self._volumes
         )
-        return Crop(views, covered, lesion, other, weight)
+        return Crop(views, covered, lesion, negative, weight)
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,7 @@ class CropPool:
             crops = []
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
                 visit = self.visits[index]
-                crop = visit.read(visit.draw(rng), self._other_weight(visit))
+                crop = visit.read(visit.draw(rng), self._negative_weight(visit))
                 crops.append(self._augmented(crop, rng) if augment else crop)
             yield _batch(crops, self.geometry)
 
@@ -209,27 +216,27 @@ class CropPool:
             absent = tuple(rng.choice(self.optional_channels, n_absent, replace=False).tolist())
         return _mirrored(_without(_scaled(crop, self.config, rng), absent, rng), rng)
 
-    def _other_weight(self, visit: VisitCrops) -> float:
-        """Return what the others weigh together beside the lesion voxels: as much, or more if they are more."""
-        return min(max(1.0, visit.n_other / max(visit.n_lesion, 1)), self.config.largest_other_weight)
+    def _negative_weight(self, visit: VisitCrops) -> float:
+        """Return the weight of all negatives together relative to the lesion voxels: 1, or more if they are more."""
+        return min(max(1.0, visit.n_negative / max(visit.n_lesion, 1)), self.config.largest_negative_weight)
 
 
 def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDArray[np.float64]:
-    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the shares asked for."""
+    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the fractions asked for."""
     chances = np.sqrt([max(one.n_lesion, _FEWEST) for one in visits])
     synthetic = np.array([one.samples.visit.synthetic for one in visits], bool)
     free = synthetic & np.array([one.n_lesion == 0 for one in visits], bool)
-    if config.lesion_free_share is not None:
-        _share_out(chances, free, synthetic & ~free, config.lesion_free_share)
-    _share_out(chances, synthetic, ~synthetic, config.synthetic_share)
+    if config.lesion_free_fraction is not None:
+        _set_fraction(chances, free, synthetic & ~free, config.lesion_free_fraction)
+    _set_fraction(chances, synthetic, ~synthetic, config.synthetic_fraction)
     return np.asarray(chances / max(chances.sum(), 1e-300))
 
 
-def _share_out(chances: NDArray[np.float64], some: BoolVolume, others: BoolVolume, share: float) -> None:
-    """Give some visits this share of what they and others have together, in place; where there are both."""
-    if some.any() and others.any():
-        chances[some] *= share / chances[some].sum()
-        chances[others] *= (1 - share) / chances[others].sum()
+def _set_fraction(chances: NDArray[np.float64], chosen: BoolVolume, rest: BoolVolume, fraction: float) -> None:
+    """Give the chosen visits this fraction of what they and the rest have together, in place; where there are both."""
+    if chosen.any() and rest.any():
+        chances[chosen] *= fraction / chances[chosen].sum()
+        chances[rest] *= (1 - fraction) / chances[rest].sum()
 
 
 def _scaled(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
@@ -260,12 +267,12 @@ def _mirrored(crop: Crop, rng: np.random.Generator) -> Crop:
     """Mirror every other crop by one of the flips and half turns."""
     axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
     views, covered = ([np.flip(one, axes) for one in several] for several in (crop.views, crop.covered))
-    return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.other, axes), np.flip(crop.weight, axes))
+    return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.negative, axes), np.flip(crop.weight, axes))
 
 
 def _batch(crops: Sequence[Crop], geometry: CropGeometry) -> Batch:
     seen = slice(None, geometry.after - geometry.before or None)
-    voxels = np.argwhere([crop.lesion | crop.other for crop in crops])
+    voxels = np.argwhere([crop.lesion | crop.negative for crop in crops])
     at = tuple(voxels.T)
     return Batch(
         views=[np.stack(views)[..., seen, seen, seen] for views in zip(*(crop.views for crop in crops), strict=True)],

@@ -87,7 +87,7 @@ def reached(cells: torch.Tensor, shape: Sequence[int], steps: Sequence[int]) -> 
     return found
 
 
-class Everywhere:
+class DenseFeatures:
     """What patches have behind the last block, which is computed at every voxel of a crop.
 
     Parameters
@@ -106,7 +106,7 @@ class Everywhere:
         return gather(self.features, cells, self.size, self.stride)
 
 
-class WhereNeeded:
+class SparseFeatures:
     """The same, of which the last block is computed only where a patch needs it: as a product of two matrices.
 
     Gathering a voxel's neighbours costs a quarter of that product, so that this pays where much is not needed.
@@ -122,7 +122,7 @@ class WhereNeeded:
     dilation : int
         Of the convolution and of the pool.
     pool_size, size, stride : int
-        Of the block's pool, and what patches then have; see :class:`Everywhere`.
+        Of the block's pool, and what patches then have; see :class:`DenseFeatures`.
     n_rows : int
         Voxels to convolve at once: so many stay in the cache.
     """

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from bids_cascade.cascade.dense import Everywhere, WhereNeeded, coarse_cells, max_pool, reached
+from bids_cascade.cascade.dense import DenseFeatures, SparseFeatures, coarse_cells, max_pool, reached
 from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.patches import Box, coarsen, gather_patches, read_crop
 
@@ -33,7 +33,7 @@ _ROWS = 2048
 
 _ROWS_TO_CONVOLVE = 512
 _MOST_NEEDED = 0.75
-"""Share of a tile's voxels up to which, on a CPU, they are convolved one by one: each costs a quarter more."""
+"""Fraction of a tile's voxels up to which, on a CPU, they are convolved one by one: each costs a quarter more."""
 
 _LARGEST_TILE = 160
 _BYTES_PER_FEATURE = 16
@@ -258,7 +258,7 @@ class _DenseNetwork:
 
     def _features(
         self, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tile: Volume, cells: torch.Tensor
-    ) -> Everywhere | WhereNeeded:
+    ) -> DenseFeatures | SparseFeatures:
         """Return what a branch makes of its tile, at these cells (K, 4) at least."""
         pool, left = self.config.pool_size, self.remaining_size
         x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
@@ -273,9 +273,9 @@ class _DenseNetwork:
             needed = reached(cells, shape, steps)
             if needed.count_nonzero() <= _MOST_NEEDED * needed.numel():
                 how = {"dilation": dilation, "pool_size": pool, "size": left, "stride": pool * dilation}
-                return WhereNeeded(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **how)
+                return SparseFeatures(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **how)
         features = max_pool(_convolve(x, kernel, shift, dilation), pool, dilation).relu_()
-        return Everywhere(features, left, pool * dilation)
+        return DenseFeatures(features, left, pool * dilation)
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:

@@ -97,14 +97,14 @@ class PatchNetwork(nn.Module):
         """Map patches (N, S, C, P, P, P), one of each scale, to logits (N, 2) of no lesion and lesion."""
         used = slice(self.receptive_field)
         features = []
-        for branch, x in zip(self.branches, patches[..., used, used, used].unbind(1), strict=True):
+        for branch, x in zip(self.branches, patches[..., used, used, used].unbind(1), strict=True):  # (N, C, R, R, R)
             for block in branch:
-                x = block(x)
-            features.append(x.flatten(1))
-        x = torch.cat(features, 1)
+                x = block(x)  # (N, F, Q, Q, Q)
+            features.append(x.flatten(1))  # (N, F * Q^3)
+        x = torch.cat(features, 1)  # (N, S * F * Q^3)
         for layer in self.dense[:-1]:
-            x = layer(self.dropout(x)).relu()
-        return cast("torch.Tensor", self.dense[-1](x))
+            x = layer(self.dropout(x)).relu()  # (N, D)
+        return cast("torch.Tensor", self.dense[-1](x))  # (N, 2)
 
     def forward_crops(self, crops: Sequence[torch.Tensor], voxels: torch.Tensor) -> torch.Tensor:
         """Return the logits (M, 2) of voxels of crops: what :meth:`forward` says of the patches around them.
@@ -119,19 +119,20 @@ class PatchNetwork(nn.Module):
         """
         first, *others = self.dense
         parts = []
-        weights = first.weight.chunk(len(self.branches), 1)
+        weights = first.weight.chunk(len(self.branches), 1)  # S of (D, F * Q^3)
         for scale, branch, weight, x in zip(self.config.scales, self.branches, weights, crops, strict=True):
             dilation = 1
             for block in branch:
-                x = block.at_every_voxel(x, dilation)
+                x = block.at_every_voxel(x, dilation)  # (N, F, X', Y', Z')
                 dilation *= self.config.pool_size
-            cells, cell_of = coarse_cells(voxels, scale)
-            features = gather(x, cells, self.remaining_size, dilation)
-            parts.append(((self.dropout(features) if others else features) @ weight.t()).index_select(0, cell_of))
-        x = torch.stack(parts).sum(0) + first.bias
+            cells, cell_of = coarse_cells(voxels, scale)  # (K, 4), (M,): K cells of this scale hold the M voxels
+            features = gather(x, cells, self.remaining_size, dilation)  # (K, F * Q^3)
+            products = (self.dropout(features) if others else features) @ weight.t()  # (K, D)
+            parts.append(products.index_select(0, cell_of))  # (M, D)
+        x = torch.stack(parts).sum(0) + first.bias  # (M, D)
         for layer in others:
             x = layer(x.relu() if layer is others[-1] else self.dropout(x.relu()))
-        return x
+        return x  # (M, 2)
 
 
 def remaining_size(config: NetworkConfig) -> int:

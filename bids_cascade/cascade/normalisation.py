@@ -35,7 +35,7 @@ FLUID, GREY, WHITE = 0, 1, 2
 
 _FEWEST_VOXELS, _MOST_VOXELS = 1000, 60_000
 _TRIMMED = 0.10
-"""Share of the voxels that have no say; 50 ml of lesions are 4 % of a brain, vessels and the brain's rim as much."""
+"""Fraction of the voxels that have no say; 50 ml of lesions are 4 % of a brain, vessels and the brain's rim as much."""
 
 _MAX_ITERATIONS = 60
 _TOLERANCE = 1e-3
@@ -73,13 +73,13 @@ class Tissues:
         Intensity of fluid, grey and white matter in each sequence.
     sds : (C, 3) array
         Spread of each.
-    shares : (3,) array
+    fractions : (3,) array
         How much of the brain each is.
     """
 
     levels: FloatArray
     sds: FloatArray
-    shares: FloatArray
+    fractions: FloatArray
 
 
 def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]) -> Tissues:
@@ -105,10 +105,10 @@ def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], seque
         raise ValueError(f"{', '.join(np.array(sequences)[high <= low])} is constant over the brain")
     scaled = (values - low) / (high - low)
     start = [np.quantile(scaled[:, i], _START_QUANTILES[name]) for i, name in enumerate(sequences)]
-    means, covariances, shares = _fit(scaled, np.array(start).T)
+    means, covariances, fractions = _fit(scaled, np.array(start).T)
     spread = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     return Tissues(
-        levels=means.T * (high - low)[:, None] + low[:, None], sds=spread.T * (high - low)[:, None], shares=shares
+        levels=means.T * (high - low)[:, None] + low[:, None], sds=spread.T * (high - low)[:, None], fractions=fractions
     )
 
 
@@ -236,7 +236,7 @@ def _check_brain(values: NDArray[np.floating]) -> None:
 
 def _classify(values: NDArray[np.floating], tissues: Tissues) -> NDArray[np.int8]:
     """Return the most likely tissue of voxels (C, N); -1 where they are like none of them."""
-    rarity = np.log(tissues.sds).sum(axis=0) - np.log(tissues.shares)
+    rarity = np.log(tissues.sds).sum(axis=0) - np.log(tissues.fractions)
     kinds = np.empty(values.shape[1], np.int8)
     for start in range(0, len(kinds), _AT_ONCE):
         some = values[:, start : start + _AT_ONCE]
@@ -291,14 +291,14 @@ def _sampled(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences
 
 
 def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return means (3, C), covariances (3, C, C) and shares (3,) by trimmed expectation maximisation."""
+    """Return means (3, C), covariances (3, C, C) and fractions (3,) by trimmed expectation maximisation."""
     n_channels = values.shape[1]
     pairs = np.triu_indices(n_channels)
     moments = np.column_stack([np.ones(len(values)), values, values[:, pairs[0]] * values[:, pairs[1]]])
     covariances = np.stack([np.eye(n_channels) * 0.1**2] * 3)
-    shares = np.array([0.15, 0.45, 0.40])
+    fractions = np.array([0.15, 0.45, 0.40])
     for _ in range(_MAX_ITERATIONS):
-        each = [_polynomial(*one, pairs) for one in zip(means, covariances, shares, strict=True)]
+        each = [_polynomial(*one, pairs) for one in zip(means, covariances, fractions, strict=True)]
         densities = np.exp(np.array(each) @ moments.T) + 1e-300
         likelihood = densities.sum(axis=0)
         kept = likelihood >= np.quantile(likelihood, _TRIMMED)
@@ -311,17 +311,17 @@ def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray,
             covariance.T[pairs] = squares
             covariance -= np.outer(mean, mean)
         covariances += np.eye(n_channels) * _SMALLEST_SD**2
-        shares = totals / totals.sum()
+        fractions = totals / totals.sum()
         if np.abs(means - before).max() < _TOLERANCE:
             break
-    return means, covariances, shares
+    return means, covariances, fractions
 
 
 def _polynomial(
-    mean: FloatArray, covariance: FloatArray, share: float, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
+    mean: FloatArray, covariance: FloatArray, fraction: float, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]
 ) -> FloatArray:
     """Return a Gaussian's log density as the coefficients of 1, of the channels and of the products of two of them."""
     precision = np.linalg.inv(covariance)
-    constant = np.log(share) - 0.5 * (np.linalg.slogdet(covariance)[1] + mean @ precision @ mean)
+    constant = np.log(fraction) - 0.5 * (np.linalg.slogdet(covariance)[1] + mean @ precision @ mean)
     quadratic = np.where(pairs[0] == pairs[1], 0.5, 1.0) * precision[pairs]
     return np.concatenate([[constant], precision @ mean, -quadratic])

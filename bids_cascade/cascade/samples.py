@@ -55,25 +55,25 @@ class LabelledVisit:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a stage learns from one visit: all its lesion voxels, and some others.
+    """What a stage learns from one visit: all its lesion voxels, and negatives.
 
     Attributes
     ----------
     visit : LabelledVisit
-    other_bits : (N,) uint8 array
-        The others, eight voxels a byte: there may be hundreds of visits.
+    negative_bits : (N,) uint8 array
+        Voxels without lesion, eight a byte: there may be hundreds of visits.
     false_positives : bool
-        Whether the others are false positives, whose connected components count, rather than tissue.
+        Whether the negatives are false positives, whose connected components count, rather than tissue.
     """
 
     visit: LabelledVisit
-    other_bits: NDArray[np.uint8]
+    negative_bits: NDArray[np.uint8]
     false_positives: bool = False
 
     @classmethod
-    def of(cls, visit: LabelledVisit, other: BoolVolume, *, false_positives: bool = False) -> Samples:
-        """Return the samples of a visit whose other voxels are the given ones (X, Y, Z), but for lesion."""
-        return cls(visit, np.packbits(visit.learnt(other & ~visit.lesion)), false_positives)
+    def of(cls, visit: LabelledVisit, negative: BoolVolume, *, false_positives: bool = False) -> Samples:
+        """Return the samples of a visit whose negatives are the given voxels (X, Y, Z), but for lesion."""
+        return cls(visit, np.packbits(visit.learnt(negative & ~visit.lesion)), false_positives)
 
     @property
     def lesion(self) -> BoolVolume:
@@ -81,10 +81,10 @@ class Samples:
         return self.visit.learnt(self.visit.lesion)
 
     @property
-    def other(self) -> BoolVolume:
+    def negative(self) -> BoolVolume:
         """Which voxels without lesion are learnt from, (X, Y, Z)."""
         shape = self.visit.brain.shape
-        return np.unpackbits(self.other_bits, count=math.prod(shape)).reshape(shape).view(bool)
+        return np.unpackbits(self.negative_bits, count=math.prod(shape)).reshape(shape).view(bool)
 
 
 def candidates(channels: NDArray[np.floating], brain: BoolVolume, config: CascadeConfig) -> BoolVolume:

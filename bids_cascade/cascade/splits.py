@@ -17,7 +17,7 @@ def split_subjects(
     subjects : sequence of str
         Names; those that come twice count once.
     validation_fraction : float
-        Share to validate on, in [0, 1); rounded, at least one of several subjects, none of a single one.
+        Fraction to validate on, in [0, 1); rounded, at least one of several subjects, none of a single one.
     rng : numpy.random.Generator
 
     Returns

@@ -29,7 +29,7 @@ _VALIDATION_STEPS = 24
 class Epoch:
     """What one epoch came to.
 
-    A loss is the lesion voxels' mean cross-entropy plus the others' times their weight; Dice is by these weights.
+    A loss is the lesion voxels' mean cross-entropy plus the negatives' times their weight; Dice is by these weights.
     """
 
     epoch: int
@@ -93,7 +93,7 @@ def train_stage(
     progress: StageProgress | None = None,
     on_epoch: Callable[[StageProgress], None] = lambda progress: None,
 ) -> tuple[PatchNetwork, StageProgress]:
-    """Train one network on crops in which the others weigh as much as the lesion voxels, or a given number of times.
+    """Train one network on crops in which negatives weigh as much as lesion voxels, or a given number of times as much.
 
     AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero with
     the last; half of the crops mirrored, all of them scaled and shifted in intensity. What is drawn in an epoch depends
@@ -187,9 +187,11 @@ def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry
 
 def _check_samples(samples: Sequence[Samples], purpose: str) -> None:
     n_lesion = sum(int(one.lesion.sum()) for one in samples)
-    n_other = sum(int(one.other.sum()) for one in samples)
-    if not (n_lesion and n_other):
-        raise ValueError(f"the samples to {purpose} on need lesion voxels and others, found {n_lesion} and {n_other}")
+    n_negative = sum(int(one.negative.sum()) for one in samples)
+    if not (n_lesion and n_negative):
+        raise ValueError(
+            f"the samples to {purpose} on need lesion voxels and negatives, found {n_lesion} and {n_negative}"
+        )
 
 
 def _train_epoch(
@@ -247,7 +249,7 @@ def batch_loss(
 def evaluate_samples(
     network: PatchNetwork, pool: CropPool, config: TrainingConfig, device: str = "cpu"
 ) -> tuple[float, float]:
-    """Return the loss, and the Dice of lesion against other samples at probability 0.5, by their weights.
+    """Return the loss, and the Dice of lesion against negative samples at probability 0.5, by their weights.
 
     The crops are the same at every call: those that the seed draws, not augmented; a quarter as many as in an epoch, or
     a few batches where that is less.

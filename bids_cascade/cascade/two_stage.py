@@ -29,7 +29,7 @@ from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 Volume = NDArray[np.float32]
 STAGES = (1, 2)
 
-_OTHER_WEIGHT = 4.0
+_NEGATIVE_WEIGHT = 4.0
 """How much the false positives may weigh in stage 2 at least, beside the lesion voxels."""
 
 
@@ -179,10 +179,16 @@ def train_cascade(
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
 
 
-def between(start: Cascade, trained: Cascade, share: float) -> Cascade:
-    """Return the cascade whose weights are `share` of one's and the rest of the other's, which began with them.
+def interpolate_weights(start: Cascade, trained: Cascade, fraction: float) -> Cascade:
+    """Return the weighted average of a trained cascade and the one it began with, weight by weight.
 
     It knows the new scans nearly as well, and other scanners better, than the one that was trained [1]_.
+
+    Parameters
+    ----------
+    start, trained : Cascade
+    fraction : float
+        Weight of the starting cascade in the average.
 
     References
     ----------
@@ -193,7 +199,7 @@ def between(start: Cascade, trained: Cascade, share: float) -> Cascade:
         network, weights = copy.deepcopy(after), before.state_dict()
         network.load_state_dict(
             {
-                name: torch.lerp(one, weights[name], share) if one.is_floating_point() else one
+                name: torch.lerp(one, weights[name], fraction) if one.is_floating_point() else one
                 for name, one in after.state_dict().items()
             }
         )
@@ -221,8 +227,8 @@ def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
 
     What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
     """
-    weight = config.largest_other_weight if stage == 1 else max(config.largest_other_weight, _OTHER_WEIGHT)
-    return replace(config, seed=config.seed * len(STAGES) + stage, largest_other_weight=weight)
+    weight = config.largest_negative_weight if stage == 1 else max(config.largest_negative_weight, _NEGATIVE_WEIGHT)
+    return replace(config, seed=config.seed * len(STAGES) + stage, largest_negative_weight=weight)
 
 
 def _samples(

@@ -86,8 +86,10 @@ def make_synthesize(options: argparse.Namespace) -> SynthesizeConfig:
         lesion_masks=tuple(options.lesion_masks),
         n_heads=options.n_heads or SynthesizeConfig.n_heads,
         protocol=options.protocol,
-        lesion_free_share=(
-            SynthesizeConfig.lesion_free_share if options.lesion_free_share is None else options.lesion_free_share
+        lesion_free_fraction=(
+            SynthesizeConfig.lesion_free_fraction
+            if options.lesion_free_fraction is None
+            else options.lesion_free_fraction
         ),
         seed=options.random_seed,
     )
@@ -99,8 +101,8 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
     if CascadeConfig.candidate_sequence not in sequences:
         raise UsageError(f"--sequences needs {CascadeConfig.candidate_sequence}, in which candidates are looked for")
     heads = _make_heads(options, sequences)
-    if options.validation_share == 1 and heads is None:
-        raise UsageError("--validation-share 1 leaves no one to train on; only with --label-maps may it be 1")
+    if options.validation_fraction == 1 and heads is None:
+        raise UsageError("--validation-fraction 1 leaves no one to train on; only with --label-maps may it be 1")
     return TrainConfig(
         labels=options.labels,
         cascade=CascadeConfig(
@@ -109,10 +111,10 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         training=TrainingConfig(
             max_epochs=options.max_epochs,
             crops_per_epoch=options.crops_per_epoch,
-            validation_fraction=options.validation_share,
+            validation_fraction=options.validation_fraction,
             learning_rate=options.learning_rate,
-            synthetic_share=options.synthetic_share,
-            lesion_free_share=options.lesion_free_share,
+            synthetic_fraction=options.synthetic_fraction,
+            lesion_free_fraction=options.lesion_free_fraction,
             component_power=options.component_power,
             sequence_dropout=options.sequence_dropout,
             half_precision=options.half_precision,
@@ -120,7 +122,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         ),
         heads=heads,
         start_from=options.start_from,
-        kept_share=options.kept_share,
+        kept_fraction=options.kept_fraction,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,
         name=options.model_name,

@@ -276,9 +276,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="draw so many crops an epoch (default: %(default)s)",
         ),
         _option(
-            "--validation-share",
+            "--validation-fraction",
             levels=_TRAIN,
-            type=values.share,
+            type=values.fraction,
             default=_TRAINING.validation_fraction,
             metavar="SHARE",
             help="of the participants, held out to choose the threshold (default: %(default)s)",
@@ -299,11 +299,11 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
         ),
         _option(
-            "--kept-share",
+            "--kept-fraction",
             levels=_TRAIN,
             needs="--start-from",
-            type=values.share,
-            default=TrainConfig.kept_share,
+            type=values.fraction,
+            default=TrainConfig.kept_fraction,
             metavar="SHARE",
             help="with --start-from: how much of that model's weights the average with the trained ones keeps "
             "(default: %(default)s)",
@@ -319,11 +319,11 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
         ),
         _option(
-            "--synthetic-share",
+            "--synthetic-fraction",
             levels=_TRAIN,
             needs="--label-maps",
-            type=values.share,
-            default=_TRAINING.synthetic_share,
+            type=values.fraction,
+            default=_TRAINING.synthetic_fraction,
             metavar="SHARE",
             help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
         ),
@@ -340,7 +340,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option(
             "--component-power",
             levels=_TRAIN,
-            type=values.share,
+            type=values.fraction,
             default=_TRAINING.component_power,
             metavar="P",
             help="a lesion voxel weighs its lesion's size to the power of minus P: 0 makes all voxels count the same, "
@@ -349,7 +349,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         _option(
             "--sequence-dropout",
             levels=_TRAIN,
-            type=values.share,
+            type=values.fraction,
             default=_TRAINING.sequence_dropout,
             metavar="P",
             help="show this fraction of the crops without some of the sequences, drawn at random, but never without "
@@ -400,12 +400,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="scans of all kinds, 3D ones, or thick slices (default: %(default)s)",
         ),
         _option(
-            "--lesion-free-share",
+            "--lesion-free-fraction",
             levels=("train", "synthesize"),
             needs="--label-maps",
-            type=values.share,
+            type=values.fraction,
             metavar="SHARE",
-            help=f"of the heads, those without any lesion (default: {SynthesizeConfig.lesion_free_share}); to train "
+            help=f"of the heads, those without any lesion (default: {SynthesizeConfig.lesion_free_fraction}); to train "
             "on: of the heads' crops (default: some 2 in 100)",
         ),
     ),

@@ -56,9 +56,9 @@ def probability(text: str) -> float:
     return _number(text, lambda value: 0 < value <= 1, "a probability above 0 and at most 1")
 
 
-def share(text: str) -> float:
-    """Return a share from 0 to 1."""
-    return _number(text, lambda value: 0 <= value <= 1, "a share from 0 to 1")
+def fraction(text: str) -> float:
+    """Return a fraction from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "a fraction from 0 to 1")
 
 
 def not_negative(text: str) -> float:

@@ -75,7 +75,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "less the mask is to be trusted"
     },
     "lesion_volume_brain_percent": {
-        "Description": "lesion_volume_t1w_ml as a share of brain_volume_ml",
+        "Description": "lesion_volume_t1w_ml as a fraction of brain_volume_ml",
         "Units": "percent",
     },
     "lesion_volume_change_ml": {

@@ -229,7 +229,7 @@ def _soften(mask: BoolArray) -> FloatArray:
 
 
 def _make_lesions(rng: np.random.Generator, head: _Head, volumes_mm3: tuple[float, ...]) -> FloatArray:
-    """Return the share of lesion in each voxel of the head: irregular ellipsoids in white matter that don't touch.
+    """Return the fraction of lesion in each voxel of the head: irregular ellipsoids in white matter that don't touch.
 
     Half of them lie near the ventricles, as in multiple sclerosis.
     """
@@ -244,8 +244,8 @@ def _make_lesions(rng: np.random.Generator, head: _Head, volumes_mm3: tuple[floa
         reach_mm = 2 * np.cbrt(volume_mm3)
         near = from_ventricle_mm < 4 + 0.4 * reach_mm
         places = np.argwhere(allowed & near if i % 2 == 0 else allowed & (from_ventricle_mm > 12))
-        box, share = _place_lesion(rng, head.white, lesions, places, ripple, volume_mm3)
-        lesions[box] = np.maximum(lesions[box], share)
+        box, fraction = _place_lesion(rng, head.white, lesions, places, ripple, volume_mm3)
+        lesions[box] = np.maximum(lesions[box], fraction)
     return lesions
 
 
@@ -257,14 +257,14 @@ def _place_lesion(
     ripple: FloatArray,
     volume_mm3: float,
 ) -> tuple[tuple[slice, ...], FloatArray]:
-    """Return the box and the lesion share in it of the draw, of 20, with most white matter that touches no lesion."""
+    """Return box and lesion fraction of the draw, of 20, with most white matter that touches no lesion."""
     best: tuple[float, tuple[slice, ...], FloatArray] | None = None
     for centre in rng.choice(places, 20):
-        box, share = _ellipsoid(rng, centre, volume_mm3, ripple)
+        box, fraction = _ellipsoid(rng, centre, volume_mm3, ripple)
         wide = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
-        in_white = float((share * white[box]).sum() / share.sum())
+        in_white = float((fraction * white[box]).sum() / fraction.sum())
         if not lesions[wide].any() and (best is None or in_white > best[0]):
-            best = in_white, box, share * np.minimum(1, 1.5 * white[box])
+            best = in_white, box, fraction * np.minimum(1, 1.5 * white[box])
     if best is None:
         message = f"no room for a lesion of {volume_mm3:g} mm^3: ask for fewer or smaller lesions"
         raise ValueError(message)
@@ -274,7 +274,7 @@ def _place_lesion(
 def _ellipsoid(
     rng: np.random.Generator, centre: NDArray[np.int64], volume_mm3: float, ripple: FloatArray
 ) -> tuple[tuple[slice, ...], FloatArray]:
-    """Return a box of the head's grid and the share (0 to 1, soft over 1.5 mm) of a random ellipsoid in it."""
+    """Return a box of the head's grid and the fraction (0 to 1, soft over 1.5 mm) of a random ellipsoid in it."""
     elongation = np.array([rng.uniform(1.2, 1.9), 1.0, rng.uniform(0.8, 1.0)])
     semi_axes_mm = elongation * np.cbrt(3 * volume_mm3 / (4 * np.pi) / elongation.prod())
     rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
@@ -347,8 +347,8 @@ def _scan_mask(
     volume: FloatArray, voxel_mm: tuple[float, float, float], motion: NDArray[np.float64]
 ) -> nib.Nifti1Image:
     """Return, on the grid of a scan, the voxels that are at least half full of what `volume` maps."""
-    share, affine = _scan(volume, voxel_mm, motion)
-    return _to_image(share >= 0.5, affine, np.uint8)
+    fraction, affine = _scan(volume, voxel_mm, motion)
+    return _to_image(fraction >= 0.5, affine, np.uint8)
 
 
 def _degrade(rng: np.random.Generator, clean: FloatArray, noise: float, bias: float) -> FloatArray:

@@ -192,15 +192,15 @@ def _describe(text: str, units: str | None = None) -> dict[str, str]:
 
 MEASURES: dict[str, dict[str, str]] = {
     "dice": _describe("Dice coefficient of the voxels; 1 when both masks are empty, 0 when only one is"),
-    "sensitivity": _describe("Share of the reference's voxels that are predicted; n/a without any"),
-    "precision": _describe("Share of the predicted voxels that are in the reference; n/a without any"),
+    "sensitivity": _describe("Fraction of the reference's voxels that are predicted; n/a without any"),
+    "precision": _describe("Fraction of the predicted voxels that are in the reference; n/a without any"),
     "lesion_sensitivity": _describe(
-        "Share of the reference lesions (26-connected components of at least 3 mm^3) that share at least one voxel "
+        "Fraction of the reference lesions (26-connected components of at least 3 mm^3) that share at least one voxel "
         "with the predicted mask; n/a without any"
     ),
     "lesion_precision": _describe(
-        "Share of the predicted lesions (as above) that share at least one voxel with the reference mask; n/a without "
-        "any"
+        "Fraction of the predicted lesions (as above) that share at least one voxel with the reference mask; n/a "
+        "without any"
     ),
     "lesion_f1": _describe(
         "Harmonic mean of lesion_sensitivity and lesion_precision; 1 without lesions on either side, 0 without on one"

@@ -49,12 +49,12 @@ class LesionWise:
 
     @property
     def sensitivity(self) -> float:
-        """Share of the reference lesions that are found; NaN without any."""
+        """Fraction of the reference lesions that are found; NaN without any."""
         return ratio(self.n_found, self.n_reference)
 
     @property
     def precision(self) -> float:
-        """Share of the predicted lesions that are right; NaN without any."""
+        """Fraction of the predicted lesions that are right; NaN without any."""
         return ratio(self.n_right, self.n_predicted)
 
     @property

@@ -17,9 +17,9 @@ from bids_cascade.imaging.intensity import foreground, is_mostly_background
 
 BRAIN_VOLUME_LIMITS_ML = (500.0, 2500.0)
 
-_STRIPPED_BORDER_SHARE = 0.05
+_STRIPPED_BORDER_FRACTION = 0.05
 _FULLEST_BOX = 0.7
-"""Share of the box around it that a brain fills at most; 20 real masks fill .44 to .54, a cylinder .79."""
+"""Fraction of the box around it that a brain fills at most; 20 real masks fill .44 to .54, a cylinder .79."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def is_skull_stripped(image: nib.Nifti1Image) -> bool:
     if not is_mostly_background(inside):
         return False
     faces = [face for axis in range(3) for face in (inside.take(0, axis), inside.take(-1, axis))]
-    if sum(face.sum() for face in faces) > _STRIPPED_BORDER_SHARE * sum(face.size for face in faces):
+    if sum(face.sum() for face in faces) > _STRIPPED_BORDER_FRACTION * sum(face.size for face in faces):
         return False
     low, high = BRAIN_VOLUME_LIMITS_ML
     return bool(low <= _volume_ml(_solid(inside), image) <= high)
@@ -94,7 +94,7 @@ def brain_mask(t1w: nib.Nifti1Image, mode: Literal["auto", "skip", "force"] = "a
     fault = ""
     if not low <= volume_ml <= high:
         fault = f"the brain mask has {volume_ml:.0f} ml; expected {low:.0f} to {high:.0f} ml"
-    elif (filled := _share_of_box(voxels)) > _FULLEST_BOX:
+    elif (filled := _fraction_of_box(voxels)) > _FULLEST_BOX:
         fault = f"the brain mask fills {filled:.0%} of the box around it; expected at most {_FULLEST_BOX:.0%}"
     if fault:
         advice = "use --skull-strip force" if skip else "check that it is a T1w image of a whole brain"
@@ -131,8 +131,8 @@ def _solid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()), dtype=bool)
 
 
-def _share_of_box(voxels: NDArray[np.bool_]) -> float:
-    """Share of the smallest box around them that the voxels fill; there are some."""
+def _fraction_of_box(voxels: NDArray[np.bool_]) -> float:
+    """Fraction of the smallest box around them that the voxels fill; there are some."""
     return float(voxels[ndimage.find_objects(voxels.astype(np.uint8))[0]].mean())
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from bids_cascade.imaging.images import data_of, load_image
 
-_STRIPPED_SHARE = 0.3
-"""Share of an image that one value fills at least where somebody has set the background to it."""
+_STRIPPED_FRACTION = 0.3
+"""Fraction of an image that one value fills at least where somebody has set the background to it."""
 
 _ROUNDING = 1e-6
 _FAR_BELOW, _FAR_ABOVE = -0.02, 0.2
-"""Between these shares of its range, the lowest percentile of a scan is taken for air (seen: -0.001 to 0.002)."""
+"""Between these fractions of its range, the lowest percentile of a scan is taken for air (seen: -0.001 to 0.002)."""
 
 _ABSURD = 5.0
 """So many times the brightest thousandth is absurd; real scans, vessels included, have been seen to reach 3.2."""
@@ -84,7 +84,7 @@ def outlier_count(image: nib.Nifti1Image) -> int:
 
 def is_mostly_background(inside: NDArray[np.bool_]) -> bool:
     """Whether a foreground leaves as much background, all of one value, as skull stripping does."""
-    return bool(np.count_nonzero(inside) <= (1 - _STRIPPED_SHARE) * inside.size)
+    return bool(np.count_nonzero(inside) <= (1 - _STRIPPED_FRACTION) * inside.size)
 
 
 def _above_background(data: NDArray[np.float32]) -> NDArray[np.float32]:

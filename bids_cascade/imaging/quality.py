@@ -61,7 +61,7 @@ _RULES = {
         "the registration of the {sequence} image looks failed (similarity {value:.2f}, expected at least {low:g})",
     ),
     "brain_coverage": _Rule(
-        "Share of the brain within the field of view of the {sequence} image",
+        "Fraction of the brain within the field of view of the {sequence} image",
         "",
         "truncated_field_of_view",
         COVERED_FROM,
@@ -166,7 +166,7 @@ _RULES = {
         "{low:g})",
     ),
     "noise": _Rule(
-        "Noise within the brain of the {sequence} image as a share of its median intensity",
+        "Noise within the brain of the {sequence} image as a fraction of its median intensity",
         "",
         "motion_like_noise",
         -np.inf,
@@ -175,7 +175,7 @@ _RULES = {
     ),
     "ghosting": _Rule(
         "Signal in the air before and behind the head less that in the air beside it in the {sequence} image, as a "
-        "share of the brain's median intensity",
+        "fraction of the brain's median intensity",
         "",
         "motion_like_noise",
         -0.06,
@@ -308,7 +308,7 @@ def lesion_contrast(scan: Scan, lesion: nib.Nifti1Image) -> float | None:
 
 
 def noise(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
-    """Noise within the brain, as a share of the brain's median intensity.
+    """Noise within the brain, as a fraction of the brain's median intensity.
 
     The standard deviation that Immerkaer's operator [1]_ finds in the slices the scanner took; the median over voxels
     passes over edges.
@@ -332,7 +332,7 @@ def noise(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
 
 
 def ghosting(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
-    """How much more signal there is in the air before and behind the head than beside it, as a share of the brain's.
+    """How much more signal there is in the air before and behind the head than beside it, as a fraction of the brain's.
 
     Motion and pulsation smear the head along the phase-encoding axis, which this ratio of mean intensities shows as
     it does in the phantom test of the American College of Radiology (its "percent-signal ghosting"); noise is alike

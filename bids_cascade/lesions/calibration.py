@@ -20,13 +20,13 @@ class Reliability:
     ----------
     n : (10,) array
         Voxels, or the sum of their weights.
-    mean_probability, lesion_share : (10,) array
+    mean_probability, lesion_fraction : (10,) array
         Of these; NaN where there are none. They agree where the probability is calibrated.
     """
 
     n: NDArray[np.float64]
     mean_probability: NDArray[np.float64]
-    lesion_share: NDArray[np.float64]
+    lesion_fraction: NDArray[np.float64]
 
 
 def reliability(
@@ -91,8 +91,8 @@ def fit_calibration(
     logit, is_lesion = np.log(p) - np.log1p(-p), lesion[judged]
     if not is_lesion.any() or is_lesion.all():
         raise ValueError("a calibration needs voxels with and without lesion whose probability is above 0")
-    of_lesion, of_other = logit[is_lesion], logit[~is_lesion]
-    if of_lesion.min() >= of_other.max() or of_lesion.max() <= of_other.min():
+    of_lesion, of_negatives = logit[is_lesion], logit[~is_lesion]
+    if of_lesion.min() >= of_negatives.max() or of_lesion.max() <= of_negatives.min():
         raise ValueError("there is no best calibration: one probability tells lesion from the rest without an error")
     centre, scale = logit.mean(), logit.std()  # so that both parameters are of one size
     slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum())

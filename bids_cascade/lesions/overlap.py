@@ -29,7 +29,7 @@ class VoxelWise(NamedTuple):
 
 
 def voxel_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> VoxelWise:
-    """Return Dice, and the share of the reference's voxels that are predicted and of the predicted that are right.
+    """Return Dice, and the fraction of the reference's voxels that are predicted and of the predicted that are right.
 
     Parameters
     ----------

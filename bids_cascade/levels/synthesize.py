@@ -37,7 +37,7 @@ from bids_cascade.training.heads import anatomy_of, find_images, map_heads, pati
 
 _LOGGER = logging.getLogger(__name__)
 
-_PROTOCOL_SHARES = {"3d": (1.0, 0.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0, 0.0)}
+_PROTOCOL_FRACTIONS = {"3d": (1.0, 0.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0, 0.0)}
 
 _SEED = 1
 """Behind a head's seed and number: so that none is the head of a training with the same seed."""
@@ -91,10 +91,10 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
 def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: SynthesizeConfig) -> list[_Task]:
     """Return the heads to make, each label map's one after the other."""
     synthesis = SynthesisConfig()
-    if config.protocol in _PROTOCOL_SHARES:
-        shares = _PROTOCOL_SHARES[config.protocol]
-        synthesis = replace(synthesis, acquisition=replace(synthesis.acquisition, protocol_shares=shares))
-    synthesis = replace(synthesis, lesions=replace(synthesis.lesions, none_share=config.lesion_free_share))
+    if config.protocol in _PROTOCOL_FRACTIONS:
+        fractions = _PROTOCOL_FRACTIONS[config.protocol]
+        synthesis = replace(synthesis, acquisition=replace(synthesis.acquisition, protocol_fractions=fractions))
+    synthesis = replace(synthesis, lesions=replace(synthesis.lesions, none_fraction=config.lesion_free_fraction))
     code = hash_sources("synthesis", "imaging/anatomies.py")
     digest = hashlib.sha256(json.dumps([code, asdict(synthesis)]).encode())
     for path in masks:

@@ -99,12 +99,12 @@ def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
     places = -np.arange(len(rows))
     totals = np.array([sum(row[kind] for kind in ERROR_KINDS) for row in rows.values()])
     for (kind, name), colour in zip(ERROR_KINDS.items(), _ERROR_COLOURS, strict=True):
-        shares = np.divide([row[kind] for row in rows.values()], totals, out=np.zeros(len(rows)), where=totals > 0)
-        axes.barh(places, 100 * shares, 0.75, left=left, color=colour, label=name)
-        left += 100 * shares
+        fractions = np.divide([row[kind] for row in rows.values()], totals, out=np.zeros(len(rows)), where=totals > 0)
+        axes.barh(places, 100 * fractions, 0.75, left=left, color=colour, label=name)
+        left += 100 * fractions
     labels = [f"{name} ({total:.2f} ml wrong)" for name, total in zip(rows, totals, strict=True)]
     axes.set_yticks(places, labels, fontsize=8)
-    axes.set(xlim=(0, 100), xlabel="share of the wrong volume (%)")
+    axes.set(xlim=(0, 100), xlabel="fraction of the wrong volume (%)")
     axes.legend(frameon=False, ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return _svg(figure)
 

@@ -178,7 +178,7 @@ def _divided(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray
 
 def _coloured(field: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a bias field, (X, Y, Z), as colours, (X, Y, Z, 3): white for 1, black outside the brain."""
-    share = np.clip((field - 1) * (100 / FIELD_RANGE_PERCENT), -1, 1)[..., None]
+    fraction = np.clip((field - 1) * (100 / FIELD_RANGE_PERCENT), -1, 1)[..., None]
     blue, red = np.array([38, 92, 180]), np.array([190, 40, 40])
-    colours = 255 + np.where(share > 0, share * (red - 255), -share * (blue - 255))
+    colours = 255 + np.where(fraction > 0, fraction * (red - 255), -fraction * (blue - 255))
     return np.where(inside[..., None], colours, 0).astype(np.uint8)

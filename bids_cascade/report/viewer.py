@@ -74,8 +74,8 @@ def viewer_page(
     if uncertainty is not None:
         layers["uncertainty"] = uncertainty
     for name, one in layers.items():
-        share = data_of(resample(one, grid, 1))
-        volumes[name] = np.rint(np.where(share < _LEAST_PROBABILITY, 0, share) * 255)
+        fraction = data_of(resample(one, grid, 1))
+        volumes[name] = np.rint(np.where(fraction < _LEAST_PROBABILITY, 0, fraction) * 255)
     stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())
     stacked += lesion_numbers(labels, lesions, mask, grid, scan.own_to_t1w).astype("<u4").tobytes(order="F")
     to_world = scan.own_to_t1w @ grid.affine

@@ -18,11 +18,11 @@ class WarpConfig:
 
     Attributes
     ----------
-    flip_share : float
+    flip_fraction : float
         How many heads are mirrored.
     """
 
-    flip_share: float = 0.5  # labels are the same on both sides
+    flip_fraction: float = 0.5  # labels are the same on both sides
     rotation_deg: Range = (-8.0, 8.0)  # about each axis; people lie in the scanner within some ten degrees
     scale: Range = (0.92, 1.08)  # along each axis; adult intracranial volumes vary by 10 % (1 sd), 3.3 % a side
     shear: Range = (-0.04, 0.04)  # SynthSeg draws up to 0.012; a little more, as there are only 20 maps
@@ -39,24 +39,24 @@ class LesionConfig:
 
     Attributes
     ----------
-    zone_shares : tuple of float
+    zone_fractions : tuple of float
         Of the lesions moved to a new place: at the ventricles, below the cortex, in deep white matter, infratentorial.
     """
 
-    none_share: float = 0.2  # heads without any lesion: the model must also say no
-    kept: Range = (0.4, 1.0)  # share of the first patient's lesions that stay, each at its own place
+    none_fraction: float = 0.2  # heads without any lesion: the model must also say no
+    kept: Range = (0.4, 1.0)  # fraction of the first patient's lesions that stay, each at its own place
     n_other_patients: tuple[int, int] = (0, 2)  # patients whose lesions are mixed in
-    other_share: Range = (0.0, 0.4)  # share of each other patient's lesions
+    other_fraction: Range = (0.0, 0.4)  # fraction of each other patient's lesions
     # Heads with lesions that have single lesions of many people instead of a patient's, where there are such: patients
     # of few and small lesions, which the masks lack.
-    single_share: float = 0.5
+    single_fraction: float = 0.5
     n_single: Range = (1.0, 150.0)  # drawn by its logarithm; real 1 mm scans of 1.3 to 73 ml have 16 to 98 lesions
     # Of each single lesion along each axis: three quarters of those marked by hand have more than 44 mm3, of the
     # lesions of real 1 mm scans a third or so.
     single_scale: Range = (0.4, 1.1)
     n_moved: tuple[int, int] = (0, 25)  # lesions of any patient put into a new place
     moved_volume_mm3: Range = (4.0, 1500.0)  # larger ones are shaped by the ventricles they surround
-    zone_shares: tuple[float, float, float, float] = (
+    zone_fractions: tuple[float, float, float, float] = (
         0.40,
         0.25,
         0.23,
@@ -67,7 +67,7 @@ class LesionConfig:
     search_mm: float = 3.0  # how far along each axis the best-fitting place is looked for: the maps differ by that
     shift_cost_mm: float = 0.03  # of fit, for each mm away from its own place
     n_tries: int = 16  # places looked at for each lesion
-    contact_share: float = 1.0  # lesions near a ventricle moved to touch it: a third of all then do, as measured
+    contact_fraction: float = 1.0  # lesions near a ventricle moved to touch it: a third of all then do, as measured
     contact_reach_mm: float = 8.0  # from the ventricle, within which a lesion counts as near
     ventricle_tolerance: float = 0.8  # of fit, for what would lie in a ventricle: no reason to move away from it
     smallest_fit: float = 0.4  # a lesion less of which lies in tissue that may hold it is left out
@@ -78,22 +78,22 @@ class LesionConfig:
     grow_mm: Range = (-0.3, 0.4)  # raters may differ by half a voxel
     # Of lesion in a voxel from which it is labelled. Measured: in eleven scans, the dimmest 5 % of what raters drew are
     # 24-44 % (median 38 %) as bright above white matter as its median; with half, they would be 46-66 %.
-    drawn_share: float = 0.35
-    drawn_share_sliced: float = 0.5  # in thick slices, a voxel is drawn if most of it is lesion
+    drawn_fraction: float = 0.35
+    drawn_fraction_sliced: float = 0.5  # in thick slices, a voxel is drawn if most of it is lesion
     # Nor is anything labelled that is no brighter in FLAIR than this, without noise: what the fluid beside a thin band
     # hides. Inside a lesion it is, down to the cavities.
     drawn_level: float = 1.1
-    whole_share: float = 0.9
+    whole_fraction: float = 0.9
     edge_mm: Range = (0.8, 2.6)  # over which a lesion fades; by eye on the 1 mm scan
-    cortex_share: float = 0.25  # lesions that may reach into the cortex (leukocortical)
+    cortex_fraction: float = 0.25  # lesions that may reach into the cortex (leukocortical)
     # Heads with lesions whose ventricles' lining is one, too, in places: raters drew 1-3 mm of it along the bodies and
     # at the horns of the 3 T 1 mm scan, and the masks' own, moved to another brain, no longer follow the wall.
-    band_share: float = 0.5
+    band_fraction: float = 0.5
     band_mm: Range = (0.5, 2.0)
     band_cap_mm: Range = (0.0, 3.0)  # more of it at the frontal and occipital horns
     band_extent: Range = (-0.5, 0.6)  # -1 nowhere along the wall, 1 nearly everywhere
     band_spacing_mm: float = 12.0
-    deep_grey_share: float = 0.3  # lesions that may lie in thalamus or basal ganglia
+    deep_grey_fraction: float = 0.3  # lesions that may lie in thalamus or basal ganglia
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,19 @@ class LesionSignalConfig:
     texture_spacing_mm: float = 3.0
     t1w_drop: Range = (0.0, 0.28)  # mean of a head; measured: medians 0 (2D spin echo) to -.22 (3D); trials -.1 to -.32
     t1w_drop_spread: Range = (0.3, 1.9)  # a lesion's drop relative to its head's: T1 holes of every depth
-    hole_share: Range = (0.0, 0.2)  # lesions that are holes; by eye
+    hole_fraction: Range = (0.0, 0.2)  # lesions that are holes; by eye
     hole_t1w_drop: Range = (0.30, 0.60)  # up to nearly the T1w signal of fluid
-    cavity_share: float = 0.3  # holes whose core is dark in FLAIR, too
+    cavity_fraction: float = 0.3  # holes whose core is dark in FLAIR, too
     cavity_flair_gain: Range = (-0.5, 0.1)
     cavity_depth_mm: float = 1.5  # below a lesion's surface
     halo_gain: Range = (0.0, 0.10)  # of FLAIR just outside a lesion, not labelled
     halo_mm: Range = (1.5, 4.0)
     # T1w after gadolinium that isn't named so: three of the nine real 3 T visits look like it. Lesions, too, enhance
     # then, wholly or as a ring, to 1.2 to 2.5 times white matter (longitudinal/sub-01/ses-2).
-    enhanced_share: float = 0.15
-    enhancing: Range = (0.0, 0.4)  # share of such a head's lesions
+    enhanced_fraction: float = 0.15
+    enhancing: Range = (0.0, 0.4)  # fraction of such a head's lesions
     enhancement: Range = (0.2, 1.5)
-    ring_share: float = 0.4
+    ring_fraction: float = 0.4
     ring_mm: float = 2.0  # width of the rim
 
 
@@ -241,7 +241,7 @@ FLAIR_SIGNALS = Signals(
 class TextureConfig:
     """How even tissue is, in both sequences, relative to white matter."""
 
-    contrast_share: float = 0.65  # of a tissue's place in its range, how much the scanner's contrast decides
+    contrast_fraction: float = 0.65  # of a tissue's place in its range, how much the scanner's contrast decides
     regional_spacing_mm: float = 30.0
     t1w_regional_sd: Range = (0.005, 0.03)  # slow changes over the brain
     flair_regional_sd: Range = (0.01, 0.06)
@@ -261,13 +261,13 @@ class TextureConfig:
 
 @dataclass(frozen=True)
 class MimicConfig:
-    """What is bright in FLAIR but no lesion, and never labelled. A share says how many heads have it."""
+    """What is bright in FLAIR but no lesion, and never labelled. A fraction says how many heads have it."""
 
-    lining_share: float = 0.9  # ventricular lining; by eye
+    lining_fraction: float = 0.9  # ventricular lining; by eye
     lining_gain: Range = (0.05, 0.42)  # up to that of a faint lesion, as in 1.5 T scans
     lining_mm: Range = (0.4, 1.4)
     cap_mm: Range = (0.5, 3.0)  # the lining is thicker at the frontal and occipital horns
-    septum_share: float = 0.85
+    septum_fraction: float = 0.85
     choroid_spread: float = 0.25  # sd of the choroid plexus from place to place
     enhanced_gain: Range = (0.4, 1.2)  # of T1w in choroid plexus, sinuses and vessels
     insula_gain: Range = (0.0, 0.15)  # above the cortex's own range
@@ -277,25 +277,25 @@ class MimicConfig:
     limbic_spacing_mm: float = 12.0
     # The corticospinal tract in the internal capsule's posterior limb, a dot or a band of normal adults' 3 T FLAIR on
     # both sides, 1.05 to 1.35 times white matter.
-    tract_share: float = 0.7
+    tract_fraction: float = 0.7
     tract_gain: Range = (0.03, 0.35)
     # Midbrain and pons, mostly behind: periaqueductal grey, decussation, tegmentum; alike on both sides.
-    stem_share: float = 0.7
+    stem_fraction: float = 0.7
     stem_gain: Range = (0.03, 0.40)
     stem_spacing_mm: float = 7.0
     stem_reach_mm: float = 7.0  # from third and fourth ventricle, over which it fades by 1/e
-    flow_share: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
+    flow_fraction: float = 0.5  # bright fluid where it moves: around the brainstem, in third and fourth ventricle
     flow_gain: Range = (0.2, 1.0)
     flow_spacing_mm: float = 7.0
-    flow_smear_share: float = 0.5  # flow artefacts that streak across the brainstem along the phase direction
+    flow_smear_fraction: float = 0.5  # flow artefacts that streak across the brainstem along the phase direction
     flow_smear_gain: Range = (0.05, 0.20)
     flow_smear_mm: float = 25.0
-    vessel_share: float = 0.8
+    vessel_fraction: float = 0.8
     vessel_radius_mm: Range = (0.5, 1.1)
     vessel_spacing_mm: float = 14.0
     vessel_flair_gain: Range = (-0.5, 0.6)  # flow voids to slow flow
     vessel_t1w_gain: Range = (-0.4, 0.1)
-    dirty_share: float = 0.6  # dirty white matter: broad, faint, without an edge
+    dirty_fraction: float = 0.6  # dirty white matter: broad, faint, without an edge
     dirty_gain: Range = (0.02, 0.14)
     dirty_spacing_mm: float = 16.0
     dirty_reach_mm: float = 12.0  # from the ventricles, over which it fades by 1/e
@@ -307,16 +307,16 @@ class AcquisitionConfig:
 
     Attributes
     ----------
-    protocol_shares : tuple of float
+    protocol_fractions : tuple of float
         Both sequences 3D; T1w 3D and FLAIR in slices; both in slices; T1w in slices and FLAIR 3D (Lesjak et al. 2018).
     """
 
-    protocol_shares: tuple[float, float, float, float] = (0.40, 0.20, 0.25, 0.15)
+    protocol_fractions: tuple[float, float, float, float] = (0.40, 0.20, 0.25, 0.15)
     voxel_3d_mm: Range = (0.9, 1.1)  # isotropic; the common research protocols
     anisotropy_3d: Range = (1.0, 1.25)  # of one axis of a 3D scan
     voxel_2d_mm: Range = (0.6, 1.0)  # within slices: longitudinal .6-.9, labelled-thick .9
     slice_mm: Range = (2.5, 7.0)  # between slices: longitudinal 3-4, labelled-thick 6.4-8.1 (thickness and gap)
-    slice_fill: Range = (0.75, 1.0)  # thickness as a share of the distance: gaps of up to a quarter
+    slice_fill: Range = (0.75, 1.0)  # thickness as a fraction of the distance: gaps of up to a quarter
     psf_voxels: Range = (0.2, 0.75)  # sd of the point spread beside the voxel's own extent; trials: .45-.95 with it
     sharpening: Range = (0.0, 0.5)  # overshoot of edges by filters and truncated k-space
     # Rician, relative to white matter; interpolation to 1 mm halves it or so: measured there T1w .007-.020, FLAIR
@@ -331,7 +331,7 @@ class AcquisitionConfig:
     # Of a training head's brain mask beyond the true one: deepbet's on synthetic heads are 1-2 mm larger, those of
     # stripped public scans not at all.
     brain_margin_mm: Range = (0.0, 2.0)
-    ghost_share: float = 0.35
+    ghost_fraction: float = 0.35
     ghost_gain: Range = (0.01, 0.06)  # of the shifted copy; by eye on 1.5 T scans, whose scalp it shows
     ghost_shift: Range = (0.12, 0.5)  # of the field of view
     n_ghosts: int = 2

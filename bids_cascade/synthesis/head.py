@@ -42,7 +42,7 @@ class TrainingHead:
     channels : (2, X, Y, Z) float32 array
         T1w and FLAIR, not normalised; about 1 in white matter. What surrounds the brain is still there.
     brain, lesion : (X, Y, Z) bool arrays
-    lesion_share : (X, Y, Z) float32 array
+    lesion_fraction : (X, Y, Z) float32 array
         How much of each voxel is lesion, as the FLAIR's voxels average it; `lesion` is where raters would draw it.
     tissue : (X, Y, Z) uint8 array
         :class:`~bids_cascade.synthesis.anatomy.Tissue`, lesions or not.
@@ -55,7 +55,7 @@ class TrainingHead:
     channels: FloatArray
     brain: NDArray[np.bool_]
     lesion: NDArray[np.bool_]
-    lesion_share: FloatArray
+    lesion_fraction: FloatArray
     tissue: NDArray[np.uint8]
     affine: NDArray[np.float64]
     about: dict[str, Any] = field(default_factory=dict)
@@ -134,12 +134,12 @@ def make_training_head(
     channels = [t1w.back(t1w.acquire(_sample(painting.t1w, voxels), rng))]
     signal = _sample(painting.flair, moved)
     channels.append(flair.back(flair.acquire(signal, rng)))
-    share = flair.back(flair.blur(_in_box(anatomy, lesions.share, moved)))
+    fraction = flair.back(flair.blur(_in_box(anatomy, lesions.fraction, moved)))
     return TrainingHead(
         channels=np.stack(channels),
         brain=_brain(anatomy, voxels, rng.uniform(*config.acquisition.brain_margin_mm)),
-        lesion=_drawn(share, flair.back(flair.blur(signal)), config.lesions, protocols[1].sliced),
-        lesion_share=share,
+        lesion=_drawn(fraction, flair.back(flair.blur(signal)), config.lesions, protocols[1].sliced),
+        lesion_fraction=fraction,
         tissue=_sample(anatomy.tissue, voxels, order=0),
         affine=affine,
         about=_about(anatomy, lesions) | dict(zip(SEQUENCES, protocols, strict=True)),
@@ -166,11 +166,11 @@ def make_visit(
         shape, affine = _grid(*_field_of_view(brain, head, protocol, rng))
         voxels = warp.voxels_at(shape, pose @ affine)
         scanner = Scanner(protocol, shape)
-        share, seen = scanner.blur(_in_box(anatomy, lesions.share, voxels)), _sample(signal, voxels)
+        fraction, seen = scanner.blur(_in_box(anatomy, lesions.fraction, voxels)), _sample(signal, voxels)
         flair = seen if sequence == "FLAIR" else _sample(painting.flair, voxels)
         scans[sequence] = Scan(
             signal=scanner.acquire(seen, rng),
-            lesion=_drawn(share, scanner.blur(flair), config.lesions, protocol.sliced),
+            lesion=_drawn(fraction, scanner.blur(flair), config.lesions, protocol.sliced),
             brain=scanner.blur(_brain(anatomy, voxels).astype(np.float32)) >= 0.5,
             affine=scanner.affine(affine),
             protocol=protocol,
@@ -179,10 +179,10 @@ def make_visit(
     return SyntheticVisit(scans, motion, _about(anatomy, lesions))
 
 
-def _drawn(share: FloatArray, flair: FloatArray, config: LesionConfig, sliced: bool) -> NDArray[np.bool_]:
+def _drawn(fraction: FloatArray, flair: FloatArray, config: LesionConfig, sliced: bool) -> NDArray[np.bool_]:
     """Return where raters draw lesion: where it can be seen, and inside it, dark as it may be."""
-    enough = config.drawn_share_sliced if sliced else config.drawn_share
-    return np.asarray((share >= enough) & ((flair >= config.drawn_level) | (share >= config.whole_share)))
+    enough = config.drawn_fraction_sliced if sliced else config.drawn_fraction
+    return np.asarray((fraction >= enough) & ((flair >= config.drawn_level) | (fraction >= config.whole_fraction)))
 
 
 def _paint(

@@ -37,8 +37,8 @@ class InsertionConfig:
     edge_mm: Range = (0.8, 2.0)
     psf_mm: float = 0.6  # sd of the point spread within slices
     slice_fill: float = 0.35  # sd of the point spread across slices, in slices
-    drawn_share: float = 0.45  # of lesion in a voxel from which it is labelled
-    least_peak: float = 0.6  # of that share; a lesion too small for the scan's point spread is left out
+    drawn_fraction: float = 0.45  # of lesion in a voxel from which it is labelled
+    least_peak: float = 0.6  # of that fraction; a lesion too small for the scan's point spread is left out
 
 
 def insert_lesions(
@@ -73,7 +73,7 @@ def insert_lesions(
     """
     config = config or InsertionConfig()
     t1w, flair = np.array(channels, np.float32)
-    share, gain, drop = (np.zeros(brain.shape, np.float32) for _ in range(3))
+    fraction, gain, drop = (np.zeros(brain.shape, np.float32) for _ in range(3))
     spread = (config.psf_mm, config.psf_mm, max(config.psf_mm, config.slice_fill * slice_mm if slice_mm > 2 else 0.0))
     places = np.flatnonzero(_white_matter(t1w, flair, brain, lesion, config))
     shapes = [one for one in pool.shapes if config.volume_mm3[0] <= one.volume_mm3 <= config.volume_mm3[1]]
@@ -99,12 +99,12 @@ def insert_lesions(
             continue
         for target, value in ((gain, own_gain), (drop, own_drop)):
             target[box] = np.maximum(target[box], own * np.float32(value))
-        share[box] = np.maximum(share[box], own)
+        fraction[box] = np.maximum(fraction[box], own)
     uneven = 1 + rng.uniform(*config.texture) * smooth_noise(rng, brain.shape, config.texture_spacing_mm)
     free = brain & ~lesion
     flair += gain * uneven * free
     t1w -= drop * free
-    return np.stack([t1w, flair]), lesion | (free & (share >= config.drawn_share))
+    return np.stack([t1w, flair]), lesion | (free & (fraction >= config.drawn_fraction))
 
 
 def _white_matter(

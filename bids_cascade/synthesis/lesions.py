@@ -98,7 +98,7 @@ class PaintedLesions:
 
     Attributes
     ----------
-    share : (X, Y, Z) float32 array
+    fraction : (X, Y, Z) float32 array
         How much of a voxel is lesion, 0 to 1.
     flair_gain, t1w_drop : float32 arrays
         What is added to the FLAIR signal, and taken from the T1w's, relative to white matter; beside a lesion, its
@@ -109,7 +109,7 @@ class PaintedLesions:
         Whether the T1w is one after gadolinium.
     """
 
-    share: FloatArray
+    fraction: FloatArray
     flair_gain: FloatArray
     t1w_drop: FloatArray
     patients: tuple[str, ...]
@@ -228,17 +228,17 @@ def paint_lesions(
     PaintedLesions
     """
     canvas = _Canvas(anatomy, places, signal, rng)
-    if rng.random() < places.none_share:
+    if rng.random() < places.none_fraction:
         return canvas.finish(())
     pools = [one for one in patients if one.single]
     whole = [one for one in patients if not one.single]
-    if pools and (not whole or rng.random() < places.single_share):
+    if pools and (not whole or rng.random() < places.single_fraction):
         return _paint_singles(canvas, pools[int(rng.integers(len(pools)))], places, rng)
     order = rng.permutation(len(whole))
     n_others = min(int(rng.integers(places.n_other_patients[0], places.n_other_patients[1] + 1)), len(whole) - 1)
     used = [whole[index] for index in order[: 1 + n_others]]
-    shares = [rng.uniform(*places.kept), *(rng.uniform(*places.other_share) for _ in range(n_others))]
-    for patient, kept in zip(used, shares, strict=True):
+    fractions = [rng.uniform(*places.kept), *(rng.uniform(*places.other_fraction) for _ in range(n_others))]
+    for patient, kept in zip(used, fractions, strict=True):
         mirrored = rng.random() < 0.5
         for lesion in patient.shapes:
             if rng.random() < kept:
@@ -246,7 +246,7 @@ def paint_lesions(
     pool = [(lesion, patient.axes) for patient in used for lesion in patient.shapes]
     for _ in range(int(rng.integers(places.n_moved[0], places.n_moved[1] + 1))):
         canvas.move(*pool[rng.integers(len(pool))])
-    if rng.random() < places.band_share:
+    if rng.random() < places.band_fraction:
         canvas.line()
     return canvas.finish(tuple(patient.name for patient in used))
 
@@ -272,13 +272,13 @@ class _Canvas:
         self.tissue, self.from_ventricle_mm = anatomy.brain_tissue, anatomy.from_ventricle_mm
         self.zones = _zones(anatomy)
         shape = self.tissue.shape
-        self.share, self.flair_gain, self.t1w_drop = (np.zeros(shape, np.float32) for _ in range(3))
+        self.fraction, self.flair_gain, self.t1w_drop = (np.zeros(shape, np.float32) for _ in range(3))
         self.ripple = smooth_noise(rng, shape, places.ripple_spacing_mm)
         self.texture = smooth_noise(rng, shape, signal.texture_spacing_mm)
         self.mean_gain, self.mean_drop = rng.uniform(*signal.flair_gain), rng.uniform(*signal.t1w_drop)
-        self.texture_sd, self.hole_share = rng.uniform(*signal.flair_texture), rng.uniform(*signal.hole_share)
+        self.texture_sd, self.hole_fraction = rng.uniform(*signal.flair_texture), rng.uniform(*signal.hole_fraction)
         self.halo = rng.uniform(*signal.halo_gain), rng.uniform(*signal.halo_mm)
-        self.enhanced = rng.random() < signal.enhanced_share
+        self.enhanced = rng.random() < signal.enhanced_fraction
         self.enhancing = rng.uniform(*signal.enhancing) if self.enhanced else 0.0
 
     def keep(self, lesion: Shape, axes: NDArray[np.float64], mirrored: bool) -> None:
@@ -295,7 +295,7 @@ class _Canvas:
 
     def move(self, lesion: Shape, axes: NDArray[np.float64]) -> None:
         """Draw a lesion, turned at will, in a zone that is drawn first; nothing if it is too large or small to move."""
-        zone = int(self.rng.choice(len(self.zones), p=self.places.zone_shares))
+        zone = int(self.rng.choice(len(self.zones), p=self.places.zone_fractions))
         low, high = self.places.moved_volume_mm3 if zone < 3 else self.places.infratentorial_volume_mm3
         if not low <= lesion.volume_mm3 <= high or not len(self.zones[zone]):
             return
@@ -316,7 +316,7 @@ class _Canvas:
 
     def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
         """Return what has been drawn, with the names of those whose lesions it is."""
-        return PaintedLesions(self.share, self.flair_gain, self.t1w_drop, patients, self.enhanced)
+        return PaintedLesions(self.fraction, self.flair_gain, self.t1w_drop, patients, self.enhanced)
 
     def _stretch(self) -> NDArray[np.float64]:
         return np.diag(self.rng.uniform(*self.places.scale, 3))
@@ -328,7 +328,7 @@ class _Canvas:
         allowed = self._allowed()
         within = np.argwhere(lesion.depth > 0)
         probes = within[:: max(1, len(within) // _N_PROBES)] - (np.array(lesion.depth.shape) - 1) / 2
-        if self.rng.random() < self.places.contact_share:
+        if self.rng.random() < self.places.contact_fraction:
             centres = centres - self._gaps(*self._look(probes @ linear.T, centres))
         at, inside = self._look(probes @ linear.T, centres)
         around = self.tissue[tuple(at)]
@@ -366,8 +366,8 @@ class _Canvas:
         """Return for each tissue whether this lesion may be in it."""
         allowed = np.zeros(256, bool)
         allowed[list(WHITE_MATTER)] = True
-        allowed[Tissue.CORTEX] = self.rng.random() < self.places.cortex_share
-        allowed[list(DEEP_GREY)] = self.rng.random() < self.places.deep_grey_share
+        allowed[Tissue.CORTEX] = self.rng.random() < self.places.cortex_fraction
+        allowed[list(DEEP_GREY)] = self.rng.random() < self.places.deep_grey_fraction
         return allowed
 
     def _draw(
@@ -391,30 +391,30 @@ class _Canvas:
         gain = rng.normal(self.mean_gain * relative_gain, signal.flair_gain_sd * relative_gain)
         gain = max(signal.flair_gain_smallest, gain)
         drop = self.mean_drop * rng.uniform(*signal.t1w_drop_spread)
-        share = np.clip(0.5 + depth / rng.uniform(*self.places.edge_mm), 0, 1) * may
+        fraction = np.clip(0.5 + depth / rng.uniform(*self.places.edge_mm), 0, 1) * may
         flair = gain * (1 + self.texture_sd * self.texture[box])
-        if rng.random() < self.hole_share:
+        if rng.random() < self.hole_fraction:
             drop = rng.uniform(*signal.hole_t1w_drop)
-            if rng.random() < signal.cavity_share:
+            if rng.random() < signal.cavity_fraction:
                 core = np.clip(depth - signal.cavity_depth_mm, 0, 1)
                 flair = flair + core * (rng.uniform(*signal.cavity_flair_gain) - flair)
         t1w_drop: FloatArray | np.float32 = np.float32(drop)
         if self.enhancing and rng.random() < self.enhancing:
-            rim = np.clip(signal.ring_mm - depth, 0, 1) if rng.random() < signal.ring_share else np.float32(1)
+            rim = np.clip(signal.ring_mm - depth, 0, 1) if rng.random() < signal.ring_fraction else np.float32(1)
             t1w_drop = drop - rim * np.float32(drop + rng.uniform(*signal.enhancement))
         halo_gain, halo_mm = self.halo
         halo = (halo_gain * np.clip(1 + depth / halo_mm, 0, 1) * may).astype(np.float32)
-        self._blend(self.flair_gain, box, share, flair, halo)
-        self._blend(self.t1w_drop, box, share, t1w_drop, halo / np.float32(2))
-        self.share[box] = np.maximum(self.share[box], share)
+        self._blend(self.flair_gain, box, fraction, flair, halo)
+        self._blend(self.t1w_drop, box, fraction, t1w_drop, halo / np.float32(2))
+        self.fraction[box] = np.maximum(self.fraction[box], fraction)
 
     def _blend(
-        self, target: FloatArray, box: Box, share: FloatArray, value: FloatArray | np.float32, halo: FloatArray
+        self, target: FloatArray, box: Box, fraction: FloatArray, value: FloatArray | np.float32, halo: FloatArray
     ) -> None:
         """Lay a new lesion over what is there; its halo brightens no cavity."""
         below = target[box]
         below = np.where(below < 0, below, np.maximum(below, halo))
-        target[box] = below + share * (value - below)
+        target[box] = below + fraction * (value - below)
 
 
 def draw_turn(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ def _draw_table(signals: Signals, texture: TextureConfig, rng: np.random.Generat
     contrast = rng.random()
     table = np.zeros(256, np.float32)
     for name, (low, high) in asdict(signals).items():
-        place = texture.contrast_share * contrast + (1 - texture.contrast_share) * rng.random()
+        place = texture.contrast_fraction * contrast + (1 - texture.contrast_fraction) * rng.random()
         table[Tissue[name.upper()]] = low + place * (high - low)
     return table
 
@@ -124,27 +124,27 @@ def _mimics(
 ) -> None:
     """Paint what radiologists know not to count, in place."""
     tissue = anatomy.brain_tissue
-    if rng.random() < config.lining_share:
+    if rng.random() < config.lining_fraction:
         flair += _lining(anatomy, config, rng)
-    if rng.random() > config.septum_share:
+    if rng.random() > config.septum_fraction:
         septum = tissue == Tissue.SEPTUM
         flair[septum] = 1 + 0.3 * (flair[septum] - 1)
     flair[tissue == Tissue.INSULA] += rng.uniform(*config.insula_gain)
     uneven = smooth_noise(rng, tissue.shape, config.limbic_spacing_mm)
     flair += rng.uniform(*config.limbic_gain) * anatomy.limbic * np.clip(0.7 + 0.5 * uneven, 0, 1.5)
-    if rng.random() < config.tract_share:
+    if rng.random() < config.tract_fraction:
         flair += rng.uniform(*config.tract_gain) * anatomy.tract.astype(np.float32)
-    if rng.random() < config.stem_share:
+    if rng.random() < config.stem_fraction:
         flair += _stem(anatomy, config, rng)
     uneven = smooth_noise(rng, tissue.shape, 4)
     flair += config.choroid_spread * uneven * (tissue == Tissue.CHOROID_PLEXUS)
-    if rng.random() < config.flow_share:
+    if rng.random() < config.flow_fraction:
         flair += _flow(anatomy, config, rng)
-    if rng.random() < config.vessel_share:
+    if rng.random() < config.vessel_fraction:
         vessels = _vessels(anatomy, config, rng)
         flair += rng.uniform(*config.vessel_flair_gain) * vessels
         t1w += rng.uniform(*config.vessel_t1w_gain) * vessels
-    if rng.random() < config.dirty_share:
+    if rng.random() < config.dirty_fraction:
         flair += _dirty_white(anatomy, config, rng)
 
 
@@ -163,7 +163,7 @@ def _flow(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> Fl
     """Return the FLAIR gain of fluid that moves, and of its streaks along the phase direction."""
     blobs = np.clip(smooth_noise(rng, anatomy.flow.shape, config.flow_spacing_mm) - 0.5, 0, 1) * anatomy.flow
     gain = (rng.uniform(*config.flow_gain) * blobs).astype(np.float32)
-    if rng.random() < config.flow_smear_share:
+    if rng.random() < config.flow_smear_fraction:
         axis = int(rng.integers(2))
         smeared = ndimage.uniform_filter1d(blobs, int(config.flow_smear_mm), axis=axis, output=np.float32)
         brain = is_any(anatomy.brain_tissue, PARENCHYMA)

@@ -32,7 +32,7 @@ class Protocol:
         Relative to white matter; spread of the noise's field; spread of the bias field's logarithm.
     bias_spacing_mm : float
     ghosts : tuple of (int, float, float)
-        Axis, shift as a share of the field of view, and gain of each copy.
+        Axis, shift as a fraction of the field of view, and gain of each copy.
     """
 
     voxel_mm: Triple
@@ -61,7 +61,7 @@ def draw_protocols(config: AcquisitionConfig, corrected: bool, rng: np.random.Ge
         Whether only as much bias field is left as after its correction.
     rng : numpy.random.Generator
     """
-    kind = int(rng.choice(len(config.protocol_shares), p=config.protocol_shares))
+    kind = int(rng.choice(len(config.protocol_fractions), p=config.protocol_fractions))
     bias_sd = config.residual_bias_sd if corrected else config.bias_sd
     t1w = _draw_protocol(config, kind in (2, 3), config.t1w_noise_sd, bias_sd, rng)
     return t1w, _draw_protocol(config, kind in (1, 2), config.flair_noise_sd, bias_sd, rng)
@@ -82,7 +82,7 @@ def _draw_protocol(
     if sliced:
         psf_mm[2] = 0.1 * voxel_mm[2]  # a slice's profile is nearly a box
     ghosts: tuple[tuple[int, float, float], ...] = ()
-    if rng.random() < config.ghost_share:
+    if rng.random() < config.ghost_fraction:
         axis = int(rng.integers(2))
         ghosts = tuple(
             (axis, float(rng.uniform(*config.ghost_shift)), float(rng.uniform(*config.ghost_gain)))

@@ -71,7 +71,7 @@ def draw_warp(anatomy: Anatomy, config: WarpConfig, rng: np.random.Generator) ->
     stretch = np.diag(1 / rng.uniform(*config.scale, 3))
     shear = np.eye(3)
     shear[np.triu_indices(3, 1)] = rng.uniform(*config.shear, 3)
-    mirror = np.diag([-1.0 if rng.random() < config.flip_share else 1.0, 1.0, 1.0])
+    mirror = np.diag([-1.0 if rng.random() < config.flip_fraction else 1.0, 1.0, 1.0])
     spacing = rng.uniform(*config.elastic_spacing_mm) / _LATTICE_MM
     size = 2 * _REACH_MM // _LATTICE_MM + 1
     sd = rng.uniform(*config.elastic_sd_mm)

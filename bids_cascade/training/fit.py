@@ -17,7 +17,7 @@ from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.cascade.training import StageProgress
-from bids_cascade.cascade.two_stage import STAGES, Cascade, TrainedCascade, between, segment, train_cascade
+from bids_cascade.cascade.two_stage import STAGES, Cascade, TrainedCascade, interpolate_weights, segment, train_cascade
 from bids_cascade.config import CascadeConfig, Inputs, NetworkConfig, RunConfig, TrainConfig
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.record import versions
@@ -50,12 +50,14 @@ _LOGGER = logging.getLogger(__name__)
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Probabilities that are tried as threshold."""
 _CURVE_COLUMNS = {
-    "stage": {"Description": "1 misses nothing, 2 throws false positives out"},
+    "stage": {"Description": "1: candidate detection; 2: false-positive reduction"},
     "epoch": {"Description": "Number of the epoch, from 1"},
     "n_samples": {"Description": "Voxels trained on in this epoch"},
-    "loss": {"Description": "Cross-entropy of the crops trained on: lesion voxels' mean plus the others', weighted"},
+    "loss": {"Description": "Cross-entropy of the crops trained on: lesion voxels' mean plus the negatives', weighted"},
     "validation_loss": {"Description": "The same of the validation subjects' crops"},
-    "validation_dice": {"Description": "Dice of lesion against other validation voxels at probability 0.5, weighted"},
+    "validation_dice": {
+        "Description": "Dice of lesion against negative validation voxels at probability 0.5, weighted"
+    },
 }
 
 
@@ -218,9 +220,9 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         )
     except ValueError as error:
         raise BadDataError(f"can't train on {', '.join(one.name for one in prepared)}: {error}") from error
-    if start is None or not config.kept_share:
+    if start is None or not config.kept_fraction:
         return trained
-    return replace(trained, cascade=between(start, trained.cascade, config.kept_share))
+    return replace(trained, cascade=interpolate_weights(start, trained.cascade, config.kept_fraction))
 
 
 def _describe(progress: StageProgress) -> str:

@@ -62,4 +62,4 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
     n_cascades = len(start.header.networks)
     if n_cascades > 1:
         said["cascade"] = f"the first of {n_cascades}"
-    return {"start": {**said, "kept_share": config.kept_share}}
+    return {"start": {**said, "kept_fraction": config.kept_fraction}}

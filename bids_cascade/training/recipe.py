@@ -35,7 +35,7 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
         config.heads.n_insertions,
         heads_fingerprint(config.heads, config.cascade.sequences),
     )
-    start = (load_model(config.start_from).sha256, config.kept_share) if config.start_from else None
+    start = (load_model(config.start_from).sha256, config.kept_fraction) if config.start_from else None
     how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
     return fingerprint_of(prepared, hash_sources("cascade"), *how)
 

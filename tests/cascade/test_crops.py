@@ -22,14 +22,14 @@ PLAIN = TrainingConfig(gain=1.0, shift=0.0, batch_size=4, component_power=0.0)
 """Crops are mirrored, but not changed in intensity, and all voxels count the same."""
 
 
-def random_samples(shape: tuple[int, int, int], n_lesion: int, n_other: int, **more) -> Samples:
+def random_samples(shape: tuple[int, int, int], n_lesion: int, n_negative: int, **more) -> Samples:
     """Return samples at random places of a volume of noise."""
     rng = np.random.default_rng(0)
-    lesion, other = np.zeros(shape, bool), np.zeros(shape, bool)
+    lesion, negative = np.zeros(shape, bool), np.zeros(shape, bool)
     places = rng.permutation(lesion.size)
-    lesion.flat[places[:n_lesion]], other.flat[places[n_lesion : n_lesion + n_other]] = True, True
+    lesion.flat[places[:n_lesion]], negative.flat[places[n_lesion : n_lesion + n_negative]] = True, True
     visit = LabelledVisit("a", rng.normal(size=(2, *shape)).astype(np.float32), np.ones(shape, bool), lesion, **more)
-    return Samples.of(visit, other)
+    return Samples.of(visit, negative)
 
 
 GEOMETRIES = {
@@ -47,33 +47,33 @@ SHAPES = [(12, 8, 8), (13, 9, 11), (3, 10, 5)]
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_the_drawn_loss_is_expected_to_be_the_mean_loss(name: str, shape) -> None:
     """Over all crops, by their chances: not about, but exactly."""
-    samples, other_weight = random_samples(shape, 17, 40), 0.3
+    samples, negative_weight = random_samples(shape, 17, 40), 0.3
     crops, loss = VisitCrops(samples, GEOMETRIES[name]), np.random.default_rng(1).random(shape)
     around = GEOMETRIES[name].size
     padded = np.pad(loss, around, constant_values=1e9)
     expectation, total = 0.0, 0.0
     for origin in np.ndindex(crops.chances.shape):
         chance, start = crops.chances[origin], crops.start_of(origin)
-        crop = crops.read(start, other_weight)
+        crop = crops.read(start, negative_weight)
         box = tuple(slice(edge + around, edge + 2 * around) for edge in start)
         expectation += chance * (crop.weight * padded[box]).sum()
         total += chance
         assert chance > 0 or not crop.weight.any()
-        np.testing.assert_array_equal(crop.weight > 0, crop.lesion | crop.other)
+        np.testing.assert_array_equal(crop.weight > 0, crop.lesion | crop.negative)
     assert total == pytest.approx(1)
-    expected = loss[samples.visit.lesion].mean() + other_weight * loss[samples.other].mean()
+    expected = loss[samples.visit.lesion].mean() + negative_weight * loss[samples.negative].mean()
     assert expectation == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("n_lesion", "n_other"), [(0, 9), (9, 0), (1, 1)])
-def test_the_same_with_one_kind_of_voxels(n_lesion: int, n_other: int) -> None:
-    samples = random_samples((9, 8, 7), n_lesion, n_other)
+@pytest.mark.parametrize(("n_lesion", "n_negative"), [(0, 9), (9, 0), (1, 1)])
+def test_the_same_with_one_kind_of_voxels(n_lesion: int, n_negative: int) -> None:
+    samples = random_samples((9, 8, 7), n_lesion, n_negative)
     crops = VisitCrops(samples, GEOMETRIES["two steps a crop"])
     weights = [
         crops.chances[one] * crops.read(crops.start_of(one)).weight.sum() for one in np.ndindex(crops.chances.shape)
     ]
-    assert sum(weights) == pytest.approx((n_lesion > 0) + (n_other > 0), rel=1e-6)
-    assert crops.n_samples == n_lesion + n_other
+    assert sum(weights) == pytest.approx((n_lesion > 0) + (n_negative > 0), rel=1e-6)
+    assert crops.n_samples == n_lesion + n_negative
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -82,7 +82,7 @@ def test_chances_are_half_by_lesion_and_half_by_others(name: str) -> None:
     crops = VisitCrops(samples, geometry)
     counts = np.array(
         [
-            [mask.sum() for mask in (crop.lesion, crop.other)]
+            [mask.sum() for mask in (crop.lesion, crop.negative)]
             for crop in (crops.read(crops.start_of(one)) for one in np.ndindex(crops.chances.shape))
         ]
     )
@@ -103,7 +103,7 @@ def test_a_crop_is_what_slicing_gives() -> None:
     crop = VisitCrops(samples, geometry).read((-4, 4, 8))
     around = 16
     box = tuple(slice(edge + around, edge + around + 8) for edge in (-4, 4, 8))
-    for found, mask in ((crop.lesion, samples.visit.lesion), (crop.other, samples.other)):
+    for found, mask in ((crop.lesion, samples.visit.lesion), (crop.negative, samples.negative)):
         np.testing.assert_array_equal(found, np.pad(mask, around)[box])
     padded = np.pad(samples.visit.channels, [(0, 0), *[(around, around)] * 3])
     for view, scale in zip(crop.views, geometry.scales, strict=True):
@@ -127,7 +127,7 @@ def test_a_batch_has_the_voxels_of_its_crops() -> None:
         np.testing.assert_array_equal(
             batch.views[0][number][(slice(None), *place)], crop.views[0][(slice(None), *place)]
         )
-    assert len(batch.voxels) == sum(int((crop.lesion | crop.other).sum()) for crop in expected)
+    assert len(batch.voxels) == sum(int((crop.lesion | crop.negative).sum()) for crop in expected)
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (3, 1), (5, 4)])
@@ -139,7 +139,7 @@ def test_mirrored_crops_hold_what_lies_around_each_voxel_mirrored(scales, before
     # Intensities that tell the coarse voxel, of the coarsest scale, in which they lie.
     cells = np.indices(shape) // max(scales)
     channels = np.stack([1 + cells[0] + 10 * cells[1] + 100 * cells[2], samples.visit.lesion]).astype(np.float32)
-    samples = Samples.of(replace(samples.visit, channels=channels), samples.other)
+    samples = Samples.of(replace(samples.visit, channels=channels), samples.negative)
     geometry = CropGeometry(8, 4, scales, before, after)
     pool = CropPool([samples], geometry, replace(PLAIN, batch_size=30))
     (batch,) = pool.batches(1, np.random.default_rng(0))
@@ -218,42 +218,42 @@ def test_a_crop_as_it_is_when_not_augmented_and_the_same_for_equal_seeds() -> No
 
 
 @pytest.mark.parametrize(
-    ("n_lesion", "n_other", "largest", "weight"),
+    ("n_lesion", "n_negative", "largest", "weight"),
     [(10, 40, 1, 1), (10, 40, 2, 2), (10, 25, 4, 2.5), (40, 10, 4, 1), (0, 3, 4, 3), (0, 30, 4, 4), (5, 0, 4, 0)],
 )
 def test_the_others_weigh_as_much_as_lesions_or_as_they_are_more(
-    n_lesion: int, n_other: int, largest: float, weight: float
+    n_lesion: int, n_negative: int, largest: float, weight: float
 ) -> None:
     """In one crop that holds all: the sum of the weights is 1 for lesions and that of the others beside it."""
-    samples = random_samples((4, 4, 4), n_lesion, n_other)
-    config = replace(PLAIN, largest_other_weight=largest, batch_size=1)
+    samples = random_samples((4, 4, 4), n_lesion, n_negative)
+    config = replace(PLAIN, largest_negative_weight=largest, batch_size=1)
     (batch,) = CropPool([samples], CropGeometry(4, 4, (1,), 0, 0), config).batches(1, np.random.default_rng(0))
     assert batch.weights[batch.labels == 1].sum() == pytest.approx(float(n_lesion > 0))
     assert batch.weights[batch.labels == 0].sum() == pytest.approx(weight)
 
 
-def test_visits_are_drawn_by_the_root_of_their_lesions_and_the_synthetic_share() -> None:
+def test_visits_are_drawn_by_the_root_of_their_lesions_and_the_synthetic_fraction() -> None:
     geometry = GEOMETRIES["one step a crop"]
     sizes = [(1600, False), (6400, False), (900, True), (0, True)]
     samples = [random_samples((20, 20, 20), n, 100, synthetic=synthetic) for n, synthetic in sizes]
-    pool = CropPool(samples, geometry, TrainingConfig(synthetic_share=0.7))
+    pool = CropPool(samples, geometry, TrainingConfig(synthetic_fraction=0.7))
     # Roots: 40 and 80; 30 and, as few count as 400, 20.
     np.testing.assert_allclose(pool.chances, [0.1, 0.2, 0.42, 0.28])
     for kind in (slice(2), slice(2, 4)):
-        alone = CropPool(samples[kind], geometry, TrainingConfig(synthetic_share=0.7)).chances
+        alone = CropPool(samples[kind], geometry, TrainingConfig(synthetic_fraction=0.7)).chances
         np.testing.assert_allclose(alone, pool.chances[kind] / pool.chances[kind].sum())
 
 
-def test_visits_without_a_lesion_are_drawn_by_their_share_of_the_synthetic_ones() -> None:
+def test_visits_without_a_lesion_are_drawn_by_their_fraction_of_the_synthetic_ones() -> None:
     geometry = GEOMETRIES["one step a crop"]
     sizes = [(900, False), (0, False), (900, True), (400, True), (0, True), (0, True)]
     samples = [random_samples((20, 20, 20), n, 100, synthetic=synthetic) for n, synthetic in sizes]
-    config = TrainingConfig(synthetic_share=0.5, lesion_free_share=0.2)
+    config = TrainingConfig(synthetic_fraction=0.5, lesion_free_fraction=0.2)
     np.testing.assert_allclose(CropPool(samples, geometry, config).chances, [0.3, 0.2, 0.24, 0.16, 0.05, 0.05])
     for kind in (slice(4), slice(4, 6)):  # nothing to share with
         alone = CropPool(samples[kind], geometry, config).chances
         np.testing.assert_allclose(
-            alone, CropPool(samples[kind], geometry, replace(config, lesion_free_share=None)).chances
+            alone, CropPool(samples[kind], geometry, replace(config, lesion_free_fraction=None)).chances
         )
 
 
@@ -317,10 +317,10 @@ def test_nothing_is_learnt_from_ignored_voxels() -> None:
     visit = LabelledVisit("one", np.ones((1, *shape), np.float32), np.ones(shape, bool), lesion, ignored=ignored)
     samples = Samples.of(visit, np.ones(shape, bool))
     assert not (samples.lesion & ignored).any()
-    assert not (samples.other & ignored).any()
-    assert (samples.lesion | samples.other | ignored).all()
+    assert not (samples.negative & ignored).any()
+    assert (samples.lesion | samples.negative | ignored).all()
     crop = VisitCrops(samples, GEOMETRIES["two steps a crop"]).read((0, 0, 0))
-    np.testing.assert_array_equal(crop.lesion | crop.other, ~ignored)
+    np.testing.assert_array_equal(crop.lesion | crop.negative, ~ignored)
 
 
 def test_some_crops_lack_optional_sequences() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bids_cascade.cascade.dense import Everywhere, WhereNeeded, coarse_cells, gather, max_pool, reached
+from bids_cascade.cascade.dense import DenseFeatures, SparseFeatures, coarse_cells, gather, max_pool, reached
 
 CASES = [(size, dilation) for size in (1, 2, 3) for dilation in (1, 2)]
 
@@ -90,13 +90,13 @@ def test_what_is_computed_where_needed_is_what_is_computed_everywhere(pool_size:
     x = distinct(1, 3, 18, 19, 20).contiguous(memory_format=torch.channels_last_3d)
     weight, bias, stride = distinct(4, 3, 3, 3, 3) - 0.5, distinct(4) - 0.5, pool_size * dilation
     convolved = torch.nn.functional.conv3d(x, weight, bias, dilation=dilation)
-    everywhere = Everywhere(max_pool(convolved, pool_size, dilation).relu(), size, stride)
+    everywhere = DenseFeatures(max_pool(convolved, pool_size, dilation).relu(), size, stride)
     cells = torch.tensor([[0, 0, 0, 0], [0, 1, 2, 0], [0, 2, 1, 3], [0, 1, 2, 1]])
     steps = sorted({a * stride + b * dilation for a in range(size) for b in range(pool_size)})
     needed = reached(cells, convolved.shape[2:], steps)
     how = {"dilation": dilation, "pool_size": pool_size, "size": size, "stride": stride}
     for n_rows in (1, 5, 10**6):
-        sparse = WhereNeeded(x, needed, weight, bias, n_rows=n_rows, **how)
+        sparse = SparseFeatures(x, needed, weight, bias, n_rows=n_rows, **how)
         assert len(sparse.convolved) == needed.count_nonzero() < needed.numel()
         torch.testing.assert_close(sparse.at(cells), everywhere.at(cells), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(sparse.at(cells[2:]), everywhere.at(cells[2:]), rtol=1e-12, atol=1e-12)

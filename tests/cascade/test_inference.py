@@ -84,7 +84,7 @@ def test_voxels_here_and_there_are_the_same_convolved_one_by_one(monkeypatch, na
     )
     found = dense_probability(network, channels, voxels, tile_size=8)
     np.testing.assert_allclose(found, patchwise_probability(network, channels, voxels), atol=1e-5)
-    assert kinds == {("Everywhere", "WhereNeeded")[most_needed]}
+    assert kinds == {("DenseFeatures", "SparseFeatures")[most_needed]}
 
 
 def test_patches_are_what_slicing_block_means_gives() -> None:

@@ -30,15 +30,15 @@ def make_brain(t1w=T1W, flair=FLAIR, noise=0.05, seed=0, size=72):
     return channels, brain, tissue
 
 
-def paint_lesions(channels, tissue, share, gain=0.45, drop=0.2):
-    """Return channels in which this share of the brain, white matter around the ventricle, is lesion; and where."""
+def paint_lesions(channels, tissue, fraction, gain=0.45, drop=0.2):
+    """Return channels in which this fraction of the brain, white matter around the ventricle, is lesion; and where."""
     size = tissue.shape[0]
     radius = np.linalg.norm(np.indices(tissue.shape) - (size - 1) / 2, axis=0)
     white = np.flatnonzero(tissue == WHITE)
     order = white[np.argsort(radius.ravel()[white], kind="stable")]
     lesion = np.zeros(tissue.shape, bool)
     n_brain = int((radius < size / 2 - 3).sum())
-    lesion.ravel()[order[: int(share * n_brain)]] = True
+    lesion.ravel()[order[: int(fraction * n_brain)]] = True
     painted = channels.copy()
     painted[0][lesion] -= drop
     painted[1][lesion] += gain
@@ -50,8 +50,8 @@ def test_tissues_are_found() -> None:
     found = find_tissues(channels, brain, BOTH)
     for channel, levels in enumerate((T1W, FLAIR)):
         assert np.allclose(found.levels[channel], list(levels.values()), atol=0.02)
-    shares = [(tissue[brain] == kind).mean() for kind in (FLUID, GREY, WHITE)]
-    assert np.allclose(found.shares, shares, atol=0.06)
+    fractions = [(tissue[brain] == kind).mean() for kind in (FLUID, GREY, WHITE)]
+    assert np.allclose(found.fractions, fractions, atol=0.06)
     assert (found.sds < 0.08).all()
 
 
@@ -106,11 +106,11 @@ def z_level(channel, brain, tissue):
     return (np.median(channel[tissue]) - channel[brain].mean()) / channel[brain].std()
 
 
-@pytest.mark.parametrize("share", [0.01, 0.02, 0.04])
-def test_lesions_do_not_move_it(share) -> None:
+@pytest.mark.parametrize("fraction", [0.01, 0.02, 0.04])
+def test_lesions_do_not_move_it(fraction) -> None:
     """4 % of a brain are some 50 ml; the level of white matter among z-scores moves several times as far."""
     channels, brain, tissue = make_brain()
-    painted, lesion = paint_lesions(channels, tissue, share)
+    painted, lesion = paint_lesions(channels, tissue, fraction)
     before, after = (find_scale(one, brain, BOTH) for one in (channels, painted))
     shift = np.abs(after[0] - before[0])
     assert shift.max() < 0.012  # of white matter; a lesion is 0.45 brighter
@@ -120,7 +120,7 @@ def test_lesions_do_not_move_it(share) -> None:
         abs(z_level(b, brain, white) - z_level(a, brain, white)) * a[brain].std()
         for a, b in zip(channels, painted, strict=True)
     ]
-    if share == 0.04:
+    if fraction == 0.04:
         assert shift[1] < 0.5 * z_shift[1]
 
 
@@ -132,11 +132,11 @@ def test_lesions_alone_stand_out() -> None:
     assert np.median(scaled[0][lesion]) < 0.83
 
 
-@pytest.mark.parametrize("lesion_share", [0.0, 0.03])
-def test_flair_alone(lesion_share: float) -> None:
+@pytest.mark.parametrize("lesion_fraction", [0.0, 0.03])
+def test_flair_alone(lesion_fraction: float) -> None:
     """White matter is found where a mixture of three tissues would be lost, and lesions don't move it."""
     channels, brain, tissue = make_brain()
-    channels, _ = paint_lesions(channels, tissue, lesion_share)
+    channels, _ = paint_lesions(channels, tissue, lesion_fraction)
     zero, unit = find_scale(1000 + 300 * channels[1:], brain, ("FLAIR",))
     expected, of_both = find_scale(1000 + 300 * channels, brain, BOTH)
     assert np.isclose((zero[0] - 1000) / 300, (expected[1] - 1000) / 300, atol=0.04)

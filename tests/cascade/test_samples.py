@@ -19,14 +19,14 @@ def small_visit() -> LabelledVisit:
     return LabelledVisit("a", channels, brain, lesion)
 
 
-def random_samples(shape: tuple[int, int, int], n_lesion: int, n_other: int, **more) -> Samples:
+def random_samples(shape: tuple[int, int, int], n_lesion: int, n_negative: int, **more) -> Samples:
     """Return samples at random places of a volume of noise."""
     rng = np.random.default_rng(0)
-    lesion, other = np.zeros(shape, bool), np.zeros(shape, bool)
+    lesion, negative = np.zeros(shape, bool), np.zeros(shape, bool)
     places = rng.permutation(lesion.size)
-    lesion.flat[places[:n_lesion]], other.flat[places[n_lesion : n_lesion + n_other]] = True, True
+    lesion.flat[places[:n_lesion]], negative.flat[places[n_lesion : n_lesion + n_negative]] = True, True
     visit = LabelledVisit("a", rng.normal(size=(2, *shape)).astype(np.float32), np.ones(shape, bool), lesion, **more)
-    return Samples.of(visit, other)
+    return Samples.of(visit, negative)
 
 
 def test_candidates_are_bright_brain() -> None:
@@ -41,17 +41,17 @@ def test_candidates_are_bright_brain() -> None:
 def test_samples_are_packed_and_hold_no_lesion() -> None:
     visit, other = small_visit(), np.random.default_rng(0).random((4, 4, 4)) > 0.5
     samples = Samples.of(visit, other)
-    assert samples.other_bits.nbytes == 8
-    np.testing.assert_array_equal(samples.other, other & ~visit.lesion)
+    assert samples.negative_bits.nbytes == 8
+    np.testing.assert_array_equal(samples.negative, other & ~visit.lesion)
     odd = random_samples((3, 5, 7), 4, 9)
-    assert (odd.other.sum(), (odd.other & odd.visit.lesion).sum()) == (9, 0)
+    assert (odd.negative.sum(), (odd.negative & odd.visit.lesion).sum()) == (9, 0)
 
 
 def test_first_stage_takes_all_candidates_without_lesion() -> None:
     visit = small_visit()
     samples = first_stage_samples(visit, CONFIG)
-    np.testing.assert_array_equal(samples.other, candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion)
-    assert samples.other.sum() == 2 * 4 * 3 - 3
+    np.testing.assert_array_equal(samples.negative, candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion)
+    assert samples.negative.sum() == 2 * 4 * 3 - 3
 
 
 def test_second_stage_takes_the_first_ones_false_positives() -> None:
@@ -61,16 +61,16 @@ def test_second_stage_takes_the_first_ones_false_positives() -> None:
         probability[voxel] = 0.9
     probability[0, 0, 0], probability[1, 3, 1] = 0.99, CONFIG.hard_negative_probability
     samples = second_stage_samples(visit, probability, CONFIG)
-    assert [tuple(row) for row in np.argwhere(samples.other).tolist()] == hard
+    assert [tuple(row) for row in np.argwhere(samples.negative).tolist()] == hard
 
 
 def test_second_stage_fills_up_with_the_next_hardest() -> None:
     visit, probability = small_visit(), np.zeros((4, 4, 4), np.float32)
     probability[1, 1, 0], probability[1, 2, 0], probability[0, 3, 1], probability[1, 3, 1] = 0.9, 0.4, 0.3, 0.2
     samples = second_stage_samples(visit, probability, CONFIG)
-    assert {tuple(row) for row in np.argwhere(samples.other).tolist()} == {(1, 1, 0), (1, 2, 0), (0, 3, 1)}
+    assert {tuple(row) for row in np.argwhere(samples.negative).tolist()} == {(1, 1, 0), (1, 2, 0), (0, 3, 1)}
     probability[probability < 0.5] = 0
-    assert second_stage_samples(visit, probability, CONFIG).other.sum() == 1, "what is no candidate is never taken"
+    assert second_stage_samples(visit, probability, CONFIG).negative.sum() == 1, "what is no candidate is never taken"
 
 
 def test_an_ignored_mask_of_another_grid_is_refused() -> None:

@@ -184,11 +184,11 @@ def test_one_kind_of_sample_is_refused(samples, visits) -> None:
     only_lesion = [Samples.of(visit, np.zeros_like(visit.brain))]
     healthy = LabelledVisit("h", visit.channels, visit.brain, np.zeros_like(visit.lesion))
     n = int(visit.lesion.sum())
-    with pytest.raises(ValueError, match=f"samples to train on need lesion voxels and others, found {n} and 0"):
+    with pytest.raises(ValueError, match=f"samples to train on need lesion voxels and negatives, found {n} and 0"):
         train_stage(TINY, only_lesion, [], SHORT)
-    with pytest.raises(ValueError, match="samples to validate on need lesion voxels and others, found 0 and"):
+    with pytest.raises(ValueError, match="samples to validate on need lesion voxels and negatives, found 0 and"):
         train_stage(TINY, samples[0], [first_stage_samples(healthy, CascadeConfig())], SHORT)
-    with pytest.raises(ValueError, match="samples to train on need lesion voxels and others, found 0 and 0"):
+    with pytest.raises(ValueError, match="samples to train on need lesion voxels and negatives, found 0 and 0"):
         train_stage(TINY, [], [], SHORT)
 
 

@@ -9,7 +9,7 @@ from bids_cascade.cascade import two_stage as module
 from bids_cascade.cascade.gate import open_gate
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.samples import LabelledVisit, candidates
-from bids_cascade.cascade.two_stage import Cascade, between, segment, train_cascade, without_sequences
+from bids_cascade.cascade.two_stage import Cascade, interpolate_weights, segment, train_cascade, without_sequences
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 
 from .conftest import SHORT, TINY, make_visit
@@ -90,14 +90,14 @@ def test_each_stage_begins_with_the_weights_of_a_cascade_to_start_from(visits, t
 
 def test_weights_between_those_of_two_cascades(trained) -> None:
     start = replace(trained.cascade, networks=(random_network(TINY, 1), random_network(TINY, 2)))
-    found = between(start, trained.cascade, 0.25)
+    found = interpolate_weights(start, trained.cascade, 0.25)
     assert found.config == trained.cascade.config
     for before, after, network in zip(start.networks, trained.cascade.networks, found.networks, strict=True):
         for name, value in network.state_dict().items():
             old, new = before.state_dict()[name].double(), after.state_dict()[name].double()
             expected = new if name.endswith("num_batches_tracked") else 0.25 * old + 0.75 * new
             torch.testing.assert_close(value.double(), expected, atol=1e-6, rtol=1e-5)
-    unchanged = between(start, trained.cascade, 0.0)
+    unchanged = interpolate_weights(start, trained.cascade, 0.0)
     for one, other in zip(first_weights(unchanged), first_weights(trained.cascade), strict=True):
         assert torch.equal(one, other)
 
@@ -143,7 +143,7 @@ class Stages:
     def __call__(self, network_config, training, validation, config, **_):
         self.configs.append(config)
         self.seen.append(
-            [[(one.visit.subject, int(one.other.sum())) for one in some] for some in (training, validation)]
+            [[(one.visit.subject, int(one.negative.sum())) for one in some] for some in (training, validation)]
         )
         return random_network(network_config, len(self.seen)), module.StageProgress()
 
@@ -191,8 +191,8 @@ def test_all_real_visits_may_be_validated_on_beside_synthetic_ones(visits, stage
 
 @pytest.mark.parametrize(("largest", "expected"), [(1.0, [1.0, 4.0]), (6.0, [6.0, 6.0])])
 def test_the_second_stage_sees_lesions_nearly_as_often_as_they_are(visits, stages, largest, expected) -> None:
-    train_cascade(visits, CONFIG, TINY, replace(SHORT, seed=7, largest_other_weight=largest))
-    assert [config.largest_other_weight for config in stages.configs] == expected
+    train_cascade(visits, CONFIG, TINY, replace(SHORT, seed=7, largest_negative_weight=largest))
+    assert [config.largest_negative_weight for config in stages.configs] == expected
     assert [config.seed for config in stages.configs] == [15, 16]
 
 
@@ -213,12 +213,12 @@ def test_visits_without_lesions_are_learnt_from_only_if_synthetic(visits, stages
 def test_the_second_stage_learns_from_what_the_first_takes_for_lesion(visits, stages) -> None:
     train_cascade(visits, CONFIG, TINY, replace(SHORT, validation_fraction=0))
     first = random_network(TINY, 1)
-    for visit, (name, n_other) in zip(visits, stages.seen[1][0], strict=True):
+    for visit, (name, n_negative) in zip(visits, stages.seen[1][0], strict=True):
         looked_at = candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion
         probability = patchwise_probability(first, visit.channels, looked_at)
         hard = int((probability > CONFIG.hard_negative_probability).sum())
         fewest = min(int(visit.lesion.sum()), int(looked_at.sum()))
-        assert (name, n_other) == (visit.subject, max(hard, fewest))
+        assert (name, n_negative) == (visit.subject, max(hard, fewest))
     assert [n for _, n in stages.seen[0][0]] == [
         int((candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion).sum()) for visit in visits
     ]

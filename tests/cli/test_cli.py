@@ -43,7 +43,7 @@ def test_train_options_and_channel_order() -> None:
 
 
 def test_how_long_and_on_what_to_train() -> None:
-    few = ("--max-epochs", "3", "--crops-per-epoch", "40", "--validation-share", "0", "--half-precision")
+    few = ("--max-epochs", "3", "--crops-per-epoch", "40", "--validation-fraction", "0", "--half-precision")
     config = configuration.make_train(parse("train", "--labels", "m", *few))
     expected = TrainingConfig(max_epochs=3, crops_per_epoch=40, validation_fraction=0, half_precision=True)
     assert config.training == expected
@@ -56,9 +56,11 @@ def test_a_model_to_start_from() -> None:
     )
     assert adapted.start_from == Path("a.safetensors").absolute()
     assert adapted.training == TrainingConfig(learning_rate=5e-4)
-    assert adapted.kept_share == 0
-    half = configuration.make_train(parse("train", "--labels", "m", "--start-from", "default", "--kept-share", "0.5"))
-    assert half.kept_share == 0.5
+    assert adapted.kept_fraction == 0
+    half = configuration.make_train(
+        parse("train", "--labels", "m", "--start-from", "default", "--kept-fraction", "0.5")
+    )
+    assert half.kept_fraction == 0.5
     assert (
         configuration.make_train(parse("train", "--labels", "m", "--start-from", "default")).start_from
         == PACKAGED_MODEL
@@ -69,14 +71,14 @@ def test_synthetic_heads_to_train_on() -> None:
     sources = ("--label-maps", "/maps", "one.nii", "--lesion-masks", "/masks")
     heads = configuration.make_train(parse("train", "--labels", "m", *sources, "--random-seed", "5")).heads
     assert heads == HeadsConfig((Path("/maps"), Path("one.nii").absolute()), (Path("/masks"),), HeadsConfig.n_heads, 5)
-    mixed = configuration.make_train(parse("train", "--labels", "m", *sources, "--synthetic-share", "0.2"))
-    assert mixed.training == TrainingConfig(synthetic_share=0.2)
-    free = configuration.make_train(parse("train", "--labels", "m", *sources, "--lesion-free-share", "0.1"))
-    assert free.training == TrainingConfig(lesion_free_share=0.1)
+    mixed = configuration.make_train(parse("train", "--labels", "m", *sources, "--synthetic-fraction", "0.2"))
+    assert mixed.training == TrainingConfig(synthetic_fraction=0.2)
+    free = configuration.make_train(parse("train", "--labels", "m", *sources, "--lesion-free-fraction", "0.1"))
+    assert free.training == TrainingConfig(lesion_free_fraction=0.1)
     few = configuration.make_train(parse("train", "--labels", "m", *sources, "--n-heads", "7", "--sequences", "FLAIR"))
     assert few.heads
     assert few.heads.n_heads == 7
-    all_held_out = configuration.make_train(parse("train", "--labels", "m", *sources, "--validation-share", "1"))
+    all_held_out = configuration.make_train(parse("train", "--labels", "m", *sources, "--validation-fraction", "1"))
     assert all_held_out.training.validation_fraction == 1
 
 
@@ -219,11 +221,15 @@ def test_version(capsys) -> None:
         (["{bids}", "{out}", "train", "--patience", "3"], 64, "unrecognized arguments: --patience 3"),
         (["{bids}", "{out}", "train", "--crops-per-epoch", "0"], 64, "expected a whole number above 0, found `0`"),
         (
-            ["{bids}", "{out}", "train", "--labels", "m", "--validation-share", "1"],
+            ["{bids}", "{out}", "train", "--labels", "m", "--validation-fraction", "1"],
             64,
             "only with --label-maps may it be 1",
         ),
-        (["{bids}", "{out}", "train", "--labels", "m", "--kept-share", "0.5"], 64, "--kept-share needs --start-from"),
+        (
+            ["{bids}", "{out}", "train", "--labels", "m", "--kept-fraction", "0.5"],
+            64,
+            "--kept-fraction needs --start-from",
+        ),
         (
             ["{bids}", "{out}", "train", "--labels", "m", "--label-maps", "x"],
             64,

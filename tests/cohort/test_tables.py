@@ -106,7 +106,7 @@ def test_a_visit_without_lesions_and_one_without_results() -> None:
     assert "n_lesions" not in missing
 
 
-def test_a_brain_without_volume_has_no_share() -> None:
+def test_a_brain_without_volume_has_no_fraction() -> None:
     (row,) = visit_rows([visit(VisitKey("01", None), 30, brain_ml=0)])
     assert row["lesion_volume_brain_percent"] is None
 

@@ -68,10 +68,10 @@ def test_reliability_by_tenths() -> None:
     curve = reliability(*voxels((0.05, 1, 3), (0.3, 3, 1), (0.35, 1, 3), (1.0, 2, 0)))
     np.testing.assert_array_equal(curve.n, [4, 0, 0, 8, 0, 0, 0, 0, 0, 2])
     np.testing.assert_allclose(curve.mean_probability[[0, 3, 9]], [0.05, 0.325, 1], rtol=1e-6)
-    np.testing.assert_allclose(curve.lesion_share[[0, 3, 9]], [0.25, 0.5, 1])
-    assert np.isnan(curve.lesion_share[1])
+    np.testing.assert_allclose(curve.lesion_fraction[[0, 3, 9]], [0.25, 0.5, 1])
+    assert np.isnan(curve.lesion_fraction[1])
     weighted = reliability(*voxels((0.05, 1, 3)), np.array([3.0, 1, 1, 1]))
-    assert weighted.lesion_share[0] == 0.5
+    assert weighted.lesion_fraction[0] == 0.5
 
 
 @pytest.mark.parametrize("tenth", range(1, 10))

@@ -26,7 +26,7 @@ def synthesize(sources: Path, out: Path, *more: str, masks: Path | None = None) 
 @pytest.fixture(scope="module")
 def dataset(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "heads"
-    assert synthesize(sources, out, "--n-heads", "3", "--lesion-free-share", "0", "--random-seed", "4") == 0
+    assert synthesize(sources, out, "--n-heads", "3", "--lesion-free-fraction", "0", "--random-seed", "4") == 0
     return out
 
 
@@ -72,7 +72,7 @@ def test_second_run_makes_only_what_is_missing(sources: Path, dataset: Path, cap
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in scans}
     table = (dataset / "participants.tsv").read_bytes()
     scans[1].with_name(scans[1].name.replace(".nii.gz", ".json")).unlink()
-    assert synthesize(sources, dataset, "--n-heads", "3", "--lesion-free-share", "0", "--random-seed", "4") == 0
+    assert synthesize(sources, dataset, "--n-heads", "3", "--lesion-free-fraction", "0", "--random-seed", "4") == 0
     changed = [path for path, (time, _) in before.items() if path.stat().st_mtime_ns != time]
     assert changed == [scans[1]]
     assert scans[1].read_bytes() == before[scans[1]][1]
@@ -108,14 +108,14 @@ def test_heads_of_earlier_runs_stay_in_the_table(sources: Path, tmp_path: Path) 
 
 
 def test_processes_change_nothing(sources: Path, dataset: Path, tmp_path: Path) -> None:
-    more = ("--n-heads", "3", "--lesion-free-share", "0", "--random-seed", "4", "--nprocs", "2")
+    more = ("--n-heads", "3", "--lesion-free-fraction", "0", "--random-seed", "4", "--nprocs", "2")
     assert synthesize(sources, tmp_path / "again", *more) == 0
     for path in dataset.rglob("*.nii.gz"):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(dataset)).read_bytes()
 
 
 def test_protocol_and_lesion_free_heads(sources: Path, tmp_path: Path) -> None:
-    assert synthesize(sources, tmp_path / "o", "--n-heads", "1", "--protocol", "2d", "--lesion-free-share", "1") == 0
+    assert synthesize(sources, tmp_path / "o", "--n-heads", "1", "--protocol", "2d", "--lesion-free-fraction", "1") == 0
     sidecar = json.loads((tmp_path / "o/sub-synth001/anat/sub-synth001_T1w.json").read_text())["Synthesis"]
     assert sidecar["Protocol"]["voxel_mm"][2] >= 2.5
     assert sidecar["Participant"]["n_lesions"] == 0
@@ -161,7 +161,7 @@ def test_label_map_with_fractions_and_empty_mask(sources: Path, tmp_path: Path, 
         (["{maps}", "{out}", "synthesize", "--lesion-masks", "{out}/none"], 66, "none does not exist"),
         (["{out}", "{out}/x", "synthesize", "--lesion-masks", "{masks}"], 66, "holds no .nii or .nii.gz file"),
         (["{maps}", "{masks}", "synthesize", "--lesion-masks", "{masks}"], 73, "is not empty and no synthetic dataset"),
-        (["{maps}", "{out}", "synthesize", "--lesion-free-share", "2"], 64, "a share from 0 to 1, found `2`"),
+        (["{maps}", "{out}", "synthesize", "--lesion-free-fraction", "2"], 64, "a fraction from 0 to 1, found `2`"),
         (["{maps}", "{out}", "synthesize", "--protocol", "4d"], 64, "invalid choice"),
     ],
 )

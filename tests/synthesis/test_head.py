@@ -10,8 +10,8 @@ from bids_cascade.synthesis.anatomy import Tissue
 from bids_cascade.synthesis.config import AcquisitionConfig, LesionConfig, SynthesisConfig, WarpConfig
 from bids_cascade.synthesis.head import SEQUENCES, make_training_head, make_visit
 
-WITH_LESIONS = SynthesisConfig(lesions=LesionConfig(none_share=0, kept=(1.0, 1.0)))
-THIN = replace(WITH_LESIONS, acquisition=AcquisitionConfig(protocol_shares=(1.0, 0.0, 0.0, 0.0)))
+WITH_LESIONS = SynthesisConfig(lesions=LesionConfig(none_fraction=0, kept=(1.0, 1.0)))
+THIN = replace(WITH_LESIONS, acquisition=AcquisitionConfig(protocol_fractions=(1.0, 0.0, 0.0, 0.0)))
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,9 @@ def test_training_head_is_on_one_grid(head) -> None:
     shape = head.brain.shape
     assert head.channels.shape == (len(SEQUENCES), *shape)
     assert head.channels.dtype == np.float32
-    assert head.lesion.shape == head.lesion_share.shape == head.tissue.shape == shape
+    assert head.lesion.shape == head.lesion_fraction.shape == head.tissue.shape == shape
     assert np.array_equal(head.affine[:3, :3], np.eye(3))
-    assert (head.lesion_share[head.lesion] >= LesionConfig().drawn_share).all()
+    assert (head.lesion_fraction[head.lesion] >= LesionConfig().drawn_fraction).all()
     assert head.about["label_map"] == "invented"
     assert set(head.about["lesion_masks"]) <= {"first", "second"}
 
@@ -39,9 +39,9 @@ def test_brain_has_a_margin_and_holds_the_lesions(head) -> None:
 
 
 def test_what_is_dark_is_drawn_inside_a_lesion_only() -> None:
-    share, flair = np.array([[0.3, 0.4, 0.4, 0.95, 0.95], [2.0, 2.0, 1.0, 2.0, 0.2]], np.float32)
-    assert module._drawn(share, flair, LesionConfig(), False).tolist() == [False, True, False, True, True]
-    assert module._drawn(share, flair, LesionConfig(), True).tolist() == [False, False, False, True, True]
+    fraction, flair = np.array([[0.3, 0.4, 0.4, 0.95, 0.95], [2.0, 2.0, 1.0, 2.0, 0.2]], np.float32)
+    assert module._drawn(fraction, flair, LesionConfig(), False).tolist() == [False, True, False, True, True]
+    assert module._drawn(fraction, flair, LesionConfig(), True).tolist() == [False, False, False, True, True]
 
 
 def test_contrasts_are_those_of_t1w_and_flair(head) -> None:
@@ -60,33 +60,33 @@ def test_contrasts_are_those_of_t1w_and_flair(head) -> None:
 def test_equal_seeds_give_equal_heads(anatomy, patients, head) -> None:
     again = make_training_head(anatomy, patients, 5, THIN)
     assert np.array_equal(again.channels, head.channels)
-    assert np.array_equal(again.lesion_share, head.lesion_share)
+    assert np.array_equal(again.lesion_fraction, head.lesion_fraction)
     assert not np.array_equal(make_training_head(anatomy, patients, 6, THIN).brain, head.brain)
 
 
 def test_lesions_are_labelled_where_the_flair_shows_them(anatomy, patients) -> None:
     """Also where registration has left it beside the T1w."""
-    quiet = AcquisitionConfig(protocol_shares=(1.0, 0.0, 0.0, 0.0), flair_noise_sd=(0.0, 0.0))
+    quiet = AcquisitionConfig(protocol_fractions=(1.0, 0.0, 0.0, 0.0), flair_noise_sd=(0.0, 0.0))
     warp = WarpConfig(misregistration_mm=(3.0, 3.0))
     head = make_training_head(anatomy, patients, 5, replace(WITH_LESIONS, acquisition=quiet, warp=warp))
-    share = head.lesion_share - head.lesion_share.mean()
+    fraction = head.lesion_fraction - head.lesion_fraction.mean()
     overlaps = {
-        step: float((np.roll(share, (step,) * 3, (0, 1, 2)) * head.channels[1] * head.brain).sum())
+        step: float((np.roll(fraction, (step,) * 3, (0, 1, 2)) * head.channels[1] * head.brain).sum())
         for step in (-3, 0, 3)
     }
     assert max(overlaps, key=overlaps.__getitem__) == 0
 
 
 def test_head_without_lesions(anatomy, patients) -> None:
-    head = make_training_head(anatomy, patients, 0, SynthesisConfig(lesions=LesionConfig(none_share=1)))
+    head = make_training_head(anatomy, patients, 0, SynthesisConfig(lesions=LesionConfig(none_fraction=1)))
     assert not head.lesion.any()
-    assert not head.lesion_share.any()
+    assert not head.lesion_fraction.any()
     assert head.about["lesion_masks"] == []
 
 
 def test_thick_slices_are_smooth_across_and_average_the_truth(anatomy, patients) -> None:
     acquisition = AcquisitionConfig(
-        protocol_shares=(0.0, 1.0, 0.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0)
+        protocol_fractions=(0.0, 1.0, 0.0, 0.0), slice_mm=(6.0, 6.0), flair_noise_sd=(0.0, 0.0)
     )
     head = make_training_head(anatomy, patients, 5, replace(WITH_LESIONS, acquisition=acquisition))
     step = [np.abs(np.diff(channel, 2, axis=2))[40:60, 40:60, 30:60] for channel in head.channels]

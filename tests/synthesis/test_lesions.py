@@ -19,7 +19,7 @@ from bids_cascade.synthesis.lesions import (
 
 from .conftest import make_mask
 
-ALL_KEPT = LesionConfig(none_share=0, kept=(1.0, 1.0), n_other_patients=(0, 0), n_moved=(0, 0), band_share=0)
+ALL_KEPT = LesionConfig(none_fraction=0, kept=(1.0, 1.0), n_other_patients=(0, 0), n_moved=(0, 0), band_fraction=0)
 
 
 def paint(anatomy, patients, config=ALL_KEPT, signal=None, seed=0):
@@ -74,17 +74,17 @@ def test_map_with_few_structures_is_refused(anatomy) -> None:
 def test_lesions_lie_where_they_may(anatomy, patients) -> None:
     tissue = anatomy.brain_tissue
     for seed in range(4):
-        painted = paint(anatomy, patients, LesionConfig(none_share=0), seed=seed)
-        mask = painted.share >= 0.5
+        painted = paint(anatomy, patients, LesionConfig(none_fraction=0), seed=seed)
+        mask = painted.fraction >= 0.5
         assert mask.any()
-        assert is_any(tissue, (*WHITE_MATTER, *DEEP_GREY, Tissue.CORTEX))[painted.share > 0].all()
+        assert is_any(tissue, (*WHITE_MATTER, *DEEP_GREY, Tissue.CORTEX))[painted.fraction > 0].all()
         assert is_any(tissue, WHITE_MATTER)[mask].mean() > 0.5
 
 
 def test_white_matter_only_if_asked_for(anatomy, patients) -> None:
-    config = replace(LesionConfig(none_share=0), cortex_share=0, deep_grey_share=0)
+    config = replace(LesionConfig(none_fraction=0), cortex_fraction=0, deep_grey_fraction=0)
     painted = paint(anatomy, patients, config, seed=1)
-    assert not is_any(anatomy.brain_tissue, (*DEEP_GREY, *CORTICAL))[painted.share > 0].any()
+    assert not is_any(anatomy.brain_tissue, (*DEEP_GREY, *CORTICAL))[painted.fraction > 0].any()
 
 
 def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
@@ -92,14 +92,14 @@ def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
         ALL_KEPT,
         shift_mm=0,
         search_mm=0.5,
-        contact_share=0,
+        contact_fraction=0,
         smallest_fit=0.9,
         rotation_deg=(0.0, 0.0),
         scale=(1.0, 1.0),
         ripple_mm=(0.0, 0.0),
     )
     painted = paint(anatomy, [patients[0]], config)
-    labels, n_lesions = label_lesions(painted.share >= 0.5)
+    labels, n_lesions = label_lesions(painted.fraction >= 0.5)
     assert 3 <= n_lesions <= 7
     affine = mask_space_to_voxels(anatomy)
     centres = np.array([shape.centre_mm for shape in patients[0].shapes])
@@ -110,8 +110,8 @@ def test_kept_lesions_stay_near_their_place(anatomy, patients) -> None:
 
 
 def test_no_lesions_if_asked_for(anatomy, patients) -> None:
-    painted = paint(anatomy, patients, LesionConfig(none_share=1))
-    assert not painted.share.any()
+    painted = paint(anatomy, patients, LesionConfig(none_fraction=1))
+    assert not painted.fraction.any()
     assert not painted.flair_gain.any()
     assert not painted.t1w_drop.any()
     assert painted.patients == ()
@@ -119,19 +119,24 @@ def test_no_lesions_if_asked_for(anatomy, patients) -> None:
 
 def test_lesions_are_bright_in_flair_and_dark_in_t1w(anatomy, patients) -> None:
     signal = LesionSignalConfig(
-        flair_gain=(0.4, 0.4), flair_gain_sd=0, small_gain=1, hole_share=(0, 0), halo_gain=(0, 0), enhanced_share=0
+        flair_gain=(0.4, 0.4),
+        flair_gain_sd=0,
+        small_gain=1,
+        hole_fraction=(0, 0),
+        halo_gain=(0, 0),
+        enhanced_fraction=0,
     )
     painted = paint(anatomy, patients, signal=signal)
-    inside = painted.share == 1
+    inside = painted.fraction == 1
     assert np.isclose(painted.flair_gain[inside].mean(), 0.4, rtol=0.1)
     assert painted.t1w_drop[inside].min() > 0
-    assert not painted.flair_gain[painted.share == 0].any()
+    assert not painted.flair_gain[painted.fraction == 0].any()
 
 
 def test_every_lesion_a_hole(anatomy, patients) -> None:
-    signal = LesionSignalConfig(hole_share=(1, 1), cavity_share=1)
+    signal = LesionSignalConfig(hole_fraction=(1, 1), cavity_fraction=1)
     painted = paint(anatomy, patients, signal=signal)
-    inside = painted.share == 1
+    inside = painted.fraction == 1
     low, high = signal.hole_t1w_drop
     assert painted.t1w_drop[inside].min() > low - 0.01
     assert painted.t1w_drop[inside].max() < high + 0.01
@@ -141,9 +146,11 @@ def test_every_lesion_a_hole(anatomy, patients) -> None:
 
 def test_a_cavity_stays_dark_beside_lesions_painted_later(anatomy, patients) -> None:
     """The band along the ventricles comes last, and its box covers all that is near them."""
-    signal = LesionSignalConfig(hole_share=(1, 1), cavity_share=1, cavity_flair_gain=(-0.5, -0.5), cavity_depth_mm=0.0)
-    painted = paint(anatomy, patients, replace(ALL_KEPT, band_share=1.0), signal)
-    inside = painted.share == 1
+    signal = LesionSignalConfig(
+        hole_fraction=(1, 1), cavity_fraction=1, cavity_flair_gain=(-0.5, -0.5), cavity_depth_mm=0.0
+    )
+    painted = paint(anatomy, patients, replace(ALL_KEPT, band_fraction=1.0), signal)
+    inside = painted.fraction == 1
     assert inside.sum() > 100
     assert (painted.flair_gain[inside] == 0).mean() < 0.01
     assert np.median(painted.flair_gain[inside]) < -0.3
@@ -151,40 +158,40 @@ def test_a_cavity_stays_dark_beside_lesions_painted_later(anatomy, patients) -> 
 
 def test_halo_fades_and_is_not_lesion(anatomy, patients) -> None:
     painted = paint(anatomy, patients, signal=LesionSignalConfig(halo_gain=(0.1, 0.1), halo_mm=(4.0, 4.0)))
-    halo = (painted.share == 0) & (painted.flair_gain > 0)
+    halo = (painted.fraction == 0) & (painted.flair_gain > 0)
     assert halo.sum() > 100
     assert painted.flair_gain[halo].max() <= 0.1
 
 
 def test_bands_follow_the_walls_of_the_ventricles_in_places(anatomy, patients) -> None:
     config = LesionConfig(
-        none_share=0, kept=(0, 0), n_other_patients=(0, 0), n_moved=(0, 0), band_share=1.0, band_mm=(2.0, 2.0)
+        none_fraction=0, kept=(0, 0), n_other_patients=(0, 0), n_moved=(0, 0), band_fraction=1.0, band_mm=(2.0, 2.0)
     )
     wall = (anatomy.brain_tissue == Tissue.WHITE) & (anatomy.from_ventricle_mm <= 1)
     covered = []
     for seed in range(5):
-        drawn = paint(anatomy, patients, config, seed=seed).share >= 0.5
+        drawn = paint(anatomy, patients, config, seed=seed).fraction >= 0.5
         assert (anatomy.brain_tissue[drawn] == Tissue.WHITE).all()
         assert anatomy.from_ventricle_mm[drawn].max() <= 8
         covered.append((drawn & wall).sum() / wall.sum())
     assert 0.1 < np.mean(covered) < 0.9
-    assert not paint(anatomy, patients, replace(config, band_share=0.0)).share.any()
+    assert not paint(anatomy, patients, replace(config, band_fraction=0.0)).fraction.any()
 
 
 def test_moved_lesions_reach_every_zone(anatomy, patients) -> None:
     for zone, kinds in ((0, WHITE_MATTER), (3, (Tissue.BRAINSTEM, Tissue.CEREBELLAR_WHITE))):
-        shares = tuple(float(zone == i) for i in range(4))
+        fractions = tuple(float(zone == i) for i in range(4))
         config = replace(
             ALL_KEPT,
             kept=(0.0, 0.0),
             n_moved=(30, 30),
-            zone_shares=shares,
-            cortex_share=0,
-            deep_grey_share=0,
+            zone_fractions=fractions,
+            cortex_fraction=0,
+            deep_grey_fraction=0,
             scale=(0.5, 0.6),
         )
         painted = paint(anatomy, patients, config)
-        mask = painted.share >= 0.5
+        mask = painted.fraction >= 0.5
         assert mask.any()
         assert is_any(anatomy.brain_tissue, kinds)[mask].mean() > 0.5
         if zone == 0:
@@ -198,7 +205,7 @@ def test_a_lesion_near_a_ventricle_touches_it(anatomy, patients) -> None:
             ALL_KEPT, shift_mm=0, search_mm=0, rotation_deg=(0.0, 0.0), ripple_mm=(0.0, 0.0), contact_reach_mm=reach_mm
         )
         painted = paint(anatomy, [patients[0]], config, seed=2)
-        labels, n_lesions = label_lesions(painted.share >= 0.5)
+        labels, n_lesions = label_lesions(painted.fraction >= 0.5)
         gaps = [anatomy.from_ventricle_mm[labels == number].min() for number in range(1, n_lesions + 1)]
         near = [gap for gap in gaps if gap <= 2]
         assert (len(near) >= 3) == touches
@@ -212,18 +219,18 @@ def test_small_lesions_are_fainter() -> None:
 @pytest.mark.parametrize("ring", [0.0, 1.0])
 def test_lesions_enhance_wholly_or_at_their_rim(anatomy, patients, ring) -> None:
     signal = LesionSignalConfig(
-        enhanced_share=1,
+        enhanced_fraction=1,
         enhancing=(1, 1),
         enhancement=(0.8, 0.8),
-        ring_share=ring,
-        hole_share=(0, 0),
+        ring_fraction=ring,
+        hole_fraction=(0, 0),
         t1w_drop=(0.2, 0.2),
         t1w_drop_spread=(1, 1),
         halo_gain=(0, 0),
     )
     painted = paint(anatomy, patients, signal=signal)
     assert painted.enhanced
-    inside = painted.share == 1
+    inside = painted.fraction == 1
     assert np.isclose(painted.t1w_drop[inside].min(), -0.8)
     core = np.isclose(painted.t1w_drop[inside], 0.2, atol=1e-3)
     assert core.any() == bool(ring)
@@ -249,10 +256,12 @@ def test_heads_have_a_patients_lesions_or_single_ones(anatomy, patients) -> None
     names = set()
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        places = LesionConfig(none_share=0, n_single=(3.0, 6.0))
+        places = LesionConfig(none_fraction=0, n_single=(3.0, 6.0))
         names.add(paint_lesions(anatomy, [*patients, pool], places, LesionSignalConfig(), rng).patients)
     assert ("pool",) in names
     assert all(name == ("pool",) or "pool" not in name for name in names)
     assert len(names) > 1
-    alone = paint_lesions(anatomy, [pool], LesionConfig(none_share=0), LesionSignalConfig(), np.random.default_rng(0))
+    alone = paint_lesions(
+        anatomy, [pool], LesionConfig(none_fraction=0), LesionSignalConfig(), np.random.default_rng(0)
+    )
     assert alone.patients == ("pool",)

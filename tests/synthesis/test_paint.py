@@ -19,13 +19,13 @@ from bids_cascade.synthesis.lesions import paint_lesions
 from bids_cascade.synthesis.paint import _draw_table, paint_head
 
 NO_MIMICS = MimicConfig(
-    **{one.name: 0.0 for one in fields(MimicConfig) if one.name.endswith("_share")},
+    **{one.name: 0.0 for one in fields(MimicConfig) if one.name.endswith("_fraction")},
     choroid_spread=0.0,
     insula_gain=(0.0, 0.0),
     limbic_gain=(0.0, 0.0),
 )
 EVEN = TextureConfig(**{one.name: (0.0, 0.0) for one in fields(TextureConfig) if one.name.endswith(("_sd", "_gain"))})
-PLAIN = SynthesisConfig(mimics=NO_MIMICS, texture=EVEN, lesions=LesionConfig(none_share=1))
+PLAIN = SynthesisConfig(mimics=NO_MIMICS, texture=EVEN, lesions=LesionConfig(none_fraction=1))
 
 
 def paint(anatomy, patients, config, seed=0):
@@ -53,9 +53,9 @@ def test_without_texture_each_tissue_has_one_signal(anatomy, patients) -> None:
 
 
 def test_lesions_are_added(anatomy, patients) -> None:
-    config = replace(PLAIN, lesions=LesionConfig(none_share=0))
+    config = replace(PLAIN, lesions=LesionConfig(none_fraction=0))
     painting, lesions = paint(anatomy, patients, config)
-    white = (anatomy.brain_tissue == Tissue.WHITE) & (lesions.share == 1)
+    white = (anatomy.brain_tissue == Tissue.WHITE) & (lesions.fraction == 1)
     assert white.any()
     assert np.allclose(painting.flair[anatomy.box][white], np.maximum(0.02, 1 + lesions.flair_gain[white]))
     assert np.allclose(painting.t1w[anatomy.box][white], 1 - lesions.t1w_drop[white])
@@ -64,12 +64,12 @@ def test_lesions_are_added(anatomy, patients) -> None:
 @pytest.mark.parametrize(
     ("mimic", "kinds"),
     [
-        ({"lining_share": 1.0, "lining_gain": (0.3, 0.3)}, (Tissue.WHITE, Tissue.CAUDATE)),
-        ({"dirty_share": 1.0, "dirty_gain": (0.1, 0.1)}, (Tissue.WHITE,)),
-        ({"flow_share": 1.0, "flow_smear_share": 0.0}, FLUID),
-        ({"flow_share": 1.0, "flow_smear_share": 1.0}, (*FLUID, *PARENCHYMA)),
+        ({"lining_fraction": 1.0, "lining_gain": (0.3, 0.3)}, (Tissue.WHITE, Tissue.CAUDATE)),
+        ({"dirty_fraction": 1.0, "dirty_gain": (0.1, 0.1)}, (Tissue.WHITE,)),
+        ({"flow_fraction": 1.0, "flow_smear_fraction": 0.0}, FLUID),
+        ({"flow_fraction": 1.0, "flow_smear_fraction": 1.0}, (*FLUID, *PARENCHYMA)),
         (
-            {"vessel_share": 1.0, "vessel_flair_gain": (0.5, 0.5)},
+            {"vessel_fraction": 1.0, "vessel_flair_gain": (0.5, 0.5)},
             (Tissue.SULCAL_CSF, Tissue.VESSEL, Tissue.CORTEX, Tissue.INSULA, Tissue.WHITE),
         ),
     ],
@@ -81,7 +81,7 @@ def test_each_mimic_is_bright_where_it_belongs(anatomy, patients, mimic, kinds) 
     brighter = painting.flair[anatomy.box] > plain.flair[anatomy.box] + 0.01
     assert brighter.any()
     assert is_any(anatomy.brain_tissue, kinds)[brighter].all()
-    if "lining_share" in mimic:
+    if "lining_fraction" in mimic:
         assert anatomy.from_ventricle_mm[brighter].max() < 8
         assert anatomy.from_ventricle_mm[brighter].min() == 1
 
@@ -92,11 +92,11 @@ def test_septum_is_dim_where_it_is_not_a_mimic(anatomy, patients) -> None:
     with_septum = replace(anatomy, tissue=tissue)
     septum = tissue == Tissue.SEPTUM
     dim, _ = paint(with_septum, patients, PLAIN)
-    bright, _ = paint(with_septum, patients, replace(PLAIN, mimics=replace(NO_MIMICS, septum_share=1.0)))
+    bright, _ = paint(with_septum, patients, replace(PLAIN, mimics=replace(NO_MIMICS, septum_fraction=1.0)))
     assert np.allclose(dim.flair[septum] - 1, 0.3 * (bright.flair[septum] - 1), atol=1e-5)
 
 
 def test_nothing_in_the_head_is_below_zero(anatomy, patients) -> None:
-    painting, _ = paint(anatomy, patients, SynthesisConfig(lesions=LesionConfig(none_share=0)))
+    painting, _ = paint(anatomy, patients, SynthesisConfig(lesions=LesionConfig(none_fraction=0)))
     assert painting.t1w.min() > 0
     assert painting.flair.min() > 0

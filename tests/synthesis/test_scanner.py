@@ -91,7 +91,7 @@ def test_bias_has_the_spread_asked_for() -> None:
     ("kind", "sliced"), [(0, (False, False)), (1, (False, True)), (2, (True, True)), (3, (True, False))]
 )
 def test_protocols_are_within_their_ranges(kind, sliced) -> None:
-    config = AcquisitionConfig(protocol_shares=tuple(float(kind == i) for i in range(4)))
+    config = AcquisitionConfig(protocol_fractions=tuple(float(kind == i) for i in range(4)))
     for seed in range(20):
         drawn = draw_protocols(config, seed % 2 == 0, np.random.default_rng(seed))
         noise = (config.t1w_noise_sd, config.flair_noise_sd)

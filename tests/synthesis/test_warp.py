@@ -10,7 +10,13 @@ from bids_cascade.synthesis.warp import Warp, brain_bounds_mm, draw_motion, draw
 
 NONE = (0.0, 0.0)
 STILL = WarpConfig(
-    flip_share=0, rotation_deg=NONE, scale=(1.0, 1.0), shear=NONE, elastic_sd_mm=NONE, motion_mm=NONE, motion_deg=NONE
+    flip_fraction=0,
+    rotation_deg=NONE,
+    scale=(1.0, 1.0),
+    shear=NONE,
+    elastic_sd_mm=NONE,
+    motion_mm=NONE,
+    motion_deg=NONE,
 )
 
 
@@ -28,7 +34,7 @@ def test_without_any_change_the_grid_is_the_map(anatomy) -> None:
 
 
 def test_mirrored(anatomy) -> None:
-    warp = draw_warp(anatomy, replace(STILL, flip_share=1), np.random.default_rng(0))
+    warp = draw_warp(anatomy, replace(STILL, flip_fraction=1), np.random.default_rng(0))
     point = np.eye(4)
     point[:3, 3] = [7, -3, 2]
     assert np.allclose(warp.voxels_at((2, 2, 2), point)[:, 0, 0, 0], np.add(centre_of(anatomy), [-7, -3, 2]), atol=1e-4)
