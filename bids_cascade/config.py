@@ -171,6 +171,8 @@ class CascadeConfig:
         of each voxel, see :mod:`bids_cascade.cascade.calibration`.
     normalisation : str
         One of :data:`NORMALISATIONS`.
+    mirrored : bool
+        Whether the networks look at each scan mirrored left to right, too, and the mean of both counts: twice the time.
     optional_sequences : tuple of str
         Those of the sequences that a scan may lack, since the networks have learnt without them, too: their channels
         are then 0.
@@ -188,6 +190,7 @@ class CascadeConfig:
     calibration: tuple[float, float] = (1.0, 0.0)
     prevalence_weight: float = 0.0
     normalisation: str = WHITE_MATTER
+    mirrored: bool = False
     optional_sequences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ _CHOICES = (
     "min_lesion_volume_mm3",
     "calibration",
     "prevalence_weight",
+    "mirrored",
 )
 """Fields of the configuration that a user may choose."""
 
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_join(commands)
     _add_convert(commands)
+    _add_calibrate(commands)
     return parser
 
 
@@ -124,7 +126,59 @@ def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
     group.add_argument(
         "--prevalence-weight", type=float, metavar="W", help="of the scan's estimated prevalence of lesion in that sum"
     )
+    group.add_argument(
+        "--mirrored",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="average what is said of the scan and of its mirror image: twice the time",
+    )
     join.set_defaults(run=_join)
+
+
+def _add_calibrate(commands: argparse._SubParsersAction[_Parser]) -> None:
+    about = "fit a model's calibration to labelled scans that it has not learnt from"
+    calibrate = commands.add_parser(
+        "calibrate", help=about, description=f"{about[0].upper()}{about[1:]}; write the calibrated model and its card."
+    )
+    calibrate.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    calibrate.add_argument("bids_dirs", nargs="+", type=Path, metavar="BIDS_DIR", help="datasets with manual masks")
+    calibrate.add_argument("--labels", default="manual", metavar="NAME", help="masks, as for train (default: manual)")
+    calibrate.add_argument(
+        "--participant-label", nargs="+", default=(), metavar="LABEL", help="only these participants of all datasets"
+    )
+    calibrate.add_argument("--name", required=True, help="of the new model")
+    calibrate.add_argument("--out", required=True, type=Path, metavar="FILE", help="new .safetensors file")
+    calibrate.add_argument(
+        "--prevalence-weight", type=float, metavar="W", help="as for join (default: what the model has)"
+    )
+    calibrate.add_argument("-w", "--work-dir", type=Path, default=Path("work"), metavar="DIR", help="(default: ./work)")
+    calibrate.add_argument("--nprocs", type=int, default=1, metavar="N", help="processes at once (default: 1)")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    """Write the calibrated model and its card, and say what the calibration is and how well it suits the scans."""
+    _refuse_existing(options.out)
+    from bids_cascade.models.join import join_models
+    from bids_cascade.models.store import load_ensemble
+    from bids_cascade.training.calibrate import fit_to_visits, labelled_visits
+
+    ensemble = load_ensemble(options.model)
+    weight = ensemble.config.prevalence_weight if options.prevalence_weight is None else options.prevalence_weight
+    participants = tuple(options.participant_label)
+    visits = labelled_visits(
+        options.bids_dirs, participants, ensemble.config, options.labels, options.work_dir, options.nprocs
+    )
+    try:
+        fitted = fit_to_visits(ensemble, visits, weight)
+        calibration = round(fitted.slope, 4), round(fitted.intercept, 4)
+        model = join_models([options.model], options.name, calibration=calibration, prevalence_weight=weight)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _save(model, options.out)
+    print(f"calibration {calibration[0]:g} {calibration[1]:+g}, prevalence weight {weight:g}; {len(visits)} visits")
+    for mean, fraction in zip(fitted.curve.mean_probability, fitted.curve.lesion_fraction, strict=True):
+        print(f"  of voxels with a probability of {mean:.2f} in the mean, {fraction:.2f} are lesion")
 
 
 def _show(options: argparse.Namespace) -> None:

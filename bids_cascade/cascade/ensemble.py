@@ -9,7 +9,7 @@ import numpy as np
 from bids_cascade.cascade.calibration import calibrate, prevalence_logit
 from bids_cascade.cascade.engine import Engine, lesion_probability
 from bids_cascade.cascade.samples import BoolVolume
-from bids_cascade.cascade.two_stage import Cascade, Volume, segment
+from bids_cascade.cascade.two_stage import Cascade, Segmentation, Volume, segment
 from bids_cascade.config import CascadeConfig
 
 
@@ -72,7 +72,7 @@ def segment_by_ensemble(
     first, final = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
     members = []
     for member in ensemble.members:
-        found = segment(member, channels, brain, engine)
+        found = _segment(member, channels, brain, engine)
         first += found.first
         final += found.final
         members.append(found.final)
@@ -82,3 +82,14 @@ def segment_by_ensemble(
     offset = config.prevalence_weight * prevalence_logit(final) if config.prevalence_weight else 0.0
     of_members = tuple(calibrate(one, config.calibration, offset) for one in members) if len(members) > 1 else ()
     return EnsembleSegmentation(first, calibrate(final, config.calibration, offset), of_members)
+
+
+def _segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine) -> Segmentation:
+    """Run a cascade on one scan, and on its mirror image where it is configured to; return the mean."""
+    found = segment(cascade, channels, brain, engine)
+    if not cascade.config.mirrored:
+        return found
+    # The first axis of the model's grid leads from left to right.
+    mirrored = segment(cascade, np.ascontiguousarray(channels[:, ::-1]), np.ascontiguousarray(brain[::-1]), engine)
+    half = np.float32(0.5)
+    return Segmentation(half * (found.first + mirrored.first[::-1]), half * (found.final + mirrored.final[::-1]))

@@ -47,7 +47,7 @@ _UNITS_TO_ZERO = 4.0
 _DEEP = 0.5
 """Share of the brain, from its surface, in which white matter isn't looked for in FLAIR alone."""
 
-_FLUID_SHARE = 0.15
+_FLUID_FRACTION = 0.15
 """As much of the brain as may be fluid, dark in FLAIR."""
 
 _SMOOTH, _SHORTEST, _WITHIN = 0.5, 0.5, 0.3
@@ -207,7 +207,7 @@ def _smooth_core(flair: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArr
     filled[brain] = values
     smoothed = ndimage.gaussian_filter(filled, 1.0)
     slope = ndimage.gaussian_gradient_magnitude(smoothed, 1.0)[brain]
-    likely: NDArray[np.bool_] = (depth > np.quantile(depth, _DEEP)) & (values > np.quantile(values, _FLUID_SHARE))
+    likely: NDArray[np.bool_] = (depth > np.quantile(depth, _DEEP)) & (values > np.quantile(values, _FLUID_FRACTION))
     if not likely.any():
         return np.ones(len(values), bool)
     likely &= slope <= np.quantile(slope[likely], _SMOOTH)

@@ -180,12 +180,12 @@ def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def _of_type(kind: Any, value: Any, name: str) -> Any:
-    """Return a JSON value as what a field declares: a string, an object, a finite number, or a tuple of these."""
+    """Return a JSON value as what a field declares: text, an object, a bool, a finite number, or a tuple of these."""
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) > MOST_LAYERS:
             raise ValueError(f"{name} is {_shown(value)}; expected a list of at most {MOST_LAYERS}")
         return tuple(_of_type(get_args(kind)[0], one, name) for one in value)
-    fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits or (kind in (int, float) and not math.isfinite(value)):
         raise ValueError(f"{name} is {_shown(value)}; expected {'a finite number' if kind is float else kind.__name__}")
     return float(value) if kind is float else value

@@ -65,9 +65,12 @@ def equal_scan_weights(scan: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def fit_calibration(
-    probability: NDArray[np.floating], lesion: NDArray[np.bool_], weights: NDArray[np.floating] | None = None
+    probability: NDArray[np.floating],
+    lesion: NDArray[np.bool_],
+    weights: NDArray[np.floating] | None = None,
+    offset: NDArray[np.floating] | None = None,
 ) -> tuple[float, float]:
-    """Return the slope and intercept under which ``sigmoid(slope * logit(p) + intercept)`` suits best what is lesion.
+    """Return the slope and intercept under which ``sigmoid(slope * logit(p) + intercept + offset)`` suits the lesions.
 
     They maximise the likelihood (by Newton's method, as logistic regression). Voxels of probability 0 don't count: no
     calibration changes them.
@@ -77,6 +80,8 @@ def fit_calibration(
     probability, lesion : (N,) arrays
     weights : (N,) array, optional
         Of each voxel, as from :func:`equal_scan_weights`; None for 1.
+    offset : (N,) array, optional
+        Known part of each voxel's logit, such as that of its scan's prevalence; None for 0.
 
     Raises
     ------
@@ -88,6 +93,7 @@ def fit_calibration(
     rounded = np.finfo(np.float32).eps / 2  # as near to 1 as single precision gets
     p = np.clip(probability[judged].astype(np.float64), rounded, 1 - rounded)
     weight = np.ones(len(p)) if weights is None else weights[judged].astype(np.float64)
+    known = np.zeros(len(p)) if offset is None else offset[judged].astype(np.float64)
     logit, is_lesion = np.log(p) - np.log1p(-p), lesion[judged]
     if not is_lesion.any() or is_lesion.all():
         raise ValueError("a calibration needs voxels with and without lesion whose probability is above 0")
@@ -95,26 +101,26 @@ def fit_calibration(
     if of_lesion.min() >= of_negatives.max() or of_lesion.max() <= of_negatives.min():
         raise ValueError("there is no best calibration: one probability tells lesion from the rest without an error")
     centre, scale = logit.mean(), logit.std()  # so that both parameters are of one size
-    slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum())
+    slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum(), known)
     if slope <= 0:
         raise ValueError("lesion has lower probabilities than the rest: no calibration mends that")
     return float(slope / scale), float(intercept - slope / scale * centre)
 
 
 def _logistic_regression(
-    x: NDArray[np.float64], is_lesion: NDArray[np.bool_], weight: NDArray[np.float64]
+    x: NDArray[np.float64], is_lesion: NDArray[np.bool_], weight: NDArray[np.float64], known: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return the slope and intercept of the highest likelihood, by Newton's method with halved steps."""
     inputs = np.stack([x, np.ones(len(x))])
     sign = np.where(is_lesion, 1.0, -1.0)
 
     def likelihood(parameters: NDArray[np.float64]) -> float:
-        return float(-(weight * np.logaddexp(0, -sign * (parameters @ inputs))).sum())
+        return float(-(weight * np.logaddexp(0, -sign * (parameters @ inputs + known))).sum())
 
     found = np.zeros(2)
     best = likelihood(found)
     for _ in range(_MOST_STEPS):
-        expected = 0.5 * (1 + np.tanh(found @ inputs / 2))
+        expected = 0.5 * (1 + np.tanh((found @ inputs + known) / 2))
         gradient = inputs @ (weight * (is_lesion - expected))
         step = np.linalg.solve((inputs * (weight * expected * (1 - expected))) @ inputs.T, gradient)
         while likelihood(found + step) < best and np.abs(step).max() > _GAIN:

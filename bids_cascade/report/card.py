@@ -47,6 +47,8 @@ def model_card(stored: StoredModel) -> str:
         *_networks(header.networks),
         f"- {stored.n_weights:,} weights together",
         *_calibration(config),
+        *(["- Each scan is looked at as it is and mirrored; the mean counts"] if config.mirrored else []),
+        *([f"- Scans may lack {', '.join(config.optional_sequences)}"] if config.optional_sequences else []),
         "",
         "## How it was made",
         "",

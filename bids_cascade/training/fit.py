@@ -193,7 +193,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         heads += with_insertions(prepared, config.heads, config.training.seed)
     # What becomes a lesion is chosen afterwards.
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
-    del learnt["peak_probability"], learnt["calibration"], learnt["prevalence_weight"]
+    del learnt["peak_probability"], learnt["calibration"], learnt["prevalence_weight"], learnt["mirrored"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
     code = hash_sources("cascade"), versions()
     choices = (code, learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)

@@ -54,6 +54,20 @@ def test_all_are_moved_by_the_prevalence_that_their_mean_shows() -> None:
         np.testing.assert_allclose(now, calibrate(was, (0.5, 1.0), offset), atol=1e-6)
 
 
+def test_mirrored_it_says_the_same_of_a_scan_and_its_mirror_image() -> None:
+    visit, plain = make_visit("a", 0), random_cascade(0)
+    cascade = replace(plain, config=replace(CONFIG, mirrored=True))
+    found = segment_by_ensemble(Ensemble((cascade,)), visit.channels, visit.brain)
+    of_mirror = segment_by_ensemble(Ensemble((cascade,)), visit.channels[:, ::-1].copy(), visit.brain[::-1].copy())
+    np.testing.assert_array_equal(of_mirror.final[::-1], found.final)
+    both = [
+        segment(plain, visit.channels, visit.brain).final,
+        segment(plain, visit.channels[:, ::-1].copy(), visit.brain[::-1].copy()).final[::-1],
+    ]
+    assert not np.array_equal(*both)
+    np.testing.assert_allclose(found.final, np.mean(both, axis=0), atol=1e-6)
+
+
 def test_members_have_one_configuration() -> None:
     with pytest.raises(ValueError, match="at least one cascade, found none"):
         Ensemble(())

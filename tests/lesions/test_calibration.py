@@ -40,6 +40,14 @@ def test_a_voxel_of_weight_two_counts_as_two() -> None:
     assert weights.mean() == pytest.approx(1)
 
 
+def test_a_known_part_of_the_logit_is_not_fitted_again() -> None:
+    """Two scans whose odds differ by a factor of 3 at every probability have one calibration beside their offsets."""
+    p, lesion = voxels((0.5, 25, 75), (0.8, 75, 25), (0.5, 50, 50), (0.8, 90, 10))
+    offset = np.repeat([0.0, np.log(3)], 200)
+    slope, intercept = fit_calibration(p, lesion, None, offset)
+    np.testing.assert_allclose((slope, intercept), (np.log(9) / np.log(4), -np.log(3)), rtol=1e-6)
+
+
 def test_far_from_the_start_it_still_finds_the_maximum() -> None:
     # logits -6 and -5 (sharp): of the first 1 in 1000 is lesion, of the second 999 in 1000.
     odds = np.exp([-6.0, -5.0])

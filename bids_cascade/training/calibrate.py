@@ -1,0 +1,114 @@
+"""The calibration of a model: what makes its probabilities those of labelled scans that it has not learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.cascade.calibration import UNCHANGED, calibrate, prevalence_logit
+from bids_cascade.cascade.engine import Engine, lesion_probability
+from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
+from bids_cascade.cascade.samples import LabelledVisit
+from bids_cascade.config import CascadeConfig, Inputs, RunConfig, Selection, TrainConfig
+from bids_cascade.errors import BadDataError
+from bids_cascade.lesions.calibration import Reliability, equal_scan_weights, fit_calibration, reliability
+from bids_cascade.training.prepare import find_labelled, prepare_visits
+from bids_cascade.workflow.workers import prepare_workers
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCalibration:
+    """A calibration and how well it suits the scans that it was fitted to.
+
+    Attributes
+    ----------
+    slope, intercept : float
+        A probability p becomes ``sigmoid(slope * logit(p) + intercept + weight * logit(prevalence of the scan))``.
+    curve : Reliability
+        Of the calibrated probabilities; each scan weighs the same.
+    """
+
+    slope: float
+    intercept: float
+    curve: Reliability
+
+
+def labelled_visits(
+    bids_dirs: Sequence[Path],
+    participants: tuple[str, ...],
+    cascade: CascadeConfig,
+    labels: str,
+    work_dir: Path,
+    n_procs: int,
+) -> list[LabelledVisit]:
+    """Bring the labelled visits of datasets onto a model's grid.
+
+    Raises
+    ------
+    MissingInputError
+        When a dataset has no labelled visit.
+    BadDataError
+        When a visit can't be used.
+    """
+    prepare_workers()
+    config = TrainConfig(labels, cascade=cascade)
+    run = RunConfig(work_dir, n_procs=n_procs)
+    visits = []
+    for bids_dir in bids_dirs:
+        inputs = Inputs(bids_dir, work_dir, Selection(participants))
+        found, masks = find_labelled(inputs, config)
+        prepared, outcomes = prepare_visits(found, masks, config, run, work_dir)
+        failed = [outcome for outcome in outcomes if outcome.name not in {one.name for one in prepared}]
+        if failed:
+            raise BadDataError(f"{bids_dir}: {failed[0].name} can't be used: {failed[0].message}")
+        visits += [one.data for one in prepared]
+    return visits
+
+
+def fit_to_visits(
+    ensemble: Ensemble,
+    visits: Sequence[LabelledVisit],
+    prevalence_weight: float,
+    engine: Engine = lesion_probability,
+) -> FittedCalibration:
+    """Fit slope and intercept to what is lesion among the voxels that the second stage judges.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Its own calibration is not used.
+    visits : sequence of LabelledVisit
+        That the model has not learnt from; each weighs the same. Voxels whose label is doubtful do not count.
+    prevalence_weight : float
+        How much of the logit of a scan's estimated prevalence is added to that of its voxels.
+    engine : callable
+        Evaluates a network at given voxels.
+
+    Raises
+    ------
+    ValueError
+        When there is no best calibration, see :func:`bids_cascade.lesions.calibration.fit_calibration`.
+    """
+    config = replace(ensemble.config, calibration=UNCHANGED, prevalence_weight=0.0)
+    plain = Ensemble(tuple(replace(member, config=config) for member in ensemble.members))
+    probabilities: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.bool_]] = []
+    offsets: list[float] = []
+    for visit in visits:
+        probability = segment_by_ensemble(plain, np.asarray(visit.channels, np.float32), visit.brain, engine).final
+        offsets.append(prevalence_weight * prevalence_logit(probability))
+        judged = visit.learnt(probability > 0)
+        probabilities.append(probability[judged])
+        labels.append(visit.lesion[judged])
+    scan = np.repeat(np.arange(len(visits)), [len(one) for one in probabilities])
+    probability, lesion = np.concatenate(probabilities), np.concatenate(labels)
+    weights = equal_scan_weights(scan)
+    slope, intercept = fit_calibration(probability, lesion, weights, np.array(offsets)[scan])
+    calibrated = [
+        calibrate(one, (slope, intercept), offset) for one, offset in zip(probabilities, offsets, strict=True)
+    ]
+    return FittedCalibration(slope, intercept, reliability(np.concatenate(calibrated), lesion, weights))
