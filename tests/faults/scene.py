@@ -97,6 +97,7 @@ class Scene:
         """Start the app in a process group of its own."""
         command = [*self.before, sys.executable, str(REPOSITORY / "run.py"), str(self.dataset), str(out)]
         command += ["participant", "-w", str(work), *([] if self.validate else ["--skip-bids-validation"]), *options]
+        command += ["--mem-gb", "4"]  # what else the machine does decides nothing
         environment = {**os.environ, _MARK: self.mark, "TMPDIR": str(temporary or self.temporary)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
