@@ -85,14 +85,14 @@ def run_inputs(folder: Path) -> Iterator[Row]:
         shutil.copy(DATA / dataset / "dataset_description.json", bases[base])
     cases = {f"{number:02d}": case for number, case in enumerate((*_MADE, *_MISNAMED)) if is_wanted(case.name)}
     for base in {case.base for case in cases.values()}:
-        copy_participant(together.dataset, base, bases[base])
+        copy_participant(together.dataset, f"0{base}", bases[base])  # they come first
     for label, case in cases.items():
         (_misname if case in _MISNAMED else _make)(case.name, bases[case.base], root / "made" / label)
         if case not in _ALONE:
             copy_participant(together.dataset, label, root / "made" / label)
     out = root / "out"
     end = together.run(out, root / "work")
-    masks = {base: mask_of(out, base) for base in bases}
+    masks = {base: mask_of(out, f"0{base}") for base in bases}
     for label, case in cases.items():
         if case not in _ALONE:
             yield _judge(case, masks[case.base], mask_of(out, label), _lines_of(end, label), end)
