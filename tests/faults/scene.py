@@ -21,7 +21,7 @@ import psutil
 from bids_cascade.imaging.grid import grid_of, resample
 
 _MARK = "BIDS_CASCADE_FAULTS"
-_LONGEST_S = 900
+_LONGEST_S = 7200
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
 """Real scans, where there are any."""
@@ -106,7 +106,10 @@ class Scene:
         """Run the app to its end."""
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         process = self.start(out, work, *options, temporary=temporary)
-        said, complained = process.communicate(timeout=_LONGEST_S)
+        try:
+            said, complained = process.communicate(timeout=_LONGEST_S)
+        finally:
+            process.kill()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
         seconds = time.monotonic() - began
