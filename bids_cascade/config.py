@@ -170,7 +170,7 @@ class CascadeConfig:
         How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that
         of each voxel, see :mod:`bids_cascade.cascade.calibration`.
     normalisation : str
-        One of :data:`NORMALISATIONS`.
+        One of ``NORMALISATIONS``.
     mirrored : bool
         Whether the networks look at each scan mirrored left to right, too, and the mean of both counts: twice the time.
     optional_sequences : tuple of str

@@ -81,11 +81,12 @@ class Crop:
 class VisitCrops:
     """The crops of one visit, and how likely each is drawn.
 
-    A lesion voxel weighs the more, the smaller its lesion is (:func:`component_weights`): otherwise large lesions drown
-    all small ones. So do false positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half
-    by its part of the negatives', so that a voxel's chance of being in a crop is known: its loss is divided by it
-    (Horvitz and Thompson 1952), which makes lesion voxels and negatives count as if they were drawn one by one by their
-    weight, in equal numbers.
+    A lesion voxel weighs the more, the smaller its lesion is
+    (:func:`bids_cascade.cascade.weights.component_weights`): otherwise large lesions drown all small ones. So do false
+    positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half by its part of the
+    negatives', so that a voxel's chance of being in a crop is known: its loss is divided by it (Horvitz and Thompson
+    1952), which makes lesion voxels and negatives count as if they were drawn one by one by their weight, in equal
+    numbers.
 
     Parameters
     ----------

@@ -94,7 +94,10 @@ def candidates(channels: NDArray[np.floating], brain: BoolVolume, config: Cascad
 
 
 def first_stage_samples(visit: LabelledVisit, config: CascadeConfig) -> Samples:
-    """Take all lesion voxels and all candidates without lesion; the crops balance them (:class:`CropPool`)."""
+    """Take all lesion voxels and all candidates without lesion.
+
+    The crops balance them: see :class:`bids_cascade.cascade.crops.CropPool`.
+    """
     return Samples.of(visit, candidates(visit.channels, visit.brain, config))
 
 

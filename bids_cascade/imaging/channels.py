@@ -44,7 +44,7 @@ def stack_channels(
     sequences : sequence of str
         Of the channels, in their order, some of those of the images.
     normalisation : str
-        Of the channels, one of :data:`bids_cascade.config.NORMALISATIONS`.
+        Of the channels, one of ``bids_cascade.config.NORMALISATIONS``.
 
     Returns
     -------

@@ -60,7 +60,7 @@ class Preprocessing:
     omp_nthreads : int
         Threads of the steps that can use several.
     normalisation : str
-        One of :data:`bids_cascade.config.NORMALISATIONS`.
+        One of ``bids_cascade.config.NORMALISATIONS``.
     """
 
     sequences: tuple[str, ...]
