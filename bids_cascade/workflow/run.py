@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade.config import RunConfig
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import BidsCascadeError, UsageError
 from bids_cascade.folders import CACHE
 from bids_cascade.progress_bar import progress_bar
@@ -26,6 +25,7 @@ from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.utils import profiler
 
+from bids_cascade.visit_key import VisitKey
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
 from bids_cascade.workflow.progress import Progress, count, is_step, visit_and_step
 from bids_cascade.workflow.visit_run import VisitRun
@@ -135,10 +135,15 @@ def delete_intermediates(slug: str, work_dir: Path) -> None:
     shutil.rmtree(work_dir / "bids_cascade" / slug, ignore_errors=True)
 
 
-def clean_up(visits: Iterable[Visit], work_dir: Path) -> None:
-    """Delete what a run alone needed: caches, locks of its visits, and every folder in which nothing is left."""
+def clean_up(visits: Iterable[VisitKey], work_dir: Path) -> None:
+    """Delete what a run alone needed: locks of its visits and, unless another run works there, too, the caches.
+
+    Every folder in which nothing is left goes as well.
+    """
     for visit in visits:
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
+    if len(list(work_dir.glob("tmp_*"))) > 1:  # each run has one
+        return
     for path in (work_dir / "bids_cascade" / "resource_monitor.json", *work_dir.glob(".proc-*")):
         path.unlink(missing_ok=True)
     shutil.rmtree(work_dir / CACHE, ignore_errors=True)

@@ -48,3 +48,16 @@ def test_cleaning_takes_the_folder_only_if_nothing_else_is_in_it(tmp_path: Path)
     delete_intermediates("sub_02", work)
     clean_up(visits, work)
     assert not work.exists()
+
+
+def test_what_another_run_uses_is_left_to_it(tmp_path: Path) -> None:
+    for name in ("bids_cascade_cache", "locks", "tmp_abcdefgh", "tmp_ijklmnop"):
+        (tmp_path / name).mkdir()
+    visit = VisitKey("01", None)
+    (tmp_path / "locks" / visit.slug).touch()
+    clean_up([visit], tmp_path)
+    assert (tmp_path / "bids_cascade_cache").exists()
+    assert not list((tmp_path / "locks").iterdir())
+    (tmp_path / "tmp_ijklmnop").rmdir()
+    clean_up([visit], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp_abcdefgh"]
