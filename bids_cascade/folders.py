@@ -78,7 +78,7 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
 
 
 def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:
-    """Return where to work when nothing is said, best first."""
+    """Return the default work folders, best first."""
     folders = []
     temporary = system_temporary()
     if temporary is not None and shutil.disk_usage(temporary).free >= _ROOM_BYTES:

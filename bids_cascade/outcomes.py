@@ -1,4 +1,4 @@
-"""What is said at the end: a row a visit, and one exit code for all."""
+"""How each visit ended: the closing table, and the exit code of a run."""
 
 from __future__ import annotations
 

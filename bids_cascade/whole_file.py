@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is left of those that were not to be."""
+"""Atomic writes, and the removal of what killed writers have left."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class PatchNetwork(nn.Module):
-    """Says how likely the centre voxel of a patch is a lesion (Valverde et al. 2017, fig. 2), given its surroundings.
+    """Probability that the centre voxel of a patch is a lesion, given its surroundings (Valverde et al. 2017, fig. 2).
 
     Beside the published branch of blocks, which sees the patch in the grid's own voxels, others see what surrounds it
     in coarser ones (as in Kamnitsas et al. 2017, doi 10.1016/j.media.2016.10.004): as many voxels, each the mean of

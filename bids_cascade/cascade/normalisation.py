@@ -1,7 +1,7 @@
 """Where normal tissue lies in a scan's intensities, whatever the scanner, and however many lesions there are.
 
 A mixture of three Gaussians (fluid, grey and white matter) is fitted to the sequences together, by expectation
-maximisation in which the least likely voxels have no say [1]_: lesions, vessels and what is left of the skull.
+maximisation that ignores the least likely voxels [1]_: lesions, vessels and what is left of the skull.
 Normalised, white matter is 1 in every sequence.
 
 That is the white matter furthest from grey: of the voxels that are white matter with all their neighbours, those
@@ -35,7 +35,7 @@ FLUID, GREY, WHITE = 0, 1, 2
 
 _FEWEST_VOXELS, _MOST_VOXELS = 1000, 60_000
 _TRIMMED = 0.10
-"""Fraction of the voxels that have no say; 50 ml of lesions are 4 % of a brain, vessels and the brain's rim as much."""
+"""Fraction of the voxels that are ignored; 50 ml of lesions are 4 % of a brain, vessels and the brain's rim as much."""
 
 _MAX_ITERATIONS = 60
 _TOLERANCE = 1e-3
@@ -168,7 +168,7 @@ def find_scale(
         core = _smooth_core(channels[told_by[0]], brain)
         zero = np.array([np.quantile(channel[core], _WITHIN) for channel in inside], np.float64)
     away = np.abs(inside - zero[:, None])
-    # Lesions, brighter in FLAIR than all else, have no say.
+    # Lesions, brighter in FLAIR than all else, are ignored.
     bright = np.zeros(away.shape[1], bool)
     if "FLAIR" in sequences:
         flair = sequences.index("FLAIR")

@@ -20,12 +20,12 @@ from bids_cascade.config import CascadeConfig, NetworkConfig, PaddedNetworkConfi
 
 FORMAT = "bids_cascade model 3"
 _ONE_CASCADE = "bids_cascade model 2"
-"""The format of before, whose files hold one cascade; it can still be read."""
+"""The previous format, whose files hold one cascade; it can still be read."""
 
 KEY = "bids_cascade"
 DIGEST = "content_sha256"
 EARLIER_DIGEST = "weights_sha256"
-"""In files of before: of the values of the arrays alone."""
+"""In earlier files: of the values of the arrays alone."""
 
 MOST_LAYERS, WIDEST, LARGEST_PATCH = 16, 4096, 99
 VOXEL_SIZE_LIMITS_MM = (0.2, 10.0)
@@ -53,7 +53,7 @@ class ModelHeader:
     provenance : mapping
         How it was trained: data, subjects, split, seeds, versions, figures. JSON values only.
     sealed : bool
-        Whether the file's digest covers all of this, too, not the weights alone as in files of before.
+        Whether the file's digest covers all of this, too, not the weights alone as in earlier files.
     """
 
     cascade: CascadeConfig

@@ -60,7 +60,7 @@ class PaddedDense(nn.Module):
 
 
 class PaddedNetwork(nn.Module):
-    """Says how likely the centre voxel of a patch is a lesion: the network of nicMSlesions (Valverde et al. 2019).
+    """The network of nicMSlesions: the probability that a patch's centre voxel is a lesion (Valverde et al. 2019).
 
     Two blocks of two padded convolutions and a max-pool of 2, then dense layers. It is evaluated, never trained, here.
 

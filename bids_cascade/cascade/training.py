@@ -41,7 +41,7 @@ class Epoch:
 
 @dataclass
 class StageProgress:
-    """All that is needed to go on with an interrupted training.
+    """A checkpoint: all that is needed to resume an interrupted training.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class Cascade:
     ----------
     config : CascadeConfig
     networks : pair of PatchNetwork or PaddedNetwork
-        The one that misses nothing and the one that throws false positives out.
+        Of candidate detection and of false-positive reduction.
     """
 
     config: CascadeConfig

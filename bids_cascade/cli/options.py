@@ -130,7 +130,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.label,
             default=[],
             metavar="LABEL",
-            help="with or without sub-",
+            help="participants to process, with or without sub-",
         ),
         _option(
             *("--session-label", "--session_label"),
@@ -139,20 +139,20 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.label,
             default=[],
             metavar="LABEL",
-            help="with or without ses-",
+            help="sessions to process, with or without ses-",
         ),
         _option(
             "--list-participants",
             levels=_PARTICIPANT,
             choices=("all", "unfinished"),
-            help="only print the labels of the participants that can be processed, or of those not yet processed so",
+            help="print the labels of the participants that can be processed, or of those without such results",
         ),
         _option(
             "--bids-filter-file",
             levels=_IMAGES,
             type=values.path_of,
             metavar="FILE",
-            help="JSON: by sequence, the entities to match; .bidsignore sets no image aside",
+            help="JSON file of the BIDS entities to match, by sequence; .bidsignore excludes no image",
         ),
         _option(
             *("--skip-bids-validation", "--skip_bids_validation"),
@@ -181,7 +181,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_SEGMENT,
             type=values.probability,
             metavar="P",
-            help="probability from which a voxel is lesion (default: the model's; when training, chosen)",
+            help="probability from which a voxel is lesion (default: the model's; chosen when training)",
         ),
         _option(
             "--min-lesion-volume-mm3",
@@ -195,14 +195,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_SEGMENT,
             choices=SKULL_STRIP_MODES,
             default="auto",
-            help="auto: unless the T1w image is stripped already; skip: its non-zero voxels are brain; force: in any "
-            "case",
+            help="auto: unless the T1w image is skull-stripped; skip: never, its non-zero voxels are the brain; force: "
+            "always",
         ),
         _option(
             "--guess-orientation",
             levels=_SEGMENT,
             action="store_true",
-            help="take images with neither sform nor qform, whose left and right may be exchanged; they are flagged",
+            help="accept images with neither sform nor qform, whose left and right may be swapped; they are flagged",
         ),
         _option(
             "--no-longitudinal",
@@ -214,7 +214,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--half-precision",
             levels=_SEGMENT,
             action="store_true",
-            help="networks in half precision: faster on a GPU or a processor with bfloat16; a few voxels change",
+            help="half precision for the networks: faster on a GPU or a processor with bfloat16; a few voxels change",
         ),
         _option(
             "--random-seed",
@@ -222,7 +222,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.seed,
             default=0,
             metavar="N",
-            help="seed of all that is random (default: 0)",
+            help="random seed (default: 0)",
         ),
     ),
     "masks to learn from or to compare": (
@@ -249,7 +249,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             nargs="+",
             choices=SEQUENCES,
             default=["T1w", "FLAIR"],
-            help="channels (default: T1w FLAIR)",
+            help="channels of the model (default: T1w FLAIR)",
         ),
         _option(
             "--model-name",
@@ -265,7 +265,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.count,
             default=_TRAINING.max_epochs,
             metavar="N",
-            help="(default: %(default)s)",
+            help="epochs of each stage (default: %(default)s)",
         ),
         _option(
             "--crops-per-epoch",
@@ -273,15 +273,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.count,
             default=_TRAINING.crops_per_epoch,
             metavar="N",
-            help="draw so many crops an epoch (default: %(default)s)",
+            help="crops drawn per epoch (default: %(default)s)",
         ),
         _option(
             "--validation-fraction",
             levels=_TRAIN,
             type=values.fraction,
             default=_TRAINING.validation_fraction,
-            metavar="SHARE",
-            help="of the participants, held out to choose the threshold (default: %(default)s)",
+            metavar="FRACTION",
+            help="fraction of the participants held out to choose the threshold (default: %(default)s)",
         ),
         _option(
             "--learning-rate",
@@ -289,14 +289,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.positive,
             default=_TRAINING.learning_rate,
             metavar="R",
-            help="the highest of a training (default: %(default)s)",
+            help="highest learning rate (default: %(default)s)",
         ),
         _option(
             "--start-from",
             levels=_TRAIN,
             type=values.model_file,
             metavar="MODEL",
-            help="begin with the weights of this model file, or of the packaged one: default; needs fewer epochs",
+            help="model file to start from, or default: the packaged one; needs fewer epochs",
         ),
         _option(
             "--kept-fraction",
@@ -304,9 +304,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             needs="--start-from",
             type=values.fraction,
             default=TrainConfig.kept_fraction,
-            metavar="SHARE",
-            help="with --start-from: how much of that model's weights the average with the trained ones keeps "
-            "(default: %(default)s)",
+            metavar="FRACTION",
+            help="weight of the starting model in the average with the trained one (default: %(default)s)",
         ),
         _option(
             "--label-maps",
@@ -316,7 +315,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.path_of,
             default=[],
             metavar="PATH",
-            help="with --lesion-masks: train on synthetic heads of these label maps, too (files or folders)",
+            help="label maps, files or folders, of synthetic heads to train on as well; needs --lesion-masks",
         ),
         _option(
             "--synthetic-fraction",
@@ -324,8 +323,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             needs="--label-maps",
             type=values.fraction,
             default=_TRAINING.synthetic_fraction,
-            metavar="SHARE",
-            help="of the crops, those of synthetic heads where there are labelled visits, too (default: %(default)s)",
+            metavar="FRACTION",
+            help="fraction of crops from synthetic heads, if there are labelled visits, too (default: %(default)s)",
         ),
         _option(
             "--insertions",
@@ -343,7 +342,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.fraction,
             default=_TRAINING.component_power,
             metavar="P",
-            help="a lesion voxel weighs its lesion's size to the power of minus P: 0 makes all voxels count the same, "
+            help="a lesion voxel has the weight of its lesion's size to the power of -P: 0 weighs all voxels equally, "
             "1 all lesions (default: %(default)s)",
         ),
         _option(
@@ -360,7 +359,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_TRAIN,
             type=values.n_folds,
             metavar="{loo,K}",
-            help="leave out each participant in turn (loo), or each of K parts of them, and evaluate what is left out",
+            help="leave-one-out (loo) or K-fold cross-validation over participants",
         ),
         _option(
             "--fold",
@@ -368,7 +367,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             needs="--cross-validate",
             type=values.count,
             metavar="I",
-            help="work on this fold only, from 1; without --fold, all are gathered",
+            help="run this fold only, counted from 1; without --fold, all folds are run and gathered",
         ),
     ),
     "synthetic heads": (
@@ -390,27 +389,27 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             needs="--label-maps",
             type=values.count,
             metavar="N",
-            help=f"synthetic heads to make (default: {SynthesizeConfig.n_heads}; to train on: {HeadsConfig.n_heads})",
+            help=f"number of heads to make (default: {SynthesizeConfig.n_heads}; when training: {HeadsConfig.n_heads})",
         ),
         _option(
             "--protocol",
             levels=_SYNTHESIZE,
             choices=SYNTHETIC_PROTOCOLS,
             default=SynthesizeConfig.protocol,
-            help="scans of all kinds, 3D ones, or thick slices (default: %(default)s)",
+            help="acquisition of the scans: all kinds, 3D, or thick slices (default: %(default)s)",
         ),
         _option(
             "--lesion-free-fraction",
             levels=("train", "synthesize"),
             needs="--label-maps",
             type=values.fraction,
-            metavar="SHARE",
-            help=f"of the heads, those without any lesion (default: {SynthesizeConfig.lesion_free_fraction}); to train "
-            "on: of the heads' crops (default: some 2 in 100)",
+            metavar="FRACTION",
+            help=f"fraction of heads without lesions (default: {SynthesizeConfig.lesion_free_fraction}); in training, "
+            "of their crops (default: about 0.02)",
         ),
     ),
     "how to run; changes no result but, by its threads, a training": (
-        _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="name each step; -vv for debugging"),
+        _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="log each step; -vv for debugging"),
         _option(
             *("--work-dir", "-w"),
             levels=_IMAGES,
@@ -464,7 +463,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--stop-on-first-crash",
             levels=_SEGMENT,
             action="store_true",
-            help="don't go on with the other participants",
+            help="stop at the first failure instead of processing the other participants",
         ),
         _option("--write-graph", levels=_SEGMENT, action="store_true", help="draw the workflow into the log folder"),
         _option(

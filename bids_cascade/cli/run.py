@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _LOGGER.debug("where it came from", exc_info=True)
         return error.exit_code
     except KeyboardInterrupt:
-        complain("bids_cascade: interrupted; run the same command again to go on")
+        complain("bids_cascade: interrupted; rerun to resume")
         return 130
     except OSError as error:
         complain(f"bids_cascade: error: reading or writing broke off: {one_line(str(error))}")

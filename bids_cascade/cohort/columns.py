@@ -10,7 +10,7 @@ from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, SIZE_CLASSES_MM3, size_text
 
 STATUSES = {
-    "complete": "Whole results",
+    "complete": "Complete results",
     "incomplete": "Half-written results: a run is writing them, or broke off; no number is taken from them",
     "unreadable": "Results with a file that can't be read or holds what can't be; no number is taken from them",
     "failed": "No results; the last run that tried failed",
@@ -67,7 +67,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "acquisition_date": {"Description": "Day the images were made, as scans.tsv, sessions.tsv or sidecars say"},
     "days_since_first_visit": {"Description": "Time since the participant's first visit with a date", "Units": "day"},
     "days_since_previous_visit": {
-        "Description": "Time since the participant's previous visit with whole results",
+        "Description": "Time since the participant's previous visit with complete results",
         "Units": "day",
     },
     "cascade_agreement": {
@@ -79,8 +79,8 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Units": "percent",
     },
     "lesion_volume_change_ml": {
-        "Description": "lesion_volume_t1w_ml minus that of the participant's previous visit with whole results, both "
-        "found independently; n/a unless both were made with the same model, options and version",
+        "Description": "lesion_volume_t1w_ml minus that of the participant's previous visit with complete results, "
+        "both found independently; n/a unless both were made with the same model, options and version",
         "Units": "mL",
     },
     **{name: STATS_COLUMNS[own] for name, own in OF_CHANGE.items()},
@@ -130,7 +130,7 @@ OF_SEVERAL_CASCADES = ("cascade_agreement", "uncertainty")
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
     "processing": {"Description": "As in group_visits.tsv"},
     "measure": {"Description": "A column of group_visits.tsv"},
-    "n_visits": {"Description": "Visits with whole results of this processing"},
+    "n_visits": {"Description": "Visits with complete results of this processing"},
     "minimum": {"Description": "Smallest value, in the units of the measure"},
     "first_quartile": {"Description": "A quarter of the visits have no more"},
     "median": {"Description": "Median"},

@@ -153,7 +153,7 @@ def _anat_suffixes(root: Path, participant: str, session: str | None) -> set[str
 
 
 def _is_image(name: str) -> bool:
-    """Return whether a file is an image by its name; hidden ones, such as macOS leaves, are nobody's."""
+    """Return whether a file is an image by its name; hidden ones, which macOS leaves behind, are ignored."""
     return name.endswith((".nii", ".nii.gz")) and not name.startswith(".")
 
 

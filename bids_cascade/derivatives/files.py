@@ -15,7 +15,7 @@ _BLANKS = str.maketrans("\t\n\r", "   ")
 
 
 def write_json(obj: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file, whole or not at all; paths become strings, numpy values plain ones, NaN and infinity null.
+    """Write a JSON file atomically; paths become strings, numpy values plain ones, NaN and infinity null.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def write_tsv(
     path: Path,
     descriptions: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a table, whole or not at all, and its sidecar if `descriptions` is given.
+    """Write a table atomically, and its sidecar if `descriptions` is given.
 
     Parameters
     ----------

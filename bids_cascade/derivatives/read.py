@@ -1,4 +1,4 @@
-"""What the participant level has left of each visit, read as one consistent whole or not at all; no image is opened."""
+"""The results of a visit that the participant level has written, read consistently; no image is opened."""
 
 from __future__ import annotations
 

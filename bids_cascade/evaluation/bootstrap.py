@@ -1,4 +1,4 @@
-"""What the visits come to together, with confidence intervals over subjects."""
+"""Summaries over visits, with bootstrap intervals over subjects."""
 
 from __future__ import annotations
 

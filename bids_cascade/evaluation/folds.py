@@ -25,7 +25,7 @@ _SHOWN = (*SCORES, "hd95_mm", "absolute_volume_difference_ml")
 
 
 _METHODS = {
-    "Description": "Who made the masks",
+    "Description": "Method that made the masks",
     "Levels": {
         CASCADE: "the cascade, trained without the visit's participant",
         FLAIR_THRESHOLD: "FLAIR brighter than one threshold, chosen on the same training part",

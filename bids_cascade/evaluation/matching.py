@@ -1,4 +1,4 @@
-"""What is said of a predicted mask beside its reference: measures of the visit, and what became of each lesion."""
+"""A predicted mask compared with its reference: measures of the visit, and the outcome of each lesion."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Agreement:
 def match_lesions(
     reference: NDArray[np.bool_], predicted: NDArray[np.bool_], affine: NDArray[np.floating]
 ) -> list[MatchedLesion]:
-    """Say of each lesion of both masks, on one grid, whether it shares a voxel with the other mask.
+    """Determine for each lesion of both masks, on one grid, whether it shares a voxel with the other mask.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """How well a lesion mask agrees with a reference mask on the same grid: the single measures.
 
-A ratio of nothing to nothing is NaN, so that it drops out of a mean instead of flattering it: sensitivity without a
+Undefined ratios are NaN, n/a in tables, and excluded from means: sensitivity without a
 reference lesion, precision without a predicted one, a surface distance without a surface. Dice and F1 judge both masks
 together and are 1 when both are empty (a scan without lesions, rightly left blank, is a full success) and 0 when only
 one is.

@@ -131,7 +131,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Summaries:
-    """What the visits of an evaluation come to together."""
+    """Summaries over the visits of an evaluation."""
 
     measures: Mapping[str, Summary]
     sizes: Mapping[str, SizeSummary]
@@ -139,7 +139,7 @@ class Summaries:
 
 
 def summarise_evaluation(evaluation: Evaluation) -> Summaries:
-    """Return what the visits come to together, with bootstrap intervals where there are participants enough."""
+    """Return the summaries over visits, with bootstrap intervals where there are enough participants."""
     subjects, seed = evaluation.subjects, evaluation.seed
     return Summaries(
         summarise_measures(evaluation.measures, subjects, seed),

@@ -230,7 +230,7 @@ def _check_values(path: Path, data: NDArray[np.float32]) -> None:
 
 
 def save_image(data: NDArray[Any], affine: NDArray[np.float64], path: str | Path, dtype: DTypeLike) -> None:
-    """Write a NIfTI image whole or not at all, so that equal data give equal bytes.
+    """Write a NIfTI image atomically, so that equal data give equal bytes.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a column holds, the range in which it is expected, and what is said beyond."""
+    """What a column holds, the range in which it is expected, and the message for values beyond it."""
 
     description: str
     units: str

@@ -1,4 +1,4 @@
-"""Rigid registration, how well it went, and its transform on disk."""
+"""Rigid registration, its quality, and its transform on disk."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tupl
 def _write_tables(
     visits: Sequence[GroupVisit], rows: Sequence[dict[str, Any]], joined: JoinedColumns, inputs: Inputs
 ) -> None:
-    """Write the three tables, each with its description, each whole."""
+    """Write the three tables with their dictionaries."""
     common = {
         "GeneratedByVersion": __version__,
         "Selection": {"Participants": inputs.selection.participants, "Sessions": inputs.selection.sessions},

@@ -74,7 +74,7 @@ def load_ensemble(path: Path = PACKAGED_MODEL) -> Ensemble:
 
 
 def save_model(model: Model, path: Path) -> StoredModel:
-    """Write a model file, whole or not at all."""
+    """Write a model file atomically."""
     from bids_cascade.cascade.model import to_bytes
 
     content = to_bytes(model)
@@ -105,7 +105,7 @@ def _describe(content: bytes, path: Path) -> StoredModel:
 
 
 def save_checkpoint(progress: StageProgress, fingerprint: str, path: Path) -> None:
-    """Write a stage's progress, whole or not at all; `fingerprint` says which training it belongs to."""
+    """Write a stage's checkpoint atomically; `fingerprint` identifies the training it belongs to."""
     arrays = {name: tensor.numpy() for name, tensor in progress.to_tensors().items()}
     write_whole_file(pack(arrays, {"fingerprint": fingerprint, **progress.to_json()}), path)
 

@@ -1,4 +1,4 @@
-"""How a training went, as a figure."""
+"""Training curves, as a figure."""
 
 from __future__ import annotations
 

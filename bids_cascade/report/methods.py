@@ -64,7 +64,7 @@ def _preparation(sidecar: Mapping[str, Any]) -> str:
 
 
 def _scaled(sidecar: Mapping[str, Any]) -> str:
-    """Say how intensities were normalised; results of before say nothing of it."""
+    """Describe how intensities were normalised; earlier results do not record it."""
     if sidecar.get("Normalisation", WHITE_MATTER) == WHOLE_VOLUME:
         return (
             "normalised by its mean over the brain and its standard deviation over the whole field of view, 0 outside "
@@ -96,7 +96,7 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
 
 
 def _gate_extent(sidecar: Mapping[str, Any]) -> str:
-    """Say how far the second network looks; results of before say nothing of it."""
+    """Describe how far the second network looks; earlier results do not record it."""
     if "GateExtentProbability" not in sidecar:
         return ""
     return f", with all that were connected to these by voxels above {float(sidecar['GateExtentProbability']):g}"

@@ -1,4 +1,4 @@
-"""All images of all visits, read before any work is done: a run says at once what it will not do, and why."""
+"""Checks of all images before any work is done: a run reports at once which visits it cannot process, and why."""
 
 from __future__ import annotations
 

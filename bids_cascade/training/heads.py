@@ -120,7 +120,7 @@ def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _list_images(folder: Path) -> list[Path]:
-    """Return the NIfTI files of a folder by name; hidden ones, such as macOS leaves, are nobody's."""
+    """Return the NIfTI files of a folder by name; hidden ones, which macOS leaves behind, are ignored."""
     return sorted(path for path in folder.glob("*.nii*") if path.is_file() and not path.name.startswith("."))
 
 

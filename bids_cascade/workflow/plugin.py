@@ -27,7 +27,7 @@ from bids_cascade import errors
 from bids_cascade.children import end_with_parent, end_workers, start_fork_server
 
 KILLED = (
-    "its process was killed, most likely for want of memory; give the app fewer processes (--nprocs) or more memory"
+    "its process was killed, most likely for lack of memory; give the app fewer processes (--nprocs) or more memory"
 )
 _OWN_ERROR = re.compile(r"^\s*bids_cascade\.errors\.(\w+): (.*)$", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"^\s*\w*Error: \[Errno (\d+)\] (.*)$", re.MULTILINE)

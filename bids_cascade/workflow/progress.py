@@ -1,4 +1,4 @@
-"""How far a run has come: which steps of which visits are done, what is said of them, and what time is left."""
+"""Progress of a run: which steps of which visits are done, what is logged of them, and the time left."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ REPORT_STEPS = ("draw", "field", "figures", "report")
 
 
 class Progress:
-    """Says how each visit ended, how many have, and what time is left; nipype calls it from the parent process.
+    """Logs how each visit ended, how many have ended, and the time left; nipype calls it from the parent process.
 
-    Each step is said as well, by a logger of its own, which is heard with ``-v`` only.
+    Each step is logged as well, by a logger of its own, which is shown with ``-v`` only.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def unfinished_outcome(name: str, run: VisitRun) -> VisitOutcome:
     if run.handed_over:
         message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
         return VisitOutcome(name, TemporaryError.exit_code, message)
-    return VisitOutcome(name, TemporaryError.exit_code, "not finished: the run was stopped; run it again to go on")
+    return VisitOutcome(name, TemporaryError.exit_code, "not finished: the run was stopped; rerun to resume")
 
 
 def write_steps(runs: Mapping[str, VisitRun], folder: Path) -> None:

@@ -247,7 +247,7 @@ echo "== Little memory"
 own_folder "$SCRATCH/small"
 expect "1 GB is refused at once, with what is needed" 64 "GB of memory" container --memory 1g \
     --volume "$data:/data:ro" --volume "$SCRATCH/small:/out" "$image" /data /out participant --participant-label 01
-expect "a step that is killed for memory is named, and nothing hangs" 1 "for want of memory" container --memory 1g \
+expect "a step that is killed for memory is named, and nothing hangs" 1 "for lack of memory" container --memory 1g \
     --volume "$data:/data:ro" --volume "$SCRATCH/small:/out" "$image" /data /out participant --participant-label 01 \
     --mem-gb 8
 

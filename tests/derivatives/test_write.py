@@ -93,7 +93,7 @@ def test_what_says_that_results_are_whole_goes_first_and_comes_last(tmp_path: Pa
 
     def replace_noted(source: Path, target: Path) -> None:
         moved.append(Path(target).name)
-        assert not stats.exists(), "no reader takes the mixture for whole results"
+        assert not stats.exists(), "no reader takes the mixture for complete results"
         Path(source).rename(target)
 
     _remove_earlier(mine)

@@ -238,7 +238,7 @@ def test_without_any_results(raw: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert group(raw, tmp_path / "new") == 66
     assert {row["status"] for row in rows(tmp_path / "new").values()} == {"missing"}
     assert "5 visits: 5 missing" in capsys.readouterr().out
-    assert "No visit has whole results" in (tmp_path / "new" / "group.html").read_text()
+    assert "No visit has complete results" in (tmp_path / "new" / "group.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_hardly_anything_to_show(
     one = browser.open(out / "group.html")
     assert one.problems == []
     assert one.evaluate("document.querySelectorAll('.dot').length") == 3 * n_visits
-    expected = "Nothing stands out" if n_visits else "No visit has whole results"
+    expected = "Nothing stands out" if n_visits else "No visit has complete results"
     assert expected in one.evaluate("document.getElementById('attention').innerText")
     assert "No participant has more than one visit" in one.evaluate("document.getElementById('course').innerText")
     one.close()
