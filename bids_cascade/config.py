@@ -134,8 +134,12 @@ class LesionRule:
             raise ValueError("the smallest lesion volume must not be negative")
 
 
-WHITE_MATTER, WHOLE_VOLUME = NORMALISATIONS = ("white matter 1", "whole-volume z-score")
-"""Scaled so that white matter is 1, or as nicMSlesions does, see :mod:`bids_cascade.cascade.zscore`."""
+WHITE_MATTER = "white matter 1"
+"""Scaled so that white matter is 1, see :mod:`bids_cascade.cascade.normalisation`."""
+WHOLE_VOLUME = "whole-volume z-score"
+"""As nicMSlesions does, see :mod:`bids_cascade.cascade.zscore`."""
+NORMALISATIONS = (WHITE_MATTER, WHOLE_VOLUME)
+"""How a model's channels may be normalised."""
 
 
 @dataclass(frozen=True)
