@@ -25,6 +25,7 @@ RANKS = {
     "importing": 5,
     "selection": 5,
     "derivatives": 4,
+    "anatomy": 3,
     "change": 3,
     "models": 3,
     "outcomes": 3,

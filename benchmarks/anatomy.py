@@ -1,0 +1,160 @@
+"""``python -m benchmarks.anatomy LABEL_MAP ... --lesion-masks MASK ...``: anatomy and filling where the truth is known.
+
+Each label map becomes a 3D scan with lesions and, with the same signals, noise and position, one without. The label
+maps must be those that the atlas was not made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.anatomy.filling import fill_lesions
+from bids_cascade.anatomy.location import locate
+from bids_cascade.anatomy.structures import Structure
+from bids_cascade.anatomy.visit import find_anatomy, register_visit
+from bids_cascade.anatomy.zones import Places, find_places
+from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.imaging.anatomies import load_anatomy, load_patient
+from bids_cascade.imaging.images import load_ants, to_ants
+from bids_cascade.lesions.components import label_lesions
+from bids_cascade.synthesis import head as synthesis
+from bids_cascade.synthesis.anatomy import Anatomy, Tissue, is_any
+from bids_cascade.synthesis.config import SynthesisConfig
+from bids_cascade.synthesis.head import SEQUENCES, TrainingHead, make_training_head
+from bids_cascade.synthesis.lesions import Patient, paint_lesions
+
+_TRUTH: dict[Structure, tuple[Tissue, ...]] = {
+    Structure.LATERAL_VENTRICLES: (Tissue.LATERAL_VENTRICLE, Tissue.CHOROID_PLEXUS),
+    Structure.THIRD_VENTRICLE: (Tissue.THIRD_VENTRICLE,),
+    Structure.FOURTH_VENTRICLE: (Tissue.FOURTH_VENTRICLE,),
+    Structure.SULCAL_FLUID: (Tissue.SULCAL_CSF,),
+    Structure.CORTEX: (Tissue.CORTEX, Tissue.INSULA, Tissue.HIPPOCAMPUS, Tissue.AMYGDALA),
+    Structure.DEEP_GREY: (
+        *(Tissue.VENTRAL_DC, Tissue.THALAMUS, Tissue.CAUDATE, Tissue.PUTAMEN, Tissue.PALLIDUM, Tissue.ACCUMBENS),
+    ),
+    Structure.WHITE_MATTER: (Tissue.WHITE, Tissue.SEPTUM, Tissue.VESSEL),
+    Structure.CEREBELLUM: (Tissue.CEREBELLAR_WHITE, Tissue.CEREBELLAR_CORTEX),
+    Structure.BRAINSTEM: (Tissue.BRAINSTEM,),
+}
+_GREY, _WHITE = 2, 3
+
+
+def main() -> None:
+    """Print one row a head: Dice, agreement of locations, and errors of tissue volumes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.anatomy", description=__doc__)
+    parser.add_argument("label_maps", nargs="+", type=Path)
+    parser.add_argument("--lesion-masks", nargs="+", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    patients = [load_patient(path) for path in options.lesion_masks]
+    for number, path in enumerate(options.label_maps):
+        print(path.name, measure(load_anatomy(path), patients, options.seed + number), flush=True)
+
+
+def measure(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> dict[str, Any]:
+    """Return the figures of one head."""
+    sick, healthy = pair(anatomy, patients, seed)
+    brain = nib.Nifti1Image(sick.brain.astype(np.uint8), sick.affine)
+    channels = normalise(sick.channels, sick.brain, SEQUENCES)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        deformation = register_visit(channels, brain, SEQUENCES, Path(folder))
+        registered = time.process_time()
+        found = find_anatomy(channels, brain, SEQUENCES, sick.lesion, deformation)
+    figures: dict[str, Any] = {
+        "registration_s": registered - start,
+        "structures_s": time.process_time() - registered,
+        "agreement": found.agreement,
+    }
+    if found.structures is None:
+        return figures | found.flags
+    structures, truth = np.asarray(found.structures.dataobj), true_structures(sick.tissue)
+    figures |= {f"dice_{one.name.lower()}": dice(structures == one + 1, truth == one + 1) for one in Structure}
+    figures |= locations(structures, truth, sick.lesion)
+    return figures | volume_errors(sick, healthy, structures)
+
+
+def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
+    """Return a head with lesions, and the same without them."""
+    config = SynthesisConfig()
+    config = replace(config, acquisition=replace(config.acquisition, protocol_shares=(1.0, 0.0, 0.0, 0.0)))
+    sick = make_training_head(anatomy, patients, seed, config)
+
+    def without(*arguments: Any) -> Any:
+        lesions = paint_lesions(*arguments)  # the random numbers are drawn all the same
+        none = np.zeros_like(lesions.share)
+        return replace(lesions, share=none, flair_gain=none, t1w_drop=none)
+
+    with mock.patch.object(synthesis, "paint_lesions", without):
+        return sick, make_training_head(anatomy, patients, seed, config)
+
+
+def true_structures(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return :class:`Structure` + 1 of what a head was painted from."""
+    structures = np.zeros(tissue.shape, np.uint8)
+    for structure, kinds in _TRUTH.items():
+        structures[is_any(tissue, kinds)] = structure + 1
+    return structures
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Return the overlap of two masks."""
+    return 2 * float((a & b).sum()) / max(1, int(a.sum() + b.sum()))
+
+
+def locations(structures: NDArray[np.uint8], truth: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how many lesions are where the true structures say."""
+    places = [find_places(one, 1.0) for one in (structures, truth)]
+    labels, n = label_lesions(lesion)
+    same, wrong = 0, []
+    for number in range(1, n + 1):
+        inside = labels == number
+        found, expected = (
+            locate(Places(one.structures[inside], one.to_ventricle_mm[inside], one.to_cortex_mm[inside]), 1.0)
+            for one in places
+        )
+        same += found.location == expected.location
+        if found.location != expected.location:
+            wrong.append(f"{found.location} for {expected.location} ({int(inside.sum())} mm3)")
+    return {"n_lesions": n, "same_location": same, "wrong": wrong}
+
+
+def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return by how much grey and white matter differ from the healthy head's, in ml, by how lesions are filled."""
+    t1w = sick.channels[0]
+    mean = t1w[(structures == Structure.WHITE_MATTER + 1) & ~sick.lesion].mean()
+    filled = {
+        "none": t1w,
+        "global_mean": np.where(sick.lesion, mean, t1w),
+        "ours": fill_lesions(t1w, sick.lesion, structures, (1, 1, 1))[0],
+    }
+    expected = tissue_volumes_ml(healthy.channels[0], sick)
+    found = {name: tissue_volumes_ml(image, sick) for name, image in filled.items()}
+    return {"lesion_ml": float(sick.lesion.sum()) / 1000} | {
+        f"{tissue}_error_{name}_ml": volumes[tissue] - expected[tissue]
+        for name, volumes in found.items()
+        for tissue in expected
+    }
+
+
+def tissue_volumes_ml(t1w: NDArray[np.floating], head: TrainingHead) -> dict[str, float]:
+    """Return grey and white matter of a T1w by ANTs Atropos, which knows nothing of lesions or of our atlas."""
+    ants = load_ants()
+    image, mask = (to_ants(nib.Nifti1Image(a.astype(np.float32), head.affine)) for a in (t1w * head.brain, head.brain))
+    found = ants.atropos(image, mask, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]")["segmentation"].numpy()
+    return {"grey": float((found == _GREY).sum()) / 1000, "white": float((found == _WHITE).sum()) / 1000}
+
+
+if __name__ == "__main__":
+    main()

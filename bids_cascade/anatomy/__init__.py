@@ -1,0 +1,1 @@
+"""Anatomy of a visit: atlas, registration, regions of lesions, filling. May import imaging, lesions, cascade, below."""

@@ -1,0 +1,180 @@
+"""Deformable registration of a head to a template, and what its transforms do."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine, from_matvec, voxel_sizes
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+from scipy.spatial.transform import Rotation
+
+from bids_cascade.errors import BadDataError
+from bids_cascade.imaging.grid import Grid
+from bids_cascade.imaging.images import data_of, from_ants, load_ants, to_ants
+from bids_cascade.imaging.registration import write_itk_transform
+
+_AFFINE_BINS = 32
+_ROUGH_MM = 10.0
+_PITCHES_DEGREES = (-40, -20, 0, 20, 40)
+_BEST_STARTS = 2
+_POWELL = {"maxiter": 3, "xtol": 1e-3, "ftol": 1e-4}
+_LPS = np.array([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """A registration on disk: ITK composite transforms, an affine one and a displacement field each.
+
+    Attributes
+    ----------
+    to_template : Path
+        Brings images of the head to the template; it maps points of the template's world to the head's.
+    from_template : Path
+        The other way round.
+    """
+
+    to_template: Path
+    from_template: Path
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How fine a registration is: voxels of the grid it works on, and the iterations at 4, 2 and 1 times their size.
+
+    The metric of the deformation is ``MeanSquares`` for images of one scale, ``CC`` within two voxels, or ``MI``.
+    """
+
+    voxel_mm: float = 3.0
+    affine_iterations: tuple[int, int, int] = (100, 50, 10)
+    iterations: tuple[int, int, int] = (40, 30, 15)
+    metric: str = "MeanSquares"
+
+
+def register_to_template(
+    template: Sequence[nib.Nifti1Image],
+    head: Sequence[nib.Nifti1Image],
+    folder: Path,
+    effort: Effort,
+    seed: int = 0,
+) -> Deformation:
+    """Find the affine transform, then the symmetric diffeomorphism [1]_, between a head and a template.
+
+    One thread, regular sampling and a seed: equal images give equal files.
+
+    Parameters
+    ----------
+    template, head : sequence of nibabel.Nifti1Image
+        As many of the one as of the other, that are to look alike; 0 outside the brain. The first of each give the
+        affine transform. A head's images share a grid.
+    folder : Path
+        Existing; the transforms go there.
+    effort : Effort
+    seed : int
+
+    Raises
+    ------
+    BadDataError
+        When ANTs gives up.
+
+    References
+    ----------
+    .. [1] Avants B. B. et al., Symmetric diffeomorphic image registration with cross-correlation, Medical Image
+       Analysis 12 (2008) 26-41.
+    """
+    ants = load_ants()
+    pointer = ants.internal.get_pointer_string
+    fixed = [to_ants(coarse(image, effort.voxel_mm)) for image in template]
+    moving = [to_ants(coarse(image, effort.voxel_mm)) for image in head]
+    pairs = [f"{pointer(a)},{pointer(b)}" for a, b in zip(fixed, moving, strict=True)]
+    last = {"MeanSquares": "1,0", "CC": "1,2", "MI": f"1,{_AFFINE_BINS}"}[effort.metric]
+    affine, deformable = ("x".join(map(str, steps)) for steps in (effort.affine_iterations, effort.iterations))
+    levels = ["--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0"]
+    with tempfile.TemporaryDirectory() as work:
+        # The command's own arguments: ants.registration would warp both images as well.
+        arguments = ["--dimensionality", "3", "--float", "1", "--collapse-output-transforms", "1"]
+        # ANTs takes a seed of 0 for none.
+        arguments += ["--random-seed", str(seed + 1), "--write-composite-transform", "1"]
+        write_itk_transform(rough_affine(template[0], head[0]), Path(work) / "start.txt")
+        arguments += ["--initial-moving-transform", f"{work}/start.txt"]
+        arguments += ["--metric", f"MI[{pairs[0]},1,{_AFFINE_BINS},Regular,0.5]", "--transform", "Affine[0.1]"]
+        arguments += ["--convergence", f"[{affine},1e-6,10]", *levels]
+        for pair in pairs:
+            arguments += ["--metric", f"{effort.metric}[{pair},{last}]"]
+        arguments += ["--transform", "SyN[0.2,3,0]", "--convergence", f"[{deformable},1e-7,8]", *levels]
+        arguments += ["--output", f"{work}/"]
+        try:
+            ants.registration(arguments, None)
+            found = Deformation(folder / "to_template.h5", folder / "from_template.h5")
+            shutil.move(f"{work}/Composite.h5", found.to_template)
+            shutil.move(f"{work}/InverseComposite.h5", found.from_template)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise BadDataError(f"the head could not be registered to the template ({error})") from error
+    return found
+
+
+def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np.float64]:
+    """Return about where a head lies, (4, 4), which maps points of the template's world to the head's, RAS+ mm.
+
+    ANTs finds its way from less than some 15 degrees off; a chin may be raised further. On 10 mm, the correlation of
+    both images is maximised over rotation, translation and one scale, from several angles.
+    """
+    fixed, moving = (coarse(image, _ROUGH_MM) for image in (template, head))
+    voxels = np.indices(fixed.shape).reshape(3, -1)
+    points = apply_affine(fixed.affine, voxels.T)
+    target, values, to_voxel = data_of(fixed).ravel(), data_of(moving), np.linalg.inv(moving.affine)
+    centres = [apply_affine(image.affine, ndimage.center_of_mass(data_of(image))) for image in (fixed, moving)]
+
+    def misfit(parameters: NDArray[np.float64]) -> float:
+        placed = apply_affine(to_voxel @ _similarity(parameters, *centres), points).T
+        found = ndimage.map_coordinates(values, placed, order=1)
+        return 1.0 - float(np.corrcoef(target, found)[0, 1]) if found.std() > 0 else 2.0
+
+    starts = [np.array([np.radians(pitch), *np.zeros(6)]) for pitch in _PITCHES_DEGREES]
+    best = sorted(starts, key=misfit)[:_BEST_STARTS]
+    found = [optimize.minimize(misfit, start, method="Powell", options=_POWELL) for start in best]
+    return _similarity(min(found, key=lambda one: float(one.fun)).x, *centres)
+
+
+def _similarity(
+    parameters: NDArray[np.float64], centre: NDArray[np.float64], head_centre: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (4, 4) from a rotation vector in radians, a translation in cm, and the logarithm of a scale."""
+    turn = Rotation.from_rotvec(parameters[:3]).as_matrix() * np.exp(parameters[6])
+    return from_matvec(turn, head_centre + 10 * parameters[3:6] - turn @ centre)
+
+
+def warp(image: nib.Nifti1Image, grid: Grid, transform: Path, *, nearest: bool = False) -> nib.Nifti1Image:
+    """Bring an image onto a grid through an ITK transform; 0 where there is nothing."""
+    ants = load_ants()
+    target = to_ants(nib.Nifti1Image(np.zeros(grid.shape, np.uint8), grid.affine))
+    kind = "nearestNeighbor" if nearest else "linear"
+    return from_ants(ants.apply_transforms(target, to_ants(image), [str(transform)], interpolator=kind))
+
+
+def move_points(points_mm: NDArray[np.float64], transform: Path) -> NDArray[np.float64]:
+    """Map points (N, 3), RAS+ mm, by an ITK transform, which takes them the other way than images."""
+    moved = load_ants().read_transform(str(transform))
+    found = [moved.apply_to_point(point) for point in (points_mm * _LPS).tolist()]
+    return np.asarray(np.array(found, np.float64).reshape(-1, 3) * _LPS)
+
+
+def coarse(image: nib.Nifti1Image, voxel_mm: float) -> nib.Nifti1Image:
+    """Return an image in voxels of about this size, along its own axes, after the smoothing that goes with it."""
+    sizes = voxel_sizes(image.affine)
+    factors = np.maximum(voxel_mm / sizes, 1.0)
+    # A voxel of n voxels averages like a Gaussian of sqrt(n^2 - 1) / sqrt(12) of them.
+    smooth = ndimage.gaussian_filter(data_of(image), np.sqrt(factors**2 - 1) / np.sqrt(12))
+    shape = np.maximum(np.ceil(np.array(image.shape) / factors).astype(int), 1)
+    data = ndimage.affine_transform(
+        smooth, np.diag(factors), (factors - 1) / 2, tuple(shape.tolist()), order=1, mode="nearest"
+    )
+    affine = image.affine @ np.diag([*factors, 1.0])
+    affine[:3, 3] = image.affine[:3, 3] + image.affine[:3, :3] @ ((factors - 1) / 2)
+    return nib.Nifti1Image(data.astype(np.float32), affine)

@@ -1,0 +1,107 @@
+"""Templates: the built-in one, whose images nilearn ships, and those of TemplateFlow that lie on this machine."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from bids_cascade.errors import MissingInputError
+from bids_cascade.imaging.images import load_image, load_mask, mask_of
+
+BUILT_IN = "MNI152NLin2009aSym"
+"""As BIDS calls the template [1]_ in whose space the atlas is.
+
+References
+----------
+.. [1] Fonov V. et al., Unbiased average age-appropriate atlases for pediatric studies, NeuroImage 54 (2011) 313-327.
+"""
+URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
+"""Where it is described."""
+HOME = "TEMPLATEFLOW_HOME"
+"""Environment variable that names TemplateFlow's folder."""
+
+_FILE = "mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+_RESOLUTIONS = ("_res-01", "_res-1", "", "_res-02", "_res-2")
+"""In the order of preference."""
+
+
+@cache
+def template_image(kind: str = "t1") -> nib.Nifti1Image:
+    """Return the built-in template's brain in T1 weighting, or its white matter, between 0 and 1.
+
+    Parameters
+    ----------
+    kind : {'t1', 'wm'}
+
+    Raises
+    ------
+    MissingInputError
+        When the installed nilearn does not ship it.
+    """
+    # The package is found but not imported, which would take seconds.
+    spec = find_spec("nilearn")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    path = Path(*folders[:1], "datasets", "data", _FILE.format(kind=kind))
+    if not path.is_file():
+        raise MissingInputError(f"{path} does not exist: nilearn 0.14 ships it; install that version.")
+    image = load_image(path)
+    data = np.asarray(image.dataobj, np.float32)
+    return nib.Nifti1Image(data / data.max(), image.affine)
+
+
+def load_template(name: str) -> nib.Nifti1Image:
+    """Return a template's brain in T1 weighting; nothing is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        :data:`BUILT_IN`, or a template of TemplateFlow.
+
+    Raises
+    ------
+    MissingInputError, BadDataError, ReadWriteError
+        See :func:`find_template`, or its images can't be read.
+    """
+    if name == BUILT_IN:
+        return template_image()
+    scan, mask = find_template(name)
+    image = load_image(scan)
+    if mask is None:
+        return image
+    inside = mask_of(load_mask(mask))
+    return nib.Nifti1Image(np.where(inside, np.asarray(image.dataobj, np.float32), 0), image.affine)
+
+
+def find_template(name: str) -> tuple[Path, Path | None]:
+    """Return a template's T1w image in ``TEMPLATEFLOW_HOME``, and its brain mask unless the image shows nothing else.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no such folder, or it holds no T1w image with its brain.
+    """
+    home = os.environ.get(HOME)
+    if not home:
+        raise MissingInputError(
+            f"the template {name} is neither built in ({BUILT_IN} is) nor to be found: set {HOME} to the folder that "
+            "holds TemplateFlow's templates"
+        )
+    folder = Path(home) / f"tpl-{name}"
+    for resolution in _RESOLUTIONS:
+        stem = folder / f"tpl-{name}{resolution}"
+        brain, whole, mask = (
+            Path(f"{stem}_{ending}.nii.gz") for ending in ("desc-brain_T1w", "T1w", "desc-brain_mask")
+        )
+        if brain.is_file():
+            return brain, None
+        if whole.is_file() and mask.is_file():
+            return whole, mask
+    raise MissingInputError(
+        f"{folder} holds no T1w image of the template with its brain mask, such as tpl-{name}_res-01_T1w.nii.gz and "
+        f"tpl-{name}_res-01_desc-brain_mask.nii.gz; fetch it with TemplateFlow"
+    )

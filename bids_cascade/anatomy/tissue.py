@@ -1,0 +1,175 @@
+"""Structures of a head: the atlas's warped probabilities times how well each voxel's intensities fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.anatomy.structures import FLUID, Structure
+from bids_cascade.cascade.normalisation import FLUID as FLUID_TISSUE
+from bids_cascade.cascade.normalisation import WHITE as WHITE_TISSUE
+from bids_cascade.cascade.normalisation import Tissues, find_tissues
+
+_MIXTURES: dict[Structure, tuple[float, float, float]] = {
+    **dict.fromkeys(FLUID, (1.0, 0.0, 0.0)),
+    Structure.LATERAL_VENTRICLES: (0.9, 0.1, 0.0),  # the choroid plexus is grey
+    Structure.CORTEX: (0.0, 1.0, 0.0),
+    Structure.DEEP_GREY: (0.0, 0.6, 0.4),
+    Structure.WHITE_MATTER: (0.0, 0.05, 0.95),
+    Structure.CEREBELLUM: (0.0, 0.6, 0.4),
+    Structure.BRAINSTEM: (0.0, 0.2, 0.8),
+}
+"""How much of each structure looks like fluid, grey and white matter."""
+
+_LESION_MAY_BE = (Structure.WHITE_MATTER, Structure.DEEP_GREY, Structure.CEREBELLUM, Structure.BRAINSTEM)
+_FLOOR = 1e-4
+"""Added to every prior, so that what the atlas has never seen there is not impossible."""
+_FLUID_REACH_MM = 8.0
+_FLUID_REACH_WEIGHT = 0.2
+_SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
+"""Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
+_RIM_VOXELS = 2
+_SAMPLED = ("T1w", "FLAIR")
+_SPREAD = 1.3
+"""By which the spread of a tissue is widened: noise and what the mixture's trimming leaves out."""
+
+
+def widen_fluid(priors: NDArray[np.floating], voxel_mm: Sequence[float]) -> NDArray[np.float32]:
+    """Let the prior of each fluid (S, X, Y, Z) reach some millimetres further, for ventricles larger than the atlas's.
+
+    Where intensities say tissue nothing changes, where they say fluid the nearest one wins.
+    """
+    wide = np.array(priors, np.float32)
+    for structure in FLUID:
+        sigmas = [_FLUID_REACH_MM / size for size in voxel_mm]
+        wide[structure] += _FLUID_REACH_WEIGHT * ndimage.gaussian_filter(wide[structure], sigmas)
+    return wide
+
+
+def find_structures(
+    likelihoods: NDArray[np.floating],
+    priors: NDArray[np.floating],
+    brain: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+) -> NDArray[np.uint8]:
+    """Name the structure of every brain voxel: the one whose prior times likelihood is highest.
+
+    Parameters
+    ----------
+    likelihoods : (3, X, Y, Z) array
+        From :func:`tissue_likelihoods`.
+    priors : (S, X, Y, Z) array
+        Probability of each :class:`~bids_cascade.anatomy.structures.Structure`.
+    brain : (X, Y, Z) bool array
+    lesion : (X, Y, Z) bool array
+        Where intensities say nothing of the structure: never fluid or cortex.
+
+    Returns
+    -------
+    (X, Y, Z) uint8 array
+        :class:`~bids_cascade.anatomy.structures.Structure` + 1; 0 outside the brain.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    expected = {"likelihoods": (3, *brain.shape), "priors": (len(Structure), *brain.shape), "lesion": brain.shape}
+    for (name, shape), array in zip(expected.items(), (likelihoods, priors, lesion), strict=True):
+        if array.shape != shape:
+            raise ValueError(f"expected {name} {shape} for this brain mask, found {array.shape}")
+    best = np.full(brain.shape, -np.inf, np.float32)
+    found = np.zeros(brain.shape, np.uint8)
+    rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS)
+    for structure, mixture in _MIXTURES.items():
+        fits = np.tensordot(np.array(mixture, np.float32), likelihoods, 1)
+        # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.
+        fits[rim] = likelihoods[FLUID_TISSUE][rim] if structure in FLUID else 1 - likelihoods[FLUID_TISSUE][rim]
+        score = (priors[structure] + _FLOOR) * fits
+        score[lesion] = priors[structure][lesion] if structure in _LESION_MAY_BE else -1
+        better = score > best
+        found[better] = structure + 1
+        best[better] = score[better]
+    found[~brain] = 0
+    _remove_islands(found)
+    return found
+
+
+def _remove_islands(structures: NDArray[np.uint8]) -> None:
+    """Make white matter of small islands of cortex and of lateral ventricle, in place.
+
+    The rim of a lesion that its mask leaves out looks like cortex, and spaces around vessels look like a ventricle.
+    """
+    for structure, smallest in _SMALLEST_ISLAND.items():
+        islands, n = ndimage.label(structures == structure + 1)
+        small = np.bincount(islands.ravel(), minlength=n + 1) < smallest
+        small[0] = False
+        structures[small[islands]] = Structure.WHITE_MATTER + 1
+
+
+def tissue_likelihoods(
+    channels: NDArray[np.floating], sample: NDArray[np.bool_], sequences: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return how likely each voxel's intensities are for fluid, grey and white matter, (3, X, Y, Z), summing to 1.
+
+    The three Gaussians are fitted to the voxels of `sample`.
+
+    Raises
+    ------
+    ValueError
+        When neither T1w nor FLAIR is among the sequences, or there are too few voxels.
+    """
+    told_by = [index for index, name in enumerate(sequences) if name in _SAMPLED]
+    if not told_by:
+        raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
+    tissues = find_tissues(channels[told_by], sample, [sequences[index] for index in told_by])
+    densities = np.stack([_log_density(channels[told_by], tissues, kind) for kind in range(3)])
+    densities -= densities.max(axis=0)
+    np.exp(densities, out=densities)
+    densities /= densities.sum(axis=0)
+    return densities
+
+
+def _log_density(channels: NDArray[np.floating], tissues: Tissues, kind: int) -> NDArray[np.float32]:
+    total = np.zeros(channels.shape[1:], np.float32)
+    for channel, levels, sds in zip(channels, tissues.levels, tissues.sds, strict=True):
+        sd = sds[kind] * _SPREAD
+        away = (channel - np.float32(levels[kind])) / np.float32(sd)
+        if kind == 0:  # nothing is darker than fluid
+            np.maximum(away, 0, out=away)
+        total -= np.float32(0.5) * away**2 + np.float32(np.log(sd))
+    return total
+
+
+def agreement(likelihoods: NDArray[np.floating], priors: NDArray[np.floating], brain: NDArray[np.bool_]) -> float:
+    """Return how well tissue by intensity follows what the atlas expects: the correlation over the brain's voxels.
+
+    Of fluid and of white matter each; their mean is returned.
+
+    Parameters
+    ----------
+    likelihoods : (3, X, Y, Z) array
+        From :func:`tissue_likelihoods`.
+    priors : (S, X, Y, Z) array
+    brain : (X, Y, Z) bool array
+
+    Returns
+    -------
+    float
+        0 where there is nothing to compare.
+    """
+    inside = priors[:, brain]
+    found = []
+    for tissue in (FLUID_TISSUE, WHITE_TISSUE):
+        expected = sum(mixture[tissue] * inside[structure] for structure, mixture in _MIXTURES.items())
+        found.append(_correlation(np.asarray(expected), likelihoods[tissue][brain]))
+    return float(np.mean(found))
+
+
+def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    if a.size < 2 or not (a.std() > 0 and b.std() > 0):
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,177 @@
+"""The anatomy of a visit: its registration to the template, which runs beside the networks, and then its structures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.anatomy.atlas import warped_priors
+from bids_cascade.anatomy.registration import Deformation, Effort, register_to_template
+from bids_cascade.anatomy.template import BUILT_IN, load_template
+from bids_cascade.anatomy.thresholds import THRESHOLDS
+from bids_cascade.anatomy.tissue import agreement, find_structures, tissue_likelihoods
+from bids_cascade.cascade.normalisation import normalise
+from bids_cascade.imaging.grid import grid_of
+from bids_cascade.imaging.images import data_of, mask_of, save_image
+
+ANATOMY_FAILED = "anatomy_looks_failed"
+"""Quality flag of a visit without regions, since its registration to the template went wrong."""
+
+_EFFORT = {
+    "T1w": Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(40, 30, 10)),
+    "FLAIR": Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(40, 30, 10), metric="MI"),
+}
+"""T1w has the template's own scale after normalisation; a FLAIR has another contrast."""
+_RANGE = (0.0, 1.5)
+_BRIGHT_FLAIR = 1.6
+"""In normalised units, from which on a voxel may be lesion, before the networks know: two and a half of the usual
+distances from white matter, as normalisation has it."""
+_TEMPLATE_BRAIN = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class VisitAnatomy:
+    """A visit's structures, or why there are none.
+
+    Attributes
+    ----------
+    structures : nibabel.Nifti1Image or None
+        uint8, :class:`~bids_cascade.anatomy.structures.Structure` + 1, on the model's grid.
+    deformation : Deformation or None
+    agreement : float or None
+        Correlation of tissue by intensity with what the atlas expects.
+    flags : dict of str to str
+        What should be looked at, by quality flag.
+    """
+
+    structures: nib.Nifti1Image | None
+    deformation: Deformation | None
+    agreement: float | None
+    flags: dict[str, str]
+
+
+def register_visit(
+    channels: NDArray[np.floating],
+    brain: nib.Nifti1Image,
+    sequences: Sequence[str],
+    folder: Path,
+    seed: int = 0,
+    template: str = BUILT_IN,
+) -> Deformation:
+    """Register a visit to a template by its T1w, or by its FLAIR where there is no T1w among the channels.
+
+    What may be lesion is painted as white matter first, so that it has no say.
+
+    Parameters
+    ----------
+    channels : (C, X, Y, Z) array
+        Normalised.
+    brain : nibabel.Nifti1Image
+        Mask on the grid of the channels.
+    sequences : sequence of str
+        Of the channels.
+    folder : Path
+        Existing; the transforms go there.
+    seed : int
+    template : str
+        See :func:`bids_cascade.anatomy.template.load_template`.
+
+    Raises
+    ------
+    MissingInputError
+        When there is no such template.
+    BadDataError
+        When the registration gives up.
+    """
+    by = "T1w" if "T1w" in sequences else "FLAIR"
+    head = (channels[sequences.index(by)] * mask_of(brain)).clip(*_RANGE).astype(np.float32)
+    if "FLAIR" in sequences:
+        head[_may_be_lesion(channels[sequences.index("FLAIR")]) & mask_of(brain)] = 1
+    return register_to_template(
+        [normalised_template(template)], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT[by], seed
+    )
+
+
+def _may_be_lesion(flair: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return what is bright in a FLAIR (X, Y, Z) beyond noise: the networks run at the same time."""
+    return np.asarray(ndimage.gaussian_filter(flair.astype(np.float32), 1.0) > _BRIGHT_FLAIR)
+
+
+def find_anatomy(
+    channels: NDArray[np.floating],
+    brain: nib.Nifti1Image,
+    sequences: Sequence[str],
+    lesion: NDArray[np.bool_],
+    deformation: Deformation,
+) -> VisitAnatomy:
+    """Name the structures of a registered visit, unless the registration looks failed.
+
+    Parameters
+    ----------
+    channels, brain, sequences
+        See :func:`register_visit`.
+    lesion : (X, Y, Z) bool array
+        On the same grid.
+    deformation : Deformation
+    """
+    inside = mask_of(brain)
+    priors = warped_priors(grid_of(brain), deformation.from_template)
+    likelihoods = tissue_likelihoods(channels, inside & ~lesion, sequences)
+    agree = agreement(likelihoods, priors, inside & ~lesion)
+    if agree < THRESHOLDS.agreement_below:
+        reason = (
+            f"the registration to the template looks failed (agreement of tissue and atlas {agree:.2f}, expected at "
+            f"least {THRESHOLDS.agreement_below:g}), so there are no regions of lesions"
+        )
+        return VisitAnatomy(None, None, agree, {ANATOMY_FAILED: reason})
+    structures = find_structures(likelihoods, priors, inside, lesion)
+    return VisitAnatomy(nib.Nifti1Image(structures, brain.affine), deformation, agree, {})
+
+
+def save_anatomy(anatomy: VisitAnatomy, path: Path) -> None:
+    """Write it as JSON, with the structures as an image beside it."""
+    structures = path.with_name("structures.nii")
+    if anatomy.structures is not None:
+        save_image(np.asarray(anatomy.structures.dataobj), anatomy.structures.affine, structures, np.uint8)
+    transforms = anatomy.deformation and [str(anatomy.deformation.to_template), str(anatomy.deformation.from_template)]
+    content = {
+        "structures": None if anatomy.structures is None else str(structures),
+        "transforms": transforms,
+        "agreement": anatomy.agreement,
+        "flags": anatomy.flags,
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def load_anatomy(path: Path) -> VisitAnatomy:
+    """Read what :func:`save_anatomy` has written."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    structures, transforms = content["structures"], content["transforms"]
+    return VisitAnatomy(
+        structures=structures and nib.Nifti1Image.from_filename(structures),
+        deformation=transforms and Deformation(*map(Path, transforms)),
+        agreement=content["agreement"],
+        flags=content["flags"],
+    )
+
+
+def no_anatomy(reason: str) -> VisitAnatomy:
+    """Return the anatomy of a visit for which it could not be found."""
+    return VisitAnatomy(None, None, None, {ANATOMY_FAILED: f"there are no regions of lesions: {reason}"})
+
+
+@cache
+def normalised_template(name: str = BUILT_IN) -> nib.Nifti1Image:
+    """Return a template's T1w in the units of a visit's channels."""
+    image = load_template(name)
+    data = data_of(image)
+    scaled = normalise(data[None], data > _TEMPLATE_BRAIN * data.max(), ("T1w",))[0]
+    return nib.Nifti1Image(scaled.clip(*_RANGE), image.affine)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bids_cascade.anatomy.structures import Structure
+from bids_cascade.anatomy.tissue import agreement, find_structures, tissue_likelihoods, widen_fluid
+
+LV, CORTEX, WHITE, SULCI = (
+    Structure.LATERAL_VENTRICLES,
+    Structure.CORTEX,
+    Structure.WHITE_MATTER,
+    Structure.SULCAL_FLUID,
+)
+LEVELS = {LV: (0.0, 0.0), SULCI: (0.0, 0.0), CORTEX: (0.6, 1.3), WHITE: (1.0, 1.0)}
+
+
+@pytest.fixture
+def head() -> dict[str, np.ndarray]:
+    """From inside out, in boxes: ventricle, white matter, cortex, fluid of sulci."""
+    truth = np.zeros((36, 36, 36), np.uint8)
+    for structure, depth in ((SULCI, 1), (CORTEX, 3), (WHITE, 7), (LV, 14)):
+        truth[depth:-depth, depth:-depth, depth:-depth] = structure + 1
+    rng = np.random.default_rng(1)
+    channels = np.zeros((2, *truth.shape), np.float32)
+    for structure, levels in LEVELS.items():
+        for channel, level in zip(channels, levels, strict=True):
+            channel[truth == structure + 1] = level
+    channels += rng.normal(0, 0.05, channels.shape).astype(np.float32)
+    return {"truth": truth, "channels": channels, "brain": truth > 0}
+
+
+def priors_of(truth: np.ndarray) -> np.ndarray:
+    return np.stack([(truth == structure + 1).astype(np.float32) for structure in Structure])
+
+
+def structures_of(head: dict[str, np.ndarray], priors: np.ndarray, lesion: np.ndarray) -> np.ndarray:
+    likelihoods = tissue_likelihoods(head["channels"], head["brain"] & ~lesion, ("T1w", "FLAIR"))
+    return find_structures(likelihoods, priors, head["brain"], lesion)
+
+
+def test_ventricles_larger_than_the_atlas_stay_ventricles(head: dict[str, np.ndarray]) -> None:
+    small = head["truth"].copy()
+    small[small == LV + 1] = WHITE + 1
+    small[16:-16, 16:-16, 16:-16] = LV + 1
+    found = structures_of(head, widen_fluid(priors_of(small), (2, 2, 2)), np.zeros_like(head["brain"]))
+    ventricle, expected = found == LV + 1, head["truth"] == LV + 1
+    assert 2 * (ventricle & expected).sum() / (ventricle.sum() + expected.sum()) > 0.9
+
+
+def test_a_lesion_is_white_matter_however_dark_it_is(head: dict[str, np.ndarray]) -> None:
+    lesion = np.zeros_like(head["brain"])
+    lesion[10:13, 15:20, 15:20] = True
+    head["channels"][:, lesion] = [[0.0], [0.2]]
+    found = structures_of(head, priors_of(head["truth"]), lesion)
+    assert (found[lesion] == WHITE + 1).all()
+
+
+def test_the_rim_of_a_lesion_that_its_mask_leaves_out_is_no_cortex(head: dict[str, np.ndarray]) -> None:
+    head["channels"][:, 9:14, 12:24, 12:24] = np.array([0.6, 1.3])[:, None, None, None]
+    lesion = np.zeros_like(head["brain"])
+    lesion[10:13, 13:23, 13:23] = True
+    priors = priors_of(head["truth"]) * 0.9 + 0.02
+    found = structures_of(head, priors, lesion)
+    assert (found[9:14, 12:24, 12:24] == WHITE + 1).all()
+    assert (found[7, 12:24, 12:24] == WHITE + 1).all()
+
+
+def test_islands_of_cortex_in_white_matter_are_white_matter(head: dict[str, np.ndarray]) -> None:
+    head["channels"][:, 9:12, 9:12, 9:12] = np.array([0.6, 1.3])[:, None, None, None]
+    priors = priors_of(head["truth"]) * 0.8 + 0.1
+    found = structures_of(head, priors, np.zeros_like(head["brain"]))
+    assert (found[9:12, 9:12, 9:12] == WHITE + 1).all()
+
+
+def test_nothing_is_outside_the_brain_and_everything_inside(head: dict[str, np.ndarray]) -> None:
+    found = structures_of(head, priors_of(head["truth"]), np.zeros_like(head["brain"]))
+    assert ((found > 0) == head["brain"]).all()
+
+
+def test_agreement_falls_where_the_registration_is_off(head: dict[str, np.ndarray]) -> None:
+    likelihoods = tissue_likelihoods(head["channels"], head["brain"], ("T1w", "FLAIR"))
+    priors = priors_of(head["truth"])
+    right, off = (agreement(likelihoods, one, head["brain"]) for one in (priors, np.roll(priors, 8, 1)))
+    assert right > 0.9
+    assert off < 0.5
+    assert agreement(likelihoods, np.zeros_like(priors), np.zeros_like(head["brain"])) == 0
+
+
+def test_shapes_must_agree(head: dict[str, np.ndarray]) -> None:
+    likelihoods = tissue_likelihoods(head["channels"], head["brain"], ("T1w", "FLAIR"))
+    with pytest.raises(ValueError, match="expected priors"):
+        find_structures(likelihoods, priors_of(head["truth"])[1:], head["brain"], head["brain"])
+
+
+def test_tissues_need_t1w_or_flair(head: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="not in T2w"):
+        tissue_likelihoods(head["channels"][:1], head["brain"], ("T2w",))
