@@ -417,6 +417,10 @@ class ParticipantConfig:
         Take images whose headers do not say where left and right are, and flag them, instead of refusing them.
     longitudinal : bool
         Whether each visit is compared with the participant's previous and first ones.
+    anatomy : bool
+        Whether to find the regions of lesions, to fill them and to bring their mask to the template.
+    output_spaces : tuple of str
+        Templates to bring all images to.
     """
 
     model: Path | None = None
@@ -427,6 +431,8 @@ class ParticipantConfig:
     half_precision: bool = False
     guess_orientation: bool = False
     longitudinal: bool = True
+    anatomy: bool = True
+    output_spaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ EXPECTED = [
     "_desc-quality_stats.json",
     "_desc-quality_stats.tsv",
     "_from-FLAIR_to-T1w_mode-image_xfm.txt",
+    "_label-lesion_roi.json",
+    "_label-lesion_roi.nii.gz",
     "_space-FLAIR_label-L_mask.json",
     "_space-FLAIR_label-L_mask.nii.gz",
     "_space-FLAIR_label-L_probseg.json",
@@ -93,7 +95,9 @@ def done(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
     said = StringIO()
     with redirect_stdout(said):
-        code = main([str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"])
+        code = main(
+            [str(dataset), str(out), "participant", "--no-anatomy", "--work-dir", str(work), "--skip-bids-validation"]
+        )
     return out, work, code, said.getvalue()
 
 
@@ -253,7 +257,15 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
     out, work, *_ = done
     before = {path: path.read_bytes() for path in anat(out).iterdir()}
     shutil.rmtree(out)
-    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(out),
+        "participant",
+        "--no-anatomy",
+        "--work-dir",
+        str(work),
+        "--skip-bids-validation",
+    ]
     assert main([*arguments, "--participant-label", "sub-01", "-v"]) == 0
     seconds = dict(re.findall(r"sub-01: (.+) done in ([\d.]+) s", capsys.readouterr().err))
     assert len(seconds) == 15
@@ -265,7 +277,7 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
 
 def test_a_fresh_run_gives_equal_masks(done, dataset: Path, tmp_path: Path) -> None:
     out, *_ = done
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--skip-bids-validation", "--participant-label", "01"]) == 0
     for path in anat(out).glob("*.nii.gz"):
         assert path.read_bytes() == (anat(tmp_path / "out") / path.name).read_bytes(), path.name
@@ -291,7 +303,7 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
     first = stored.path.read_bytes()
     assert main([str(dataset), str(out), "train", "--labels", "truth", *few, *selected]) == 0
     assert stored.path.read_bytes() == first
-    again = ["participant", "--model", str(stored.path), *selected]
+    again = ["participant", "--no-anatomy", "--model", str(stored.path), *selected]
     assert main([str(dataset), str(tmp_path / "out"), *again]) == 0
     sidecar = json.loads((anat(tmp_path / "out") / "sub-01_space-T1w_label-L_mask.json").read_text())
     assert sidecar["ModelName"] == "tiny"
@@ -338,14 +350,14 @@ def test_train_without_masks(dataset: Path, tmp_path: Path, capsys) -> None:
 def test_a_damaged_model_is_bad_data(dataset: Path, tmp_path: Path, capsys) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(PACKAGED_MODEL.read_bytes()[:-100])
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--model", str(damaged)]) == 65
     assert "damaged.safetensors: not a usable model" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> None:
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--skip-bids-validation", "--participant-label", "lacking"]) == 66
     said = capsys.readouterr()
     assert "none of the 1 selected visits has a FLAIR image" in said.err
@@ -355,7 +367,7 @@ def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> N
 def test_foreign_plugins_tell_failures_apart(dataset: Path, tmp_path: Path, capsys) -> None:
     plugin = tmp_path / "plugin.yml"
     plugin.write_text("plugin: MultiProc\nplugin_args: {n_procs: 2, mp_context: forkserver}\n")
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     arguments += ["--skip-bids-validation", "--use-plugin", str(plugin)]
     assert main([*arguments, "--participant-label", "cut", "nan"]) == 65
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
@@ -374,7 +386,15 @@ def test_a_batch_system_takes_the_steps_over(
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(repository))
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(tmp_path / "out"),
+        "participant",
+        "--no-anatomy",
+        "-w",
+        str(work),
+        "--skip-bids-validation",
+    ]
     arguments += ["--participant-label", "01"]
     assert main([*arguments, "--use-plugin", str(repository / "hpc" / "slurmgraph.yml")]) == 75
     assert "sub-01  handed over to the batch system: run it again, without --use-plugin" in capsys.readouterr().out
@@ -404,7 +424,7 @@ def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Pat
     shutil.copy(dataset / "dataset_description.json", linked)
     for suffix in ("T1w", "FLAIR"):
         (linked / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz").symlink_to(tmp_path / "annexed")
-    arguments = ["participant", "-w", str(work), "--skip-bids-validation"]
+    arguments = ["participant", "--no-anatomy", "-w", str(work), "--skip-bids-validation"]
     assert main([str(linked), str(tmp_path / "out"), *arguments]) == 66
     said = capsys.readouterr().out
     for suffix in ("T1w", "FLAIR"):
@@ -423,7 +443,15 @@ def test_cleaning_leaves_what_is_not_ours_and_a_rerun_passes_over_what_is_finish
     work = tmp_path / "work"
     shutil.copytree(finished, work)
     (work / "mine.txt").touch()
-    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(tmp_path / "out"),
+        "participant",
+        "--no-anatomy",
+        "-w",
+        str(work),
+        "--skip-bids-validation",
+    ]
     arguments += ["--participant-label", "01", "--clean-workdir"]
     assert main(arguments) == 0
     assert (work / "mine.txt").exists()
@@ -445,7 +473,15 @@ def test_a_report_that_fails_costs_no_mask(done, dataset: Path, capsys) -> None:
     before = mask.read_bytes()
     shutil.rmtree(figures)
     figures.touch()  # where a folder is needed
-    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(out),
+        "participant",
+        "--no-anatomy",
+        "--work-dir",
+        str(work),
+        "--skip-bids-validation",
+    ]
     assert main([*arguments, "--participant-label", "01"]) == 73
     assert re.search(r"sub-01 .* FAILED: no report: can't create the folder", capsys.readouterr().out)
     assert mask.read_bytes() == before
@@ -462,7 +498,15 @@ def test_results_go_through_no_link(done, dataset: Path, tmp_path: Path, capsys)
     out.mkdir()
     elsewhere.mkdir()
     (out / "sub-01").symlink_to(elsewhere)
-    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(out),
+        "participant",
+        "--no-anatomy",
+        "--work-dir",
+        str(work),
+        "--skip-bids-validation",
+    ]
     assert main([*arguments, "--participant-label", "01"]) == 73
     assert f"FAILED: {out / 'sub-01'} is a link" in capsys.readouterr().out
     assert not list(elsewhere.iterdir())
@@ -478,7 +522,15 @@ def test_leftovers_of_killed_runs_go(done, dataset: Path, tmp_path: Path) -> Non
         path.mkdir(parents=True)
     for path in left[2:]:
         path.write_text("half")
-    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(out),
+        "participant",
+        "--no-anatomy",
+        "--work-dir",
+        str(work),
+        "--skip-bids-validation",
+    ]
     assert main([*arguments, "--participant-label", "01"]) == 0
     assert not [path for path in (*left, left[0].parent) if path.exists()]
 
@@ -496,7 +548,15 @@ def test_the_closing_table_comes_whatever_can_not_be_written(
     else:
         (out / "sub-01.html").unlink()
         (out / "sub-01.html").mkdir()
-    arguments = [str(dataset), str(out), "participant", "--work-dir", str(work), "--skip-bids-validation"]
+    arguments = [
+        str(dataset),
+        str(out),
+        "participant",
+        "--no-anatomy",
+        "--work-dir",
+        str(work),
+        "--skip-bids-validation",
+    ]
     assert main([*arguments, "--participant-label", "01"]) == 73
     said = capsys.readouterr().out
     assert re.search(rf"sub-01 +\d+ .* FAILED: no {'record' if level == 'logs' else 'page'}: can't create", said)
@@ -506,7 +566,14 @@ def test_the_closing_table_comes_whatever_can_not_be_written(
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_real_visit(shared_data: Path, tmp_path: Path, capsys) -> None:
-    arguments = [str(shared_data / "longitudinal"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
+    arguments = [
+        str(shared_data / "longitudinal"),
+        str(tmp_path / "out"),
+        "participant",
+        "--no-anatomy",
+        "-w",
+        str(tmp_path / "work"),
+    ]
     assert main([*arguments, "--participant-label", "01", "--session-label", "1"]) == 0
     folder = tmp_path / "out" / "sub-01" / "ses-1" / "anat"
     header, row = (folder / "sub-01_ses-1_desc-lesions_stats.tsv").read_text().splitlines()

@@ -77,6 +77,8 @@ def make_participant(options: argparse.Namespace) -> ParticipantConfig:
         half_precision=options.half_precision,
         guess_orientation=options.guess_orientation,
         longitudinal=not options.no_longitudinal,
+        anatomy=not options.no_anatomy,
+        output_spaces=tuple(dict.fromkeys(options.output_spaces)),
     )
 
 

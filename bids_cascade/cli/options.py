@@ -170,6 +170,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     "what to compute": (
         _option(
+            "--group-by",
+            levels=("group",),
+            metavar="COLUMN",
+            help="column of participants.tsv: a map of lesion frequency for each of its values, too",
+        ),
+        _option(
             "--model",
             levels=_PARTICIPANT,
             type=values.model_file,
@@ -209,6 +215,22 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_PARTICIPANT,
             action="store_true",
             help="don't compare each visit with the participant's previous and first ones",
+        ),
+        _option(
+            "--no-anatomy",
+            levels=_PARTICIPANT,
+            action="store_true",
+            help="leave out the regions of lesions, the filled T1w image and the mask in the template's space",
+        ),
+        _option(
+            *("--output-spaces", "--output-space"),
+            levels=_PARTICIPANT,
+            nargs="+",
+            type=values.template,
+            default=[],
+            metavar="TEMPLATE",
+            help="bring all images to these templates, too: MNI152NLin2009aSym, or those of TemplateFlow that lie in "
+            "TEMPLATEFLOW_HOME; nothing is downloaded",
         ),
         _option(
             "--half-precision",

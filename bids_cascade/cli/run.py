@@ -91,7 +91,7 @@ def _run_level(options: argparse.Namespace) -> int:
     if options.analysis_level == "group":
         from bids_cascade.levels.group import run_group
 
-        return run_group(inputs)
+        return run_group(inputs, options.group_by)
     if options.analysis_level == "longitudinal":
         from bids_cascade.levels.longitudinal import run_longitudinal
 

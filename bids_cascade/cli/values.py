@@ -51,6 +51,13 @@ def file_name(text: str) -> str:
     return text
 
 
+def template(text: str) -> str:
+    """Return the name of a template."""
+    if not re.fullmatch(r"[0-9a-zA-Z]+", text):
+        raise argparse.ArgumentTypeError(f"expected a template such as MNI152NLin2009cAsym, found `{text}`")
+    return text
+
+
 def probability(text: str) -> float:
     """Return a probability above 0."""
     return _number(text, lambda value: 0 < value <= 1, "a probability above 0 and at most 1")

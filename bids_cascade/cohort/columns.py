@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bids_cascade.anatomy.lesions import COUNT_COLUMNS, LOCATION_COLUMNS
 from bids_cascade.cohort.outliers import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
 from bids_cascade.derivatives.change_columns import STATS_COLUMNS
 from bids_cascade.lesions.components import CENTRE
@@ -74,6 +75,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "Mean Dice of the masks of each two of the model's cascades, if it has several: the lower, the "
         "less the mask is to be trusted"
     },
+    **COUNT_COLUMNS,
     "lesion_volume_brain_percent": {
         "Description": "lesion_volume_t1w_ml as a fraction of brain_volume_ml",
         "Units": "percent",
@@ -123,10 +125,11 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "Of models with several cascades: 0 where all their masks have the lesion in the same shape, 1 "
         "where none has it"
     },
+    **LOCATION_COLUMNS,
     "processing": {"Description": "As in group_visits.tsv; only lesions of one number are comparable"},
 }
-OF_SEVERAL_CASCADES = ("cascade_agreement", "uncertainty")
-"""Columns that are left out where no visit has been judged by a model with several cascades."""
+OPTIONAL = ("cascade_agreement", "uncertainty", *COUNT_COLUMNS, *LOCATION_COLUMNS)
+"""Columns that are left out where no visit has them: of models with several cascades, and of anatomy."""
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
     "processing": {"Description": "As in group_visits.tsv"},
     "measure": {"Description": "A column of group_visits.tsv"},

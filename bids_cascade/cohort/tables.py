@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bids_cascade.cohort.columns import CHANGE_FLAGS, OF_CHANGE, OF_SEVERAL_CASCADES, SUMMARISED
+from bids_cascade.cohort.columns import CHANGE_FLAGS, OF_CHANGE, OPTIONAL, SUMMARISED
 from bids_cascade.cohort.outliers import OUTLIER_Z, log_volume, modified_z_scores
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.derivatives.change import ChangeResults
@@ -100,13 +100,13 @@ def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
 
 
 def without_unused(columns: Mapping[str, Any], visits: Sequence[GroupVisit]) -> dict[str, Any]:
-    """Return the columns of a table without those that no visit has, as of models with one cascade, or of change."""
+    """Return the columns of a table without those optional ones that no visit has."""
     there = {
         name for visit in visits if visit.results for name in (*visit.results.stats, *visit.results.lesions.columns)
     }
     if any(visit.change for visit in visits):
         there |= {*OF_CHANGE, CHANGE_FLAGS}
-    optional = {*OF_SEVERAL_CASCADES, *OF_CHANGE, CHANGE_FLAGS}
+    optional = {*OPTIONAL, *OF_CHANGE, CHANGE_FLAGS}
     return {name: text for name, text in columns.items() if name not in optional or name in there}
 
 
@@ -155,7 +155,7 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
         **{name: results.stats[name] for name in _STATS},
         # Counted here, so that earlier results have it, too.
         "n_lesions_14mm3": count_clinical(volumes_mm3),
-        **{name: cell for name, cell in results.stats.items() if name in OF_SEVERAL_CASCADES},
+        **{name: cell for name, cell in results.stats.items() if name in OPTIONAL},
         "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if lesion_ml is not None and brain_ml else None,
         "largest_lesion_mm3": max(volumes_mm3, default=None),
         "median_lesion_mm3": float(np.median(volumes_mm3)) if volumes_mm3 else None,

@@ -16,6 +16,7 @@ _PATTERNS = (
     _STEM + "[_space-{space}][_res-{res}][_label-{label}][_desc-{desc}]_{suffix<mask|probseg>}" + _IMAGE,
     _STEM + "[_space-{space}]_seg-{seg}[_res-{res}][_desc-{desc}]_{suffix<dseg>}{extension<.nii.gz|.json|.tsv>}",
     _STEM + "_from-{from}_to-{to}_mode-{mode}_{suffix<xfm>}{extension<.txt|.mat|.h5|.json>}",
+    _STEM + "_label-{label}_{suffix<roi>}" + _IMAGE,
     _STEM + "_desc-{desc}_{suffix<stats>}{extension<.tsv|.json>}",
     "sub-{subject}/figures/sub-{subject}[_ses-{session}]_desc-{desc}_{suffix<T1w|FLAIR|T2w|PDw|dseg>}"
     "{extension<.svg|.html>}",

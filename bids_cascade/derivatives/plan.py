@@ -47,4 +47,6 @@ def plan_outputs(
             "SoftwareVersions": versions(),
         },
         flags=flags or {},
+        anatomy=config.anatomy,
+        output_spaces=config.output_spaces,
     )

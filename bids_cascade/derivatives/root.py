@@ -20,9 +20,11 @@ _BIDSIGNORE = (
     "work",
     "figures",
     "*_xfm.*",
+    "*_roi.*",
     "*_stats.tsv",
     "*_stats.json",
     "group_*",
+    "lookup",
     "models",
     "cross-validation",
 )

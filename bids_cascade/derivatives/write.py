@@ -12,20 +12,25 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from bids_cascade import __version__
+from bids_cascade.anatomy.lesions import COUNT_COLUMNS, LOCATION_COLUMNS
+from bids_cascade.anatomy.visit import VisitAnatomy
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.anatomy import AnatomyCells, earlier_anatomy, write_anatomy, write_roi
 from bids_cascade.derivatives.course import quality_locked
-from bids_cascade.derivatives.files import write_json, write_tsv
+from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
-from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
+from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.read import read_results
+from bids_cascade.derivatives.spaces import TemplateSpace, write_space
+from bids_cascade.derivatives.writer import Writer
 from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
-from bids_cascade.imaging.images import data_of, mask_of, save_image
+from bids_cascade.imaging.images import data_of, mask_of
 from bids_cascade.imaging.quality import AGREEMENT
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import CENTRE
@@ -92,6 +97,10 @@ class OutputPlan:
         What the model has learnt from, for the sidecars of the masks; None if it doesn't say.
     flags : mapping of str to str
         What should be looked at in the visit's images, by quality flag.
+    anatomy : bool
+        Whether regions are to be found.
+    output_spaces : tuple of str
+        Templates to bring images to.
     """
 
     visit: Visit
@@ -105,6 +114,8 @@ class OutputPlan:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     learnt_from: Sequence[Mapping[str, Any]] | None = None
     flags: Mapping[str, str] = field(default_factory=dict)
+    anatomy: bool = True
+    output_spaces: tuple[str, ...] = ()
 
     def joined_flags(self, found: Sequence[Flags]) -> Flags:
         """Return the flags of the visit's images with those that were found later."""
@@ -137,6 +148,10 @@ class VisitImages:
     lesions : VisitLesions
     uncertainty : list of nibabel.Nifti1Image
         One map of what the cascades of a model with several disagree on, or none.
+    anatomy : VisitAnatomy or None
+        None where it was not asked for.
+    spaces : list of TemplateSpace
+        Those asked for.
     """
 
     packed: list[Path]
@@ -147,6 +162,8 @@ class VisitImages:
     mask_method: str
     lesions: VisitLesions
     uncertainty: list[nib.Nifti1Image] = field(default_factory=list)
+    anatomy: VisitAnatomy | None = None
+    spaces: list[TemplateSpace] = field(default_factory=list)
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
@@ -166,7 +183,7 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     except OSError as error:
         raise cannot_create(staging, error) from error
     try:
-        _write_all(_Writer(plan, staging), images)
+        _write_all(Writer(plan, staging, skull_stripped=images.mask_method == "nonzero"), images)
         _remove_earlier(plan)
         _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
     finally:
@@ -190,7 +207,7 @@ def _move_all(staging: Path, out_dir: Path, last: str) -> None:
             raise cannot_create(target, error) from error
 
 
-def _write_all(writer: _Writer, images: VisitImages) -> None:
+def _write_all(writer: Writer, images: VisitImages) -> None:
     """Write all of a visit's derivatives where the writer writes."""
     sequences = list(writer.plan.visit.images)
     t1w_grid = grid_of(images.mask)
@@ -205,7 +222,12 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
     for sequence in images.lesions.mask:
         _write_lesions(writer, sequence, images.lesions)
-    _write_lesion_table(writer, images.lesions)
+    write_roi(writer, mask_of(images.lesions.mask["T1w"]), t1w_grid)
+    packed = dict(zip(sequences, images.packed, strict=True))
+    for space in images.spaces:
+        write_space(writer, space, images.lesions, packed)
+    cells, flags = _write_anatomy(writer, images)
+    _write_lesion_table(writer, images.lesions, cells)
     for one in images.uncertainty:
         _write_uncertainty(writer, one, t1w_grid)
     volumes_mm3 = [lesion.volume_mm3 for lesion in images.lesions.table]
@@ -219,9 +241,11 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     columns = _STATS_COLUMNS
     if images.lesions.agreement is not None:
         row[AGREEMENT], columns = images.lesions.agreement, {**_STATS_COLUMNS, **_AGREEMENT_COLUMN}
+    if cells is not None:
+        row, columns = {**row, **cells.of_visit}, {**columns, **COUNT_COLUMNS}
     descriptions = {
         **columns,
-        FLAGS_KEY: writer.plan.joined_flags(images.flags),
+        FLAGS_KEY: writer.plan.joined_flags([*images.flags, *(space.flags for space in images.spaces), flags]),
         **_model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,
         **writer.plan.provenance,
@@ -230,47 +254,7 @@ def _write_all(writer: _Writer, images: VisitImages) -> None:
     write_tsv([row], list(columns), writer.path("stats", ".tsv", desc="lesions"), descriptions)
 
 
-class _Writer:
-    """Writes images with their sidecars into a folder that stands for the root of the derivative dataset."""
-
-    def __init__(self, plan: OutputPlan, root: Path) -> None:
-        self.plan, self.root = plan, root
-        self.raw = {sequence: bids_uri(choice.path, plan.bids_dir) for sequence, choice in plan.visit.images.items()}
-
-    def path(self, suffix: str, extension: str, **entities: str) -> Path:
-        return derivative_path(self.root, self.plan.visit, suffix, extension, **entities)
-
-    def uri(self, path: Path) -> str:
-        return bids_uri(path, self.root, "")
-
-    def image(
-        self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
-    ) -> Path:
-        """Write the sidecar, then the image: who sees an image finds its sidecar."""
-        path = self._described(suffix, sidecar, **entities)
-        save_image(data, grid.affine, path, dtype)
-        return path
-
-    def packed(self, suffix: str, file: Path, sidecar: dict[str, Any], **entities: str) -> None:
-        """Write the sidecar, then an image of which there is the file."""
-        write_whole_file(file.read_bytes(), self._described(suffix, sidecar, **entities))
-
-    def _described(self, suffix: str, sidecar: dict[str, Any], **entities: str) -> Path:
-        """Write the sidecar of an image; return the image's path."""
-        path = self.path(suffix, ".nii.gz", **entities)
-        if "Sources" not in sidecar:
-            sidecar = {"Sources": [self.raw["T1w"]], **sidecar}
-        write_json({**sidecar, "GeneratedByVersion": __version__}, sidecar_path(path))
-        return path
-
-    def spatial_reference(self, sequence: str) -> str:
-        """Return the image whose grid a ``space-`` entity names."""
-        if sequence == "T1w":
-            return self.uri(self.path("T1w", ".nii.gz", desc="preproc"))
-        return self.raw[sequence]
-
-
-def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImages) -> None:
+def _write_preprocessed(writer: Writer, sequences: list[str], images: VisitImages) -> None:
     """Write every sequence on the grid of the T1w image, and the transforms that brought them there."""
     for sequence, packed, transform, quality in zip(
         sequences, images.packed, images.transforms, images.qualities, strict=True
@@ -278,7 +262,7 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         choice = writer.plan.visit.images[sequence]
         sidecar: dict[str, Any] = {
             "Description": f"{sequence} image without its bias field",
-            "SkullStripped": images.mask_method == "nonzero",
+            "SkullStripped": writer.skull_stripped,
             "Sources": [writer.raw[sequence]],
             "ImageChoice": choice.reason,
             "BiasCorrection": "N4 inside the brain mask",
@@ -295,7 +279,7 @@ def _write_preprocessed(writer: _Writer, sequences: list[str], images: VisitImag
         writer.packed(sequence, packed, sidecar, **entities)
 
 
-def _write_lesions(writer: _Writer, space: str, lesions: VisitLesions) -> None:
+def _write_lesions(writer: Writer, space: str, lesions: VisitLesions) -> None:
     """Write probability and mask on the grid of one image."""
     probability, mask, grid = lesions.probability[space], lesions.mask[space], grid_of(lesions.mask[space])
     plan = writer.plan
@@ -309,10 +293,21 @@ def _write_lesions(writer: _Writer, space: str, lesions: VisitLesions) -> None:
     writer.image("mask", mask_of(mask), grid, np.uint8, sidecar, space=space, label="L")
 
 
-def _write_lesion_table(writer: _Writer, lesions: VisitLesions) -> None:
+def _write_anatomy(writer: Writer, images: VisitImages) -> tuple[AnatomyCells | None, Flags]:
+    """Write what the anatomy says, if it was found; return its part of the tables, and its flags."""
+    anatomy = images.anatomy
+    if anatomy is None:
+        return None, {}
+    if anatomy.structures is None:
+        return None, anatomy.flags
+    packed = dict(zip(writer.plan.visit.images, images.packed, strict=True))
+    return write_anatomy(writer, anatomy, images.lesions, packed), anatomy.flags
+
+
+def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCells | None) -> None:
     """Write each lesion as a value of a discrete segmentation, and a row of its table.
 
-    Of a model with several cascades, the table says how sure each lesion is.
+    Of a model with several cascades, the table says how sure each lesion is; with anatomy, where it is.
     """
     rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions.table]
     columns = _LESION_COLUMNS
@@ -320,6 +315,10 @@ def _write_lesion_table(writer: _Writer, lesions: VisitLesions) -> None:
         columns = {**_LESION_COLUMNS, **_UNCERTAINTY_COLUMN}
         for row, uncertainty in zip(rows, lesions.uncertainty, strict=True):
             row["uncertainty"] = uncertainty
+    if cells is not None:
+        columns = {**columns, **LOCATION_COLUMNS}
+        for row, found in zip(rows, cells.of_lesions, strict=True):
+            row.update(found)
     mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
     sidecar = {
         "Description": "Lesions, numbered from the largest",
@@ -334,7 +333,7 @@ def _write_lesion_table(writer: _Writer, lesions: VisitLesions) -> None:
     writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
 
 
-def _write_uncertainty(writer: _Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
+def _write_uncertainty(writer: Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
     """Write what the cascades disagree on."""
     sidecar = {
         "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
@@ -419,6 +418,7 @@ def _remove_earlier(plan: OutputPlan) -> None:
     # Another model may have had several cascades, and this one may not.
     uncertainty = derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_UNCERTAINTY_ENTITIES)
     single = [path for one in (quality, uncertainty) for path in (one, sidecar_path(one))]
+    single += earlier_anatomy(plan.out_dir, plan.visit)
     try:
         for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
             path.unlink(missing_ok=True)

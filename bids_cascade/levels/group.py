@@ -21,7 +21,7 @@ from bids_cascade.cohort.tables import (
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.layout import list_visits
-from bids_cascade.dataset.tables import JoinedColumns, acquisition_date, join_columns
+from bids_cascade.dataset.tables import NOT_AVAILABLE, JoinedColumns, acquisition_date, join_columns
 from bids_cascade.derivatives.change import PREVIOUS, read_change
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
@@ -33,8 +33,10 @@ from bids_cascade.errors import (
     MissingInputError,
     NothingSelectedError,
     TemporaryError,
+    UsageError,
 )
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
+from bids_cascade.report.frequency import write_frequency_maps
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.surroundings import say
 from bids_cascade.visit_key import VisitKey
@@ -44,17 +46,34 @@ _READERS = 8
 """Files read at once: little work for this machine, but a network's file system answers several as fast as one."""
 
 
-def run_group(inputs: Inputs) -> int:
-    """Write the tables and the page of all selected visits, with results or without; return the exit code."""
+def run_group(inputs: Inputs, group_by: str | None = None) -> int:
+    """Write the tables, maps and the page of all selected visits, with results or without; return the exit code.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    group_by : str, optional
+        Column of participants.tsv for each of whose values a map of lesion frequency is made, too.
+
+    Raises
+    ------
+    UsageError
+        When participants.tsv has no such column.
+    """
     description = read_raw_description(inputs.bids_dir)
     images = list_visits(inputs.bids_dir)
     keys = _select({*images, *list_results(inputs.out_dir)}, inputs)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     joined = join_columns(inputs.bids_dir, keys, list(VISIT_COLUMNS))
+    groups = _groups(joined, keys, group_by)
     problems = [*joined.problems, *_without_folder(joined, keys, inputs.selection)]
     visits = _read_visits(keys, images, joined, inputs)
     rows = visit_rows(visits)
     _write_tables(visits, rows, joined, inputs)
+    try:
+        write_frequency_maps(inputs.out_dir, [visit.key for visit in visits if visit.results], groups)
+    except BidsCascadeError as error:  # a mask that can't be read costs no table
+        problems.append(error)
     page = write_group_page(
         inputs.out_dir,
         name=str(description.get("Name", inputs.bids_dir.name)),
@@ -163,6 +182,20 @@ def _write_tables(
     write_tsv(rows, list(columns), out / "group_visits.tsv", columns | common)
     write_tsv(lesion_rows(visits), list(of_lesions), out / "group_lesions.tsv", of_lesions | common)
     write_tsv(summary_rows(rows), list(SUMMARY_COLUMNS), out / "group_summary.tsv", SUMMARY_COLUMNS | common)
+
+
+def _groups(joined: JoinedColumns, keys: Sequence[VisitKey], column: str | None) -> dict[str, list[str]]:
+    """Return the participants with each value of a column of participants.tsv, if one is asked for."""
+    if column is None:
+        return {}
+    groups: dict[str, list[str]] = {}
+    for participant in dict.fromkeys(key.participant for key in keys):
+        value = joined.by_participant.get(participant, {}).get(column, NOT_AVAILABLE)
+        if value != NOT_AVAILABLE:
+            groups.setdefault(value, []).append(participant)
+    if not groups:
+        raise UsageError(f"--group-by {column}: participants.tsv has no such column, or no value in it")
+    return groups
 
 
 def _say_selection(selection: Selection) -> str:

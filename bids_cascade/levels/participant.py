@@ -9,6 +9,7 @@ from pathlib import Path
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.colours import write_lookup_tables
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, flag_far_volumes
 from bids_cascade.derivatives.flags import Flags, reasons_of
 from bids_cascade.derivatives.names import visit_folders
@@ -83,6 +84,8 @@ def segment_visits(
         Wait for visits that another run works on, instead of leaving them out.
     """
     prepare_output(inputs.out_dir, inputs.bids_dir)
+    if config.anatomy:
+        write_lookup_tables(inputs.out_dir)
     options = {"participant": config, "run": run, "model_sha256": model.sha256}
     log_dir = write_record(inputs, options, visits)
     checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation)

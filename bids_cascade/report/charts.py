@@ -37,7 +37,7 @@ def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]
     true_ml, found_ml = (
         np.array([one[f"{what}_volume_ml"] for one in measures]) for what in ("reference", "predicted")
     )
-    figure, (left, right) = _figure(2, (9, 3.9))
+    figure, (left, right) = figure_of(2, (9, 3.9))
     most = 1.05 * max(true_ml.max(), found_ml.max(), 0.01)
     left.plot([0, most], [0, most], color="#b8bfc6", linewidth=1, zorder=0)
     left.scatter(true_ml, found_ml, color=COLOURS[0], s=22)
@@ -51,12 +51,12 @@ def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]
             right.axhline(agreement[name].value, color=COLOURS[1], linestyle=style, linewidth=1)
     right.set(xlabel="mean of both volumes (ml)", ylabel="predicted - reference (ml)")
     right.set_title(f"Bland-Altman: bias {_text(agreement['volume_bias_ml'])} ml", fontsize=9)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
     """Draw each visit's scores, 0 to 1, with their median; a column a measure."""
-    figure, (axes,) = _figure(1, (9, 3.2))
+    figure, (axes,) = figure_of(1, (9, 3.2))
     for column, values in enumerate(scores.values()):
         there = np.sort([value for value in values if np.isfinite(value)])
         spread = 0.3 * _spread(there)
@@ -66,12 +66,12 @@ def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
         axes.text(column, 1.04, f"n = {len(there)}", ha="center", fontsize=8, color="#566472")
     axes.set_xticks(range(len(scores)), [name.replace("_", " ") for name in scores])
     axes.set(ylim=(-0.02, 1.12), yticks=np.linspace(0, 1, 6))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
     """Draw lesion-wise sensitivity and precision by size class, over all visits together."""
-    figure, (axes,) = _figure(1, (9, 3.2))
+    figure, (axes,) = figure_of(1, (9, 3.2))
     for shift, colour, what in ((-0.2, COLOURS[0], "sensitivity"), (0.2, COLOURS[1], "precision")):
         heights = [getattr(by_size[name], what) for name in COUNTED_CLASSES_MM3]
         places = np.arange(len(heights)) + shift
@@ -86,7 +86,7 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
     axes.set_xticks(range(len(labels)), labels)
     axes.set(ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.16))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
@@ -94,7 +94,7 @@ def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
     rows = {"all visits": {kind: sum(one[kind] for one in measures) for kind in ERROR_KINDS}}
     if len(names) <= _MANY:
         rows |= dict(zip(names, measures, strict=True))  # type: ignore[arg-type]
-    figure, (axes,) = _figure(1, (9, 1.1 + 0.24 * len(rows)))
+    figure, (axes,) = figure_of(1, (9, 1.1 + 0.24 * len(rows)))
     left = np.zeros(len(rows))
     places = -np.arange(len(rows))
     totals = np.array([sum(row[kind] for kind in ERROR_KINDS) for row in rows.values()])
@@ -106,12 +106,12 @@ def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
     axes.set_yticks(places, labels, fontsize=8)
     axes.set(xlim=(0, 100), xlabel="fraction of the wrong volume (%)")
     axes.legend(frameon=False, ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: Sequence[str]) -> bytes:
     """Draw methods side by side: a panel a measure, a line a visit."""
-    figure, panels = _figure(len(measures), (9, 3.2))
+    figure, panels = figure_of(len(measures), (9, 3.2))
     for axes, measure in zip(panels, measures, strict=True):
         points = np.array([list(one[measure]) for one in values.values()], np.float64)
         axes.plot(range(len(values)), points, color="#b8bfc6", linewidth=0.8, zorder=0)
@@ -122,7 +122,7 @@ def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: 
         axes.set_title(measure.replace("_", " "), fontsize=9)
         axes.set_xticks(range(len(values)), list(values), fontsize=8)
         axes.set(xlim=(-0.5, len(values) - 0.5), ylim=(-0.02, 1.02))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,7 +138,8 @@ def _text(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} [{estimate.ci95_low:.2f}, {estimate.ci95_high:.2f}]"
 
 
-def _figure(n_columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def figure_of(n_columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many inches and its panels, side by side."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, n_columns, squeeze=False)[0])
@@ -147,7 +148,7 @@ def _figure(n_columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axe
     return figure, panels
 
 
-def _svg(figure: Figure) -> bytes:
+def svg_of(figure: Figure) -> bytes:
     """Return the figure as SVG; equal figures give equal bytes."""
     content = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "bids_cascade"}):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.anatomy.zones import Region
 from bids_cascade.cascade.gate import open_gate
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
@@ -32,6 +33,11 @@ FIELD_RANGE_PERCENT = 40
 
 MOST_SLICES = 48
 
+_SHOWN_REGIONS = {
+    "ventricles": (Region.LATERAL_VENTRICLES,),
+    "cortex": (Region.CORTEX,),
+    "infratentorial": (Region.BRAINSTEM, Region.CEREBELLUM, Region.FOURTH_VENTRICLE),
+}
 _MARGIN_MM = 6.0
 _HEAD_MARGIN_MM = 18.0
 
@@ -95,6 +101,33 @@ def draw_bias(raw: nib.Nifti1Image, scan: Scan) -> bytes:
     rows = [[make_tile([picture], {}, sizes_mm, axis, index) for index in range(len(indices))] for picture in pictures]
     captions = ["before", "after", f"field, from -{FIELD_RANGE_PERCENT} % (blue) to +{FIELD_RANGE_PERCENT} % (red)"]
     return draw_mosaic(rows, "Slices before and after bias correction, and the field", 1.2, captions)
+
+
+def draw_anatomy(scan: Scan, regions: nib.Nifti1Image, lesion: nib.Nifti1Image) -> bytes:
+    """Draw the outlines of lateral ventricles, cortex, and brainstem with cerebellum, on the T1w image, with lesions.
+
+    Parameters
+    ----------
+    scan : Scan
+        The T1w image.
+    regions, lesion : nibabel.Nifti1Image
+        :class:`~bids_cascade.anatomy.zones.Region`, and the lesion mask, on its grid.
+    """
+    inside, sizes_mm = mask_of(scan.brain), sizes_of(scan.brain)
+    box = bounding_box(inside, sizes_mm, _MARGIN_MM)
+    values = np.asarray(regions.dataobj)[box]
+    masks = {kind: np.isin(values, numbers) for kind, numbers in _SHOWN_REGIONS.items()}
+    masks["lesion"] = mask_of(lesion)[box]
+    inside, data = inside[box], data_of(scan.image)[box]
+    window = window_of(data, inside)
+    rows = []
+    for axis, count, length in ((AXIAL, 14, 7), (CORONAL, 7, 7)):
+        indices = spread_indices(*_extent(inside, axis), count)
+        cut = [grey_levels(data.take(indices, axis), *window)]
+        taken = {kind: mask.take(indices, axis) for kind, mask in masks.items()}
+        tiles = [make_tile(cut, taken, sizes_mm, axis, number) for number in range(len(indices))]
+        rows += _in_rows(tiles, length)
+    return draw_mosaic(rows, "Slices of the T1w image with outlines of ventricles, cortex and cerebellum", 1.2)
 
 
 def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:

@@ -11,12 +11,15 @@ from typing import Any
 from bids_cascade.cohort.columns import STATUSES, SUMMARISED, SUMMARY_COLUMNS, VISIT_COLUMNS
 from bids_cascade.cohort.outliers import LOG_OFFSET_ML, MIN_VALUES, OUTLIER_Z
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_tsv
+from bids_cascade.report.frequency import read_maps
 from bids_cascade.report.page import Column, Table, relative_url, render_page
+from bids_cascade.report.regions import draw_stacked
 from bids_cascade.whole_file import write_whole_file
 
 _CONTENTS = {
     "attention": "To look at",
     "distribution": "Distribution",
+    "regions": "Where the lesions are",
     "relation": "Against another column",
     "course": "Between visits",
     "visits": "All visits",
@@ -81,12 +84,25 @@ def write_group_page(
         n_repeated=_count_repeated(rows),
         compared=_compared(rows),
         n_with_new=sum(row.get("n_new_lesions", "0") not in ("0", NOT_AVAILABLE) for row in rows),
+        maps=read_maps(out_dir),
+        has_regions=_write_regions_chart(out_dir, rows),
+        topographies=Counter(row["n_topographies"] for row in rows if row.get("n_topographies", "n/a") != "n/a"),
         outlier_z=OUTLIER_Z,
         min_values=MIN_VALUES,
         log_offset_ml=LOG_OFFSET_ML,
     )
     write_whole_file(text.encode(), page)
     return page
+
+
+def _write_regions_chart(out_dir: Path, rows: Sequence[Mapping[str, str]]) -> bool:
+    """Write the chart of lesions by region beside the page, if any visit has regions; return whether."""
+    path, chart = out_dir / "group_regions.svg", draw_stacked(rows)
+    if chart is None:
+        path.unlink(missing_ok=True)
+        return False
+    write_whole_file(chart, path)
+    return True
 
 
 def _links(visits: Tsv, out_dir: Path, page: Path) -> list[str]:

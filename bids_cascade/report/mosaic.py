@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from bids_cascade.report.planes import SIDES, Sizes, displayed, pixel_mm
 
-OUTLINE_COLOURS = {"brain": "#39c2ff", "candidate": "#ffd23f", "lesion": "#ff3b3b"}
+OUTLINE_COLOURS = {
+    "brain": "#39c2ff",
+    "candidate": "#ffd23f",
+    "lesion": "#ff3b3b",
+    "ventricles": "#d48bff",
+    "cortex": "#39c2ff",
+    "infratentorial": "#57d977",
+}
 """By kind of outline; pages explain them in the same colours."""
 
 _JPEG_QUALITY = 80
@@ -27,6 +34,9 @@ text{{font:12px system-ui,sans-serif;fill:#cfd3d8}}
 .brain{{stroke:{OUTLINE_COLOURS["brain"]};stroke-width:1}}
 .candidate{{stroke:{OUTLINE_COLOURS["candidate"]};stroke-width:1;stroke-opacity:.55;stroke-dasharray:2 1.5}}
 .lesion{{stroke:{OUTLINE_COLOURS["lesion"]};stroke-width:1.3}}
+.ventricles{{stroke:{OUTLINE_COLOURS["ventricles"]};stroke-width:1}}
+.cortex{{stroke:{OUTLINE_COLOURS["cortex"]};stroke-width:.7;stroke-opacity:.8}}
+.infratentorial{{stroke:{OUTLINE_COLOURS["infratentorial"]};stroke-width:1}}
 svg:hover .outline{{visibility:hidden}}
 .layer{{font-size:18px;fill:#fff}}
 .above{{animation:leave 2.4s steps(1) infinite}}
@@ -49,7 +59,7 @@ class Tile:
         What is seen; several flicker over each other.
     height_mm, width_mm : float
     outlines : mapping of str to (rows, columns) bool ndarray
-        By kind: ``brain``, ``candidate`` or ``lesion``.
+        By kind, one of :data:`OUTLINE_COLOURS`.
     sides : tuple of str
         What is at the left and right edge.
     label : str

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import nibabel as nib
 
+from bids_cascade.anatomy.lesions import make_regions
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
+from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion
-from bids_cascade.report.figures import draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
+from bids_cascade.report.figures import draw_anatomy, draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
 from bids_cascade.report.viewer import viewer_page
 
 
@@ -81,6 +83,23 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
     folder : Path
     """
     return _write({f"bias_{name}.svg": draw_bias(raw, scan)}, folder)
+
+
+def draw_regions(t1w: Scan, structures: nib.Nifti1Image, lesion: nib.Nifti1Image, folder: Path) -> list[Path]:
+    """Write the figure of a visit's anatomy into a folder; return the file.
+
+    Parameters
+    ----------
+    t1w : Scan
+    structures : nibabel.Nifti1Image
+        On the model's grid, see :class:`bids_cascade.anatomy.visit.VisitAnatomy`.
+    lesion : nibabel.Nifti1Image
+        Mask on the grid of the T1w image.
+    folder : Path
+    """
+    grid = grid_of(t1w.image)
+    regions = nib.Nifti1Image(make_regions(structures, grid).regions, grid.affine)
+    return _write({"anatomy_T1w.svg": draw_anatomy(t1w, regions, nib.as_closest_canonical(lesion))}, folder)
 
 
 def draw_findings(found: Findings, folder: Path) -> list[Path]:

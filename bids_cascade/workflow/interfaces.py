@@ -19,8 +19,8 @@ from nipype.interfaces.base import (
 )
 
 from bids_cascade import __version__
-from bids_cascade.config import NORMALISATIONS
-from bids_cascade.errors import BadDataError
+from bids_cascade.config import NORMALISATIONS, WHITE_MATTER
+from bids_cascade.errors import BadDataError, BidsCascadeError
 
 
 class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -330,6 +330,77 @@ class FindLesions(Step):
         return {"lesions": str(folder / "lesions.npz")}
 
 
+class RegisterTemplateInputSpec(StepInputSpec):
+    channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the channels")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
+    normalisation = traits.Enum(*NORMALISATIONS, usedefault=True, desc="of the channels")
+    seed = traits.Int(0, usedefault=True, desc="random seed")
+    template = traits.Str(mandatory=True, desc="name of the template")
+
+
+class RegisterTemplateOutputSpec(TraitedSpec):  # type: ignore[misc]
+    space = traits.Any(desc="bids_cascade.derivatives.spaces.TemplateSpace")
+
+
+class RegisterTemplate(Step):
+    """Deformable registration to the template; one that fails costs no lesion."""
+
+    input_spec, output_spec = RegisterTemplateInputSpec, RegisterTemplateOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.anatomy.visit.register_visit`."""
+        from bids_cascade.anatomy.visit import register_visit
+        from bids_cascade.derivatives.spaces import TemplateSpace
+
+        spec = self.inputs
+        channels, brain, sequences = _read_channels(spec)
+        try:
+            found = register_visit(channels, brain, sequences, folder, spec.seed, spec.template)
+        except (BidsCascadeError, ValueError) as error:
+            return {"space": TemplateSpace(spec.template, None, str(error))}
+        return {"space": TemplateSpace(spec.template, found)}
+
+
+class FindAnatomyInputSpec(StepInputSpec):
+    channels = File(exists=True, mandatory=True, desc="npy file, (C, X, Y, Z) float32")
+    sequences = InputMultiObject(traits.Str, mandatory=True, desc="of the channels")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the model's grid")
+    normalisation = traits.Enum(*NORMALISATIONS, usedefault=True, desc="of the channels")
+    probability = File(exists=True, mandatory=True, desc="lesion probability on the model's grid")
+    rule = traits.Any(mandatory=True, desc="bids_cascade.config.LesionRule")
+    space = traits.Any(mandatory=True, desc="bids_cascade.derivatives.spaces.TemplateSpace of the built-in template")
+
+
+class FindAnatomyOutputSpec(TraitedSpec):  # type: ignore[misc]
+    anatomy = File(exists=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
+
+
+class FindAnatomy(Step):
+    """Structures of the brain; where they can't be found, a flag says so, and the lesions go on."""
+
+    input_spec, output_spec = FindAnatomyInputSpec, FindAnatomyOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.anatomy.visit.find_anatomy`."""
+        from bids_cascade.anatomy.visit import find_anatomy, no_anatomy, save_anatomy
+        from bids_cascade.imaging.grid import grid_of
+        from bids_cascade.lesions.visit import find_lesions
+
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
+        if spec.space.deformation:
+            channels, brain, sequences = _read_channels(spec)
+            _, lesion = find_lesions(image(spec.probability), grid_of(brain), np.eye(4), spec.rule)
+            try:
+                found = find_anatomy(channels, brain, sequences, lesion, spec.space.deformation)
+            except (BidsCascadeError, ValueError) as error:
+                found = no_anatomy(str(error))
+        else:
+            found = no_anatomy(spec.space.failure)
+        save_anatomy(found, folder / "anatomy.json")
+        return {"anatomy": str(folder / "anatomy.json")}
+
+
 class WriteOutputsInputSpec(StepInputSpec):
     plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
     packed = InputMultiObject(File(exists=True), mandatory=True, desc="images on the T1w image's grid, compressed")
@@ -340,6 +411,8 @@ class WriteOutputsInputSpec(StepInputSpec):
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
     lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
+    anatomy = File(exists=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
+    spaces = InputMultiObject(traits.Any, desc="bids_cascade.derivatives.spaces.TemplateSpace of each asked for")
 
 
 class WriteOutputsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -353,6 +426,7 @@ class WriteOutputs(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.write_outputs`."""
+        from bids_cascade.anatomy.visit import load_anatomy
         from bids_cascade.derivatives.write import VisitImages, write_outputs
         from bids_cascade.lesions.visit import load_lesions
 
@@ -365,6 +439,8 @@ class WriteOutputs(Step):
             mask_method=self.inputs.mask_method,
             lesions=load_lesions(Path(self.inputs.lesions)),
             uncertainty=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.uncertainty)],
+            anatomy=load_anatomy(Path(self.inputs.anatomy)) if isdefined(self.inputs.anatomy) else None,
+            spaces=_given(self.inputs.spaces),
         )
         return {"stats": str(write_outputs(self.inputs.plan, images))}
 
@@ -438,6 +514,38 @@ class DrawField(Step):
         return {"files": [str(path) for path in files]}
 
 
+class DrawAnatomyInputSpec(StepInputSpec):
+    image = File(exists=True, mandatory=True, desc="corrected T1w image")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+    anatomy = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
+
+
+class DrawAnatomyOutputSpec(TraitedSpec):  # type: ignore[misc]
+    files = traits.List(File(exists=True), desc="figure, such as desc-anatomy_T1w.svg, or none")
+
+
+class DrawAnatomy(Step):
+    """Figure of ventricles, cortex and cerebellum, where they were found."""
+
+    input_spec, output_spec = DrawAnatomyInputSpec, DrawAnatomyOutputSpec
+
+    def step(self, folder: Path) -> dict[str, Any]:
+        """See :func:`bids_cascade.report.visit.draw_regions`."""
+        from bids_cascade.anatomy.visit import load_anatomy
+        from bids_cascade.imaging.scan import make_scan
+        from bids_cascade.lesions.visit import load_lesions
+        from bids_cascade.report.visit import draw_regions
+
+        spec, image = self.inputs, nib.Nifti1Image.from_filename
+        anatomy, lesions = load_anatomy(Path(spec.anatomy)), load_lesions(Path(spec.lesions))
+        if anatomy.structures is None:
+            return {"files": []}
+        scan = make_scan(image(spec.image), image(spec.mask), np.eye(4))
+        files = draw_regions(scan, anatomy.structures, lesions.mask["T1w"], folder)
+        return {"files": [str(path) for path in files]}
+
+
 class DrawFindingsInputSpec(StepInputSpec):
     sequence = traits.Str(mandatory=True, desc="to show the lesions on")
     image = File(exists=True, mandatory=True, desc="corrected image of that sequence")
@@ -500,6 +608,8 @@ class PublishReportInputSpec(StepInputSpec):
     contrast = traits.Any(mandatory=True, desc="of the lesions; None if there is nothing to measure")
     flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     stats = File(exists=True, mandatory=True, desc="table of the visit's volumes: the results are there")
+    anatomy = File(exists=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
+    spaces = InputMultiObject(traits.Any, desc="bids_cascade.derivatives.spaces.TemplateSpace of each asked for")
 
 
 class PublishReport(Step):
@@ -509,16 +619,30 @@ class PublishReport(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.publish_report`."""
+        from bids_cascade.anatomy.visit import load_anatomy
         from bids_cascade.derivatives.write import publish_report, read_agreement
         from bids_cascade.report.visit import write_quality
 
         plan = self.inputs.plan
         pairs = zip(plan.visit.images, self.inputs.measured, strict=True)
         measured = {name: {**row, **self.inputs.sequences[name]} for name, row in pairs}
-        flags = plan.joined_flags(_given(self.inputs.flags))
+        of_anatomy = [load_anatomy(Path(self.inputs.anatomy)).flags] if isdefined(self.inputs.anatomy) else []
+        of_spaces = [space.flags for space in _given(self.inputs.spaces)]
+        flags = plan.joined_flags([*_given(self.inputs.flags), *of_anatomy, *of_spaces])
         quality = write_quality(measured, self.inputs.contrast, flags, folder, read_agreement(plan))
         publish_report(plan, [*map(Path, self.inputs.files), *quality])
         return {}
+
+
+def _read_channels(spec: Any) -> tuple[Any, nib.Nifti1Image, list[str]]:
+    """Return the channels, with white matter 1 whatever the networks take, the brain mask, and the sequences."""
+    from bids_cascade.cascade.normalisation import normalise
+    from bids_cascade.imaging.images import mask_of
+
+    channels, brain = np.load(spec.channels), nib.Nifti1Image.from_filename(spec.brain)
+    if spec.normalisation != WHITE_MATTER:
+        channels = normalise(channels, mask_of(brain), spec.sequences)
+    return channels, brain, list(spec.sequences)
 
 
 def _given(values: Any) -> list[Any]:

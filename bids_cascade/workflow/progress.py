@@ -26,6 +26,8 @@ STEP_NAMES = {
     "cascade": "lesion segmentation",
     "lesion": "moving the manual mask",
     "lesions": "finding lesions",
+    "template": "template registration",
+    "anatomy": "finding the anatomy",
     "outputs": "writing results",
     "figures": "drawing lesions",
     "report": "writing the report",

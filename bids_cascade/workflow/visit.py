@@ -12,6 +12,7 @@ from typing import Any
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_cascade.anatomy.template import BUILT_IN
 from bids_cascade.config import WHITE_MATTER, needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.write import OutputPlan
@@ -19,15 +20,18 @@ from bids_cascade.errors import BidsCascadeError
 from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
+    DrawAnatomy,
     DrawField,
     DrawFindings,
     DrawScan,
+    FindAnatomy,
     FindBrain,
     FindLesions,
     MoveLabel,
     PackImage,
     PublishReport,
     Register,
+    RegisterTemplate,
     Segment,
     StackChannels,
     WriteOutputs,
@@ -174,6 +178,8 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
         Of a model with several cascades: each one's own probability, and what they disagree on.
     lesions.lesions
         The lesions on the grids of the T1w image and of the image that they are shown on.
+    template_<name>.space, anatomy.anatomy
+        Transforms to and from a template, and the structures of the brain, unless the plan leaves them out.
     outputs.stats
         Table of the visit's volumes, the last of its derivatives to be written.
     figures.files, report.files
@@ -204,8 +210,46 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
         for name in ("transforms", "qualities", "flags"):
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
+    _add_templates(graph, how, plan)
     _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
     return graph
+
+
+def _add_templates(graph: Workflow, how: Preprocessing, plan: OutputPlan) -> None:
+    """Add the registrations to templates, which wait for no network, and the structures, which wait for lesions."""
+    names = dict.fromkeys(((BUILT_IN,) if plan.anatomy else ()) + plan.output_spaces)
+    common = {"sequences": list(how.sequences), "normalisation": how.normalisation}
+    for name in names:
+        register = _node(RegisterTemplate(seed=how.seed, template=name, **common), f"template_{name}")
+        _connect_channels(graph, register)
+    if plan.output_spaces:
+        spaces = _list_node("spaces", len(plan.output_spaces))
+        for index, name in enumerate(plan.output_spaces):
+            graph.connect(graph.get_node(f"template_{name}"), "space", spaces, f"in{index + 1}")
+        for target in ("outputs", "report"):
+            graph.connect(spaces, "out", graph.get_node(target), "spaces")
+    if plan.anatomy:
+        _add_anatomy(graph, plan, common)
+
+
+def _add_anatomy(graph: Workflow, plan: OutputPlan, common: dict[str, Any]) -> None:
+    """Add the structures of the brain, and their figure."""
+    anatomy, draw = _node(FindAnatomy(rule=plan.rule, **common), "anatomy"), _node(DrawAnatomy(), "draw_anatomy")
+    _connect_channels(graph, anatomy)
+    graph.connect(graph.get_node(f"template_{BUILT_IN}"), "space", anatomy, "space")
+    graph.connect(graph.get_node("cascade"), "probability", anatomy, "probability")
+    _connect_scan(graph, "T1w", draw)
+    graph.connect(graph.get_node("brain"), "mask", draw, "mask")
+    graph.connect(graph.get_node("lesions"), "lesions", draw, "lesions")
+    files = graph.get_node("files")
+    graph.connect(draw, "files", files, f"in{files.interface._numinputs}")
+    for target in ("outputs", "report", "draw_anatomy"):
+        graph.connect(anatomy, "anatomy", graph.get_node(target), "anatomy")
+
+
+def _connect_channels(graph: Workflow, node: Node) -> None:
+    for name in ("channels", "brain"):
+        graph.connect(graph.get_node("channels"), name, node, name)
 
 
 def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
@@ -237,7 +281,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
     publish = _node(PublishReport(plan=plan), "report")
     publish.overwrite = True
     n = len(sequences)
-    files, measured = _list_node("files", 2 * n + 1), _list_node("measured", n)
+    files, measured = _list_node("files", 2 * n + 1 + plan.anatomy), _list_node("measured", n)
     for index, sequence in enumerate(sequences):
         raw = str(plan.visit.images[sequence].path.absolute())
         draw = _node(DrawScan(sequence=sequence, raw=raw), f"draw_{sequence}")

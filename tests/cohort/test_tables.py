@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from bids_cascade.cohort.columns import GROUP_FLAGS, LESION_COLUMNS, STATUSES, SUMMARY_COLUMNS, VISIT_COLUMNS
+from bids_cascade.cohort.columns import (
+    CHANGE_FLAGS,
+    GROUP_FLAGS,
+    LESION_COLUMNS,
+    OF_CHANGE,
+    OPTIONAL,
+    STATUSES,
+    SUMMARY_COLUMNS,
+    VISIT_COLUMNS,
+)
 from bids_cascade.cohort.tables import (
     GroupVisit,
     lesion_rows,
@@ -182,10 +191,10 @@ def test_lesions_of_all_visits_in_order() -> None:
     ]
 
 
-def test_columns_of_several_cascades_are_there_where_a_visit_has_them() -> None:
+def test_optional_columns_are_there_where_a_visit_has_them() -> None:
     one = visit(VisitKey("01", None), 30)
     for columns in (VISIT_COLUMNS, LESION_COLUMNS):
-        assert set(columns) - set(without_unused(columns, [one])) <= {"cascade_agreement", "uncertainty"}
+        assert set(columns) - set(without_unused(columns, [one])) <= {*OPTIONAL, *OF_CHANGE, CHANGE_FLAGS}
         assert set(columns) - set(without_unused(columns, [one, GroupVisit(VisitKey("03", None), "missing")]))
     results = replace(
         one.results,

@@ -1,0 +1,127 @@
+"""What the anatomy of a visit leaves in the derivative dataset: regions, filled T1w, transforms, template space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
+from bids_cascade.anatomy.filling import fill_lesions
+from bids_cascade.anatomy.lesions import Regions, count_by_region, location_rows, make_regions
+from bids_cascade.anatomy.template import BUILT_IN, template_image
+from bids_cascade.anatomy.visit import VisitAnatomy
+from bids_cascade.anatomy.zones import REGION_COLOURS
+from bids_cascade.config import SEQUENCES
+from bids_cascade.dataset.visits import Visit
+from bids_cascade.derivatives.files import write_tsv
+from bids_cascade.derivatives.names import derivative_path
+from bids_cascade.derivatives.spaces import write_template_mask, write_transforms
+from bids_cascade.imaging.grid import Grid, grid_of
+from bids_cascade.imaging.images import data_of
+
+if TYPE_CHECKING:
+    from bids_cascade.derivatives.writer import Writer
+    from bids_cascade.lesions.visit import VisitLesions
+
+_REGIONS_FROM = (
+    "Atlas probabilities, warped to the visit, times the likelihood of each voxel's intensities; white matter of the "
+    "cerebrum split by its distance from lateral ventricles and cortex"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AnatomyCells:
+    """What the anatomy adds to a visit's tables: cells for each lesion, in their order, and for the visit."""
+
+    of_lesions: Sequence[Mapping[str, Any]]
+    of_visit: Mapping[str, Any]
+
+
+def earlier_anatomy(out_dir: Path, visit: Visit) -> list[Path]:
+    """Return the files of an earlier run that this run may not write anew."""
+    folder = derivative_path(out_dir, visit, "stats", ".tsv", desc="lesions").parent
+    patterns = ("space-T1w_seg-regions_dseg.*", "desc-lesionfilled_T1w.*", "*_xfm.h5", "space-*")
+    found = {path for pattern in patterns for path in folder.glob(f"{visit.name}_{pattern}")}
+    own = tuple(f"{visit.name}_space-{sequence}_" for sequence in SEQUENCES)
+    regions = f"{visit.name}_space-T1w_seg-regions_"
+    return sorted(path for path in found if path.name.startswith(regions) or not path.name.startswith(own))
+
+
+def write_roi(writer: Writer, lesion: NDArray[np.bool_], grid: Grid) -> None:
+    """Write the lesion mask (X, Y, Z) in the form that sMRIPrep and fMRIPrep mask their cost function with."""
+    sidecar = {
+        "Description": "Lesion mask on the grid of the raw T1w image, for cost-function masking: beside the raw T1w "
+        "image, under this name, sMRIPrep and fMRIPrep use it",
+        "Type": "Lesion",
+    }
+    writer.image("roi", lesion, grid, np.uint8, sidecar, label="lesion")
+
+
+def write_anatomy(
+    writer: Writer, anatomy: VisitAnatomy, lesions: VisitLesions, packed: Mapping[str, Path]
+) -> AnatomyCells:
+    """Write regions, filled T1w, transforms and masks in the template's space; return what the tables say.
+
+    Parameters
+    ----------
+    writer : Writer
+    anatomy : VisitAnatomy
+        With structures.
+    lesions : VisitLesions
+    packed : mapping of str to Path
+        Corrected images on the grid of the T1w image, by sequence.
+    """
+    if anatomy.structures is None or anatomy.deformation is None:
+        raise ValueError("the visit has no structures")
+    labels = np.asarray(lesions.labels.dataobj)
+    grid = grid_of(lesions.labels)
+    regions = make_regions(anatomy.structures, grid)
+    images = {name: data_of(nib.Nifti1Image.from_filename(path)) for name, path in packed.items()}
+    rows = location_rows(regions, labels, lesions.table, images, grid.affine, anatomy.deformation.from_template)
+    _write_regions(writer, regions, grid, anatomy)
+    if "T1w" in images:
+        _write_filled(writer, images["T1w"], labels > 0, regions, grid)
+    # The group level makes its map from the mask.
+    write_template_mask(writer, BUILT_IN, grid_of(template_image()), lesions, anatomy.deformation)
+    write_transforms(writer, BUILT_IN, anatomy.deformation)
+    return AnatomyCells(rows, count_by_region(rows, regions))
+
+
+def _write_regions(writer: Writer, regions: Regions, grid: Grid, anatomy: VisitAnatomy) -> None:
+    sidecar = {
+        "Description": f"Regions of the brain. {_REGIONS_FROM}",
+        "SpatialReference": writer.spatial_reference("T1w"),
+        "Atlas": f"bids_cascade, in {BUILT_IN}",
+        "AtlasAgreement": anatomy.agreement,
+    }
+    rows = [
+        {"index": int(region), "name": region.name.lower(), "color": "#{:02x}{:02x}{:02x}".format(*colour)}
+        for region, colour in REGION_COLOURS.items()
+    ]
+    write_tsv(rows, ["index", "name", "color"], writer.path("dseg", ".tsv", space="T1w", seg="regions"))
+    writer.image("dseg", regions.regions, grid, np.uint8, sidecar, space="T1w", seg="regions")
+
+
+def _write_filled(
+    writer: Writer, t1w: NDArray[np.float32], lesion: NDArray[np.bool_], regions: Regions, grid: Grid
+) -> None:
+    filled, refilled = fill_lesions(t1w, lesion, regions.structures, voxel_sizes(grid.affine).tolist())
+    mask, t1w_path = (
+        writer.path("mask", ".nii.gz", space="T1w", label="L"),
+        writer.path("T1w", ".nii.gz", desc="preproc"),
+    )
+    sidecar = {
+        "Description": "The preprocessed T1w image with its lesions, and the white matter that touches them, refilled "
+        "from the normal white matter around them",
+        "Sources": [writer.uri(t1w_path), writer.uri(mask)],
+        "SkullStripped": writer.skull_stripped,
+        "FilledVolume": float(np.count_nonzero(refilled) * grid.voxel_volume_mm3),
+        "FilledVolumeUnits": "mm^3",
+    }
+    writer.image("T1w", filled, grid, np.float32, sidecar, desc="lesionfilled")

@@ -1,0 +1,112 @@
+"""A visit's images in the spaces of templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_cascade.anatomy.registration import Deformation, warp
+from bids_cascade.anatomy.template import BUILT_IN, URI, load_template
+from bids_cascade.derivatives.flags import Flags
+from bids_cascade.imaging.grid import Grid, grid_of
+from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.whole_file import write_whole_file
+
+if TYPE_CHECKING:
+    from bids_cascade.derivatives.writer import Writer
+    from bids_cascade.lesions.visit import VisitLesions
+
+NO_OUTPUT_SPACE = "no_output_space"
+"""Quality flag of a visit without images in the space of a template that was asked for."""
+
+
+@dataclass(frozen=True)
+class TemplateSpace:
+    """A template, and the registration to it.
+
+    Attributes
+    ----------
+    name : str
+    deformation : Deformation or None
+    failure : str
+        Why there is none.
+    """
+
+    name: str
+    deformation: Deformation | None
+    failure: str = ""
+
+    @property
+    def flags(self) -> Flags:
+        """What should be looked at, by quality flag."""
+        return {} if self.deformation else {NO_OUTPUT_SPACE: f"no images in {self.name}: {self.failure}"}
+
+
+def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, packed: Mapping[str, Path]) -> None:
+    """Write every image, the lesions and the transforms both ways; nothing where the registration failed.
+
+    Parameters
+    ----------
+    writer : Writer
+    space : TemplateSpace
+    lesions : VisitLesions
+    packed : mapping of str to Path
+        Corrected images on the grid of the T1w image, by sequence.
+    """
+    if space.deformation is None:
+        return
+    grid = grid_of(load_template(space.name))
+    for sequence, path in packed.items():
+        image = nib.Nifti1Image.from_filename(path)
+        source = {"desc": "preproc"} | ({} if sequence == "T1w" else {"space": "T1w"})
+        sidecar = {
+            "Description": f"{sequence} image in the template's space",
+            "Sources": [writer.uri(writer.path(sequence, ".nii.gz", **source))],
+            "SkullStripped": writer.skull_stripped,
+            "Interpolation": "linear",
+            **reference(space.name),
+        }
+        moved = data_of(warp(image, grid, space.deformation.to_template))
+        writer.image(sequence, moved, grid, np.float32, sidecar, space=space.name, desc="preproc")
+    probability = data_of(warp(lesions.probability["T1w"], grid, space.deformation.to_template))
+    source_path = writer.path("probseg", ".nii.gz", space="T1w", label="L")
+    sidecar = {
+        "Description": "Probability of lesion in the template's space",
+        "Sources": [writer.uri(source_path)],
+        **reference(space.name),
+    }
+    writer.image("probseg", probability, grid, np.float32, sidecar, space=space.name, label="L")
+    write_template_mask(writer, space.name, grid, lesions, space.deformation)
+    write_transforms(writer, space.name, space.deformation)
+
+
+def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLesions, deformation: Deformation) -> None:
+    """Write the lesion mask in a template's space: where linear interpolation finds at least half a lesion."""
+    mask: NDArray[Any] = mask_of(lesions.mask["T1w"]).astype(np.float32)
+    moved = data_of(warp(nib.Nifti1Image(mask, lesions.labels.affine), grid, deformation.to_template)) >= 0.5
+    source = writer.path("mask", ".nii.gz", space="T1w", label="L")
+    sidecar = {
+        "Description": "Lesion mask in the template's space",
+        "Type": "Lesion",
+        "Sources": [writer.uri(source)],
+        **reference(name),
+    }
+    writer.image("mask", moved, grid, np.uint8, sidecar, space=name, label="L")
+
+
+def write_transforms(writer: Writer, name: str, deformation: Deformation) -> None:
+    """Write the transforms to a template and back, as antsApplyTransforms takes them."""
+    both = ((deformation.to_template, "T1w", name), (deformation.from_template, name, "T1w"))
+    for path, start, end in both:
+        write_whole_file(path.read_bytes(), writer.path("xfm", ".h5", from_=start, to=end, mode="image"))
+
+
+def reference(name: str) -> dict[str, str]:
+    """Return the part of a sidecar that says what a template's space is; BIDS knows TemplateFlow's by name."""
+    return {"SpatialReference": URI} if name == BUILT_IN else {}
