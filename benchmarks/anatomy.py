@@ -88,13 +88,13 @@ def measure(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> dict[st
 def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
     """Return a head with lesions, and the same without them."""
     config = SynthesisConfig()
-    config = replace(config, acquisition=replace(config.acquisition, protocol_shares=(1.0, 0.0, 0.0, 0.0)))
+    config = replace(config, acquisition=replace(config.acquisition, protocol_fractions=(1.0, 0.0, 0.0, 0.0)))
     sick = make_training_head(anatomy, patients, seed, config)
 
     def without(*arguments: Any) -> Any:
         lesions = paint_lesions(*arguments)  # the random numbers are drawn all the same
-        none = np.zeros_like(lesions.share)
-        return replace(lesions, share=none, flair_gain=none, t1w_drop=none)
+        none = np.zeros_like(lesions.fraction)
+        return replace(lesions, fraction=none, flair_gain=none, t1w_drop=none)
 
     with mock.patch.object(synthesis, "paint_lesions", without):
         return sick, make_training_head(anatomy, patients, seed, config)

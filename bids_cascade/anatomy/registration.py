@@ -147,7 +147,7 @@ def _similarity(
 ) -> NDArray[np.float64]:
     """Return (4, 4) from a rotation vector in radians, a translation in cm, and the logarithm of a scale."""
     turn = Rotation.from_rotvec(parameters[:3]).as_matrix() * np.exp(parameters[6])
-    return from_matvec(turn, head_centre + 10 * parameters[3:6] - turn @ centre)
+    return np.asarray(from_matvec(turn, head_centre + 10 * parameters[3:6] - turn @ centre), np.float64)
 
 
 def warp(image: nib.Nifti1Image, grid: Grid, transform: Path, *, nearest: bool = False) -> nib.Nifti1Image:
