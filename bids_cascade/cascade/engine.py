@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.inference import dense_probability
@@ -31,3 +33,14 @@ def lesion_probability(
     if isinstance(network, PaddedNetwork):
         return padded_probability(network, channels, voxels, device=device, half=half)
     return dense_probability(network, channels, voxels, device=device, half=half)
+
+
+@contextmanager
+def torch_threads(n_threads: int) -> Iterator[None]:
+    """Let torch use this number of threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

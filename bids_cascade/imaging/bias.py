@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.errors import BadDataError
-from bids_cascade.imaging.grid import in_order_of, in_ras_order
+from bids_cascade.imaging.contrast import check_intensities
+from bids_cascade.imaging.grid import grid_of, in_order_of, in_ras_order, resample
 from bids_cascade.imaging.images import data_of, from_ants, load_ants, mask_of, to_ants
 
 _WORKING_VOXEL_MM = 6.0
@@ -59,6 +60,28 @@ def correct_bias(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> nib.Nifti1Ima
     corrected = nib.Nifti1Image(in_order_of(data / np.exp(log_field), image.affine), image.affine)
     corrected.header.set_xyzt_units("mm")
     return corrected
+
+
+def correct_scan(image: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]) -> nib.Nifti1Image:
+    """Correct the bias field of an image whose brain is known on the grid of the T1w image.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image
+    brain : nibabel.Nifti1Image
+        Brain mask on the grid of the T1w image.
+    t1w_to_own : (4, 4) array
+        Maps points of the T1w image's world to the image's, in mm.
+
+    Raises
+    ------
+    BadDataError
+        When the image is constant over the brain, or misses it, see
+        :func:`bids_cascade.imaging.contrast.check_intensities` and :func:`correct_bias`.
+    """
+    own_brain = resample(brain, grid_of(image), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
+    check_intensities(image, own_brain)
+    return correct_bias(image, own_brain)
 
 
 def _shrink_factors(sizes_mm: NDArray[np.float64]) -> tuple[int, int, int]:

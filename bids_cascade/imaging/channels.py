@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.zscore import zscore_over_volume
 from bids_cascade.config import WHITE_MATTER
+from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.contrast import measure_contrast
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
-from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.images import data_of, load_image, load_labels, mask_of, same_grid
 
 _ROUNDING = 1e-4
 _MARGIN_MM = 2.0
@@ -76,6 +78,33 @@ def stack_channels(
         channels = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
     contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
+
+
+def move_label(path: Path, transforms: Mapping[Path, NDArray[np.float64]], grid: Grid) -> nib.Nifti1Image:
+    """Bring a manual mask, which is on the grid of one of its visit's images, onto the model's grid.
+
+    Parameters
+    ----------
+    path : Path
+        The mask.
+    transforms : mapping of Path to (4, 4) array
+        By raw image, what maps points of the T1w image's world to that image's, in mm.
+    grid : Grid
+        The model's, in the world of the T1w image.
+
+    Raises
+    ------
+    BadDataError
+        When the mask is on the grid of none of the images.
+    """
+    label = load_labels(path)
+    for image, transform in transforms.items():
+        if same_grid(label, load_image(image)):
+            return label_on_grid(label, grid, transform)
+    names = " or ".join(image.name for image in transforms)
+    raise BadDataError(
+        f"{path}: the mask, {label.shape}, is on the grid of no image of its visit; expected that of {names}"
+    )
 
 
 def label_on_grid(label: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None) -> nib.Nifti1Image:

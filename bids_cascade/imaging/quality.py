@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.config import SEQUENCES
 from bids_cascade.imaging.grid import fraction_inside
 from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.intensity import outlier_count, settle
 from bids_cascade.imaging.registration import COVERED_FROM, FAILED_BELOW
-from bids_cascade.imaging.scan import Scan, slice_axis
+from bids_cascade.imaging.scan import Scan, make_scan, slice_axis
 
 Row = dict[str, float | None]
 
@@ -185,6 +187,25 @@ _RULES = {
     ),
 }
 """By column; those of a sequence are called so, an underscore and the sequence."""
+
+
+def measure_raw(
+    raw: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64], similarity: float | None
+) -> tuple[Scan, Row]:
+    """Measure a sequence as it was taken, without values that only a few voxels have; return it so, and the measures.
+
+    Parameters
+    ----------
+    raw : nibabel.Nifti1Image
+    brain : nibabel.Nifti1Image
+        Brain mask on the grid of the T1w image.
+    t1w_to_own : (4, 4) array
+        Maps points of the T1w image's world to the sequence's, in mm.
+    similarity : float or None
+        Of the sequence with the T1w image after registration; None for the T1w image itself.
+    """
+    scan = make_scan(settle(raw), brain, t1w_to_own)
+    return scan, measure_scan(scan, brain, similarity) | {"outlier_voxels": outlier_count(raw)}
 
 
 def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> Row:

@@ -11,10 +11,11 @@ import nibabel as nib
 from bids_cascade.anatomy.lesions import make_regions
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
-from bids_cascade.imaging.grid import grid_of
+from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion
+from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.report.figures import draw_anatomy, draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
 from bids_cascade.report.viewer import viewer_page
 
@@ -51,6 +52,41 @@ class Findings:
     lesions: Sequence[Lesion]
     uncertainty: nib.Nifti1Image | None = None
     t1w: nib.Nifti1Image | None = None
+
+
+def gather_findings(
+    name: str,
+    scan: Scan,
+    lesions: VisitLesions,
+    maps: Mapping[str, nib.Nifti1Image],
+    gate: tuple[float, float],
+) -> Findings:
+    """Bring all that has been found in a visit onto the grid of the sequence to show it on.
+
+    Parameters
+    ----------
+    name : str
+        Of the sequence.
+    scan : Scan
+    lesions : VisitLesions
+        Found on the sequence's own grid as well.
+    maps : mapping of str to nibabel.Nifti1Image
+        In the world of the T1w image: ``first_probability`` and, if there are, ``uncertainty`` and ``t1w``.
+    gate : pair of float
+    """
+    moved = {field: resample(image, grid_of(scan.image), 1, scan.own_to_t1w) for field, image in maps.items()}
+    return Findings(
+        name=name,
+        scan=scan,
+        lesion=nib.as_closest_canonical(lesions.mask[name]),
+        probability=nib.as_closest_canonical(lesions.probability[name]),
+        first_probability=moved["first_probability"],
+        gate=gate,
+        labels=lesions.labels,
+        lesions=lesions.table,
+        uncertainty=moved.get("uncertainty"),
+        t1w=moved.get("t1w"),
+    )
 
 
 def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:

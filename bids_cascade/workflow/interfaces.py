@@ -44,6 +44,14 @@ class Step(SimpleInterface):  # type: ignore[misc]
         raise NotImplementedError
 
 
+def _save(image: nib.Nifti1Image, path: Path, dtype: type[np.generic]) -> str:
+    """Write an image; return its path, as nipype wants it."""
+    from bids_cascade.imaging.images import save_image
+
+    save_image(np.asarray(image.dataobj), image.affine, path, dtype)
+    return str(path)
+
+
 class FindBrainInputSpec(StepInputSpec):
     t1w = File(exists=True, mandatory=True, desc="T1-weighted image")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="how to find the brain")
@@ -63,12 +71,10 @@ class FindBrain(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.brain.brain_mask`."""
         from bids_cascade.imaging.brain import brain_mask
-        from bids_cascade.imaging.images import save_image
         from bids_cascade.imaging.intensity import load_scan
 
-        found = brain_mask(load_scan(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
-        save_image(np.asarray(found.mask.dataobj), found.mask.affine, folder / "mask.nii", np.uint8)
-        return {"mask": str(folder / "mask.nii"), "method": found.method}
+        brain = brain_mask(load_scan(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
+        return {"mask": _save(brain.mask, folder / "mask.nii", np.uint8), "method": brain.method}
 
 
 class RegisterInputSpec(StepInputSpec):
@@ -120,20 +126,13 @@ class CorrectBias(Step):
     input_spec, output_spec = CorrectBiasInputSpec, CorrectBiasOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.imaging.bias.correct_bias`."""
-        from bids_cascade.imaging.bias import correct_bias
-        from bids_cascade.imaging.contrast import check_intensities
-        from bids_cascade.imaging.grid import grid_of, resample
-        from bids_cascade.imaging.images import data_of, save_image
+        """See :func:`bids_cascade.imaging.bias.correct_scan`."""
+        from bids_cascade.imaging.bias import correct_scan
         from bids_cascade.imaging.intensity import load_scan
 
-        image, mask = load_scan(self.inputs.image), nib.Nifti1Image.from_filename(self.inputs.mask)
-        to_t1w = np.linalg.inv(_read_transforms(self.inputs.transform)[-1])
-        mask = resample(mask, grid_of(image), 0, to_t1w)
-        check_intensities(image, mask)
-        corrected = correct_bias(image, mask)
-        save_image(data_of(corrected), corrected.affine, folder / "corrected.nii", np.float32)
-        return {"corrected": str(folder / "corrected.nii")}
+        brain = nib.Nifti1Image.from_filename(self.inputs.mask)
+        corrected = correct_scan(load_scan(self.inputs.image), brain, _read_transforms(self.inputs.transform)[-1])
+        return {"corrected": _save(corrected, folder / "corrected.nii", np.float32)}
 
 
 class StackChannelsInputSpec(StepInputSpec):
@@ -204,33 +203,25 @@ class Segment(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.cascade.ensemble.segment_by_ensemble`."""
-        import torch
-
-        from bids_cascade.cascade.engine import lesion_probability
+        from bids_cascade.cascade.engine import lesion_probability, torch_threads
         from bids_cascade.cascade.ensemble import segment_by_ensemble
-        from bids_cascade.imaging.images import mask_of, save_image
+        from bids_cascade.imaging.images import mask_of
         from bids_cascade.lesions.uncertainty import voxel_uncertainty
         from bids_cascade.models.store import load_ensemble
 
-        brain = nib.Nifti1Image.from_filename(self.inputs.brain)
-        ensemble = load_ensemble(Path(self.inputs.model))
+        brain, channels = nib.Nifti1Image.from_filename(self.inputs.brain), np.load(self.inputs.channels)
         engine = partial(lesion_probability, device=self.inputs.device, half=self.inputs.half_precision)
-        threads_before = torch.get_num_threads()
-        torch.set_num_threads(self.inputs.n_threads)
-        try:
-            found = segment_by_ensemble(ensemble, np.load(self.inputs.channels), mask_of(brain), engine)
-        finally:
-            torch.set_num_threads(threads_before)
+        with torch_threads(self.inputs.n_threads):
+            volumes = segment_by_ensemble(load_ensemble(Path(self.inputs.model)), channels, mask_of(brain), engine)
 
         def save(values: Any, name: str) -> str:
-            save_image(values, brain.affine, folder / f"{name}.nii", np.float32)
-            return str(folder / f"{name}.nii")
+            return _save(nib.Nifti1Image(values, brain.affine), folder / f"{name}.nii", np.float32)
 
         return {
-            "probability": save(found.final, "probability"),
-            "first_probability": save(found.first, "first_probability"),
-            "members": [save(one, f"member{number}") for number, one in enumerate(found.members, start=1)],
-            "uncertainty": [save(voxel_uncertainty(found.members), "uncertainty")] if found.members else [],
+            "probability": save(volumes.final, "probability"),
+            "first_probability": save(volumes.first, "first_probability"),
+            "members": [save(member, f"member{number}") for number, member in enumerate(volumes.members, start=1)],
+            "uncertainty": [save(voxel_uncertainty(volumes.members), "uncertainty")] if volumes.members else [],
         }
 
 
@@ -251,22 +242,13 @@ class MoveLabel(Step):
     input_spec, output_spec = MoveLabelInputSpec, MoveLabelOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.imaging.channels.label_on_grid`."""
-        from bids_cascade.imaging.channels import label_on_grid
+        """See :func:`bids_cascade.imaging.channels.move_label`."""
+        from bids_cascade.imaging.channels import move_label
         from bids_cascade.imaging.grid import grid_of
-        from bids_cascade.imaging.images import load_image, load_labels, same_grid, save_image
 
-        label = load_labels(self.inputs.label)
-        for path, transform in zip(self.inputs.images, _read_transforms(self.inputs.transforms), strict=True):
-            if same_grid(label, load_image(path)):
-                lesion = label_on_grid(label, grid_of(nib.Nifti1Image.from_filename(self.inputs.brain)), transform)
-                save_image(np.asarray(lesion.dataobj), lesion.affine, folder / "lesion.nii", np.uint8)
-                return {"lesion": str(folder / "lesion.nii")}
-        names = " or ".join(Path(path).name for path in self.inputs.images)
-        raise BadDataError(
-            f"{self.inputs.label}: the mask, {label.shape}, is on the grid of no image of its visit; "
-            f"expected that of {names}"
-        )
+        grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.brain))
+        transforms = dict(zip(map(Path, self.inputs.images), _read_transforms(self.inputs.transforms), strict=True))
+        return {"lesion": _save(move_label(Path(self.inputs.label), transforms, grid), folder / "lesion.nii", np.uint8)}
 
 
 class PackImageInputSpec(StepInputSpec):
@@ -287,13 +269,11 @@ class PackImage(Step):
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.grid.resample`."""
         from bids_cascade.imaging.grid import grid_of, resample
-        from bids_cascade.imaging.images import data_of, save_image
 
         grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.mask))
         transform = _read_transforms(self.inputs.transform)[-1]
         resampled = resample(nib.Nifti1Image.from_filename(self.inputs.image), grid, 1, transform)
-        save_image(data_of(resampled), grid.affine, folder / "packed.nii.gz", np.float32)
-        return {"packed": str(folder / "packed.nii.gz")}
+        return {"packed": _save(resampled, folder / "packed.nii.gz", np.float32)}
 
 
 class FindLesionsInputSpec(StepInputSpec):
@@ -465,21 +445,18 @@ class DrawScan(Step):
     input_spec, output_spec = DrawScanInputSpec, DrawScanOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_scan`."""
+        """See :func:`bids_cascade.report.visit.draw_scan` and :func:`bids_cascade.imaging.quality.measure_raw`."""
         from bids_cascade.imaging.images import load_image
-        from bids_cascade.imaging.intensity import outlier_count, settle
-        from bids_cascade.imaging.quality import measure_scan
+        from bids_cascade.imaging.quality import measure_raw
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_scan
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        mask, raw = nib.as_closest_canonical(image(spec.mask)), load_image(spec.raw)
-        t1w, moved, quality = make_scan(image(spec.t1w), mask, np.eye(4)), None, None
-        scan = make_scan(settle(raw), mask, _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1])
-        if isdefined(spec.transform):
-            moved, quality = scan, spec.quality
-        files = draw_scan(spec.sequence, t1w, folder, moved)
-        measured = measure_scan(scan, mask, quality) | {"outlier_voxels": outlier_count(raw)}
+        spec, image, is_moved = self.inputs, nib.Nifti1Image.from_filename, isdefined(self.inputs.transform)
+        brain = nib.as_closest_canonical(image(spec.mask))
+        to_own = _read_transforms([spec.transform] if is_moved else [])[-1]
+        scan, measured = measure_raw(load_image(spec.raw), brain, to_own, spec.quality if is_moved else None)
+        t1w = make_scan(image(spec.t1w), brain, np.eye(4))
+        files = draw_scan(spec.sequence, t1w, folder, scan if is_moved else None)
         return {"files": [str(path) for path in files], "measured": measured}
 
 
@@ -570,34 +547,22 @@ class DrawFindings(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.report.visit.draw_findings`."""
-        from bids_cascade.imaging.grid import grid_of, resample
         from bids_cascade.imaging.quality import lesion_contrast
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.lesions.visit import load_lesions
-        from bids_cascade.report.visit import Findings, draw_findings
+        from bids_cascade.report.visit import draw_findings, gather_findings
 
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
         scan = make_scan(image(spec.image), image(spec.mask), to_own)
-        lesions = load_lesions(Path(spec.lesions))
-        first, *uncertainty = (
-            resample(image(path), grid_of(scan.image), 1, scan.own_to_t1w)
-            for path in (spec.first_probability, *_given(spec.uncertainty))
-        )
-        found = Findings(
-            name=spec.sequence,
-            scan=scan,
-            lesion=nib.as_closest_canonical(lesions.mask[spec.sequence]),
-            probability=nib.as_closest_canonical(lesions.probability[spec.sequence]),
-            first_probability=first,
-            gate=spec.gate,
-            labels=lesions.labels,
-            lesions=lesions.table,
-            uncertainty=next(iter(uncertainty), None),
-            t1w=resample(image(spec.t1w), grid_of(scan.image), 1, scan.own_to_t1w) if isdefined(spec.t1w) else None,
-        )
-        files = draw_findings(found, folder)
-        return {"files": [str(path) for path in files], "contrast": lesion_contrast(found.scan, found.lesion)}
+        maps = {"first_probability": image(spec.first_probability)}
+        for path in _given(spec.uncertainty):  # one or none
+            maps["uncertainty"] = image(path)
+        if isdefined(spec.t1w):
+            maps["t1w"] = image(spec.t1w)
+        findings = gather_findings(spec.sequence, scan, load_lesions(Path(spec.lesions)), maps, spec.gate)
+        files = draw_findings(findings, folder)
+        return {"files": [str(path) for path in files], "contrast": lesion_contrast(scan, findings.lesion)}
 
 
 class PublishReportInputSpec(StepInputSpec):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.errors import BadDataError
-from bids_cascade.imaging.bias import correct_bias
+from bids_cascade.imaging.bias import correct_bias, correct_scan
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 SHAPE = (61, 70, 27)
@@ -71,3 +71,19 @@ def test_the_order_of_the_axes_makes_no_difference():
     turned = [one.as_reoriented([[1, -1], [2, 1], [0, -1]]) for one in (image, mask)]
     found = nib.as_closest_canonical(correct_bias(*turned))
     np.testing.assert_array_equal(found.get_fdata(), correct_bias(image, mask).get_fdata())
+
+
+def test_a_scan_is_corrected_within_the_brain_of_the_t1w_image():
+    image, mask = head()
+    to_own = np.eye(4)
+    to_own[:3, 3] = (8, -6, 10)
+    moved = nib.Nifti1Image(np.asarray(image.dataobj), to_own @ AFFINE)
+    expected = np.asarray(correct_bias(image, mask).dataobj)
+    np.testing.assert_array_equal(np.asarray(correct_scan(image, mask, np.eye(4)).dataobj), expected)
+    np.testing.assert_allclose(np.asarray(correct_scan(moved, mask, to_own).dataobj), expected, rtol=1e-3)
+
+
+def test_a_scan_that_is_constant_over_the_brain_is_refused():
+    _, mask = head()
+    with pytest.raises(BadDataError, match="1 different intensities in the brain"):
+        correct_scan(nib.Nifti1Image(np.full(SHAPE, 7, np.float32), AFFINE), mask, np.eye(4))

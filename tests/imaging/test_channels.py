@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.zscore import zscore_over_volume
 from bids_cascade.config import WHOLE_VOLUME
-from bids_cascade.imaging.channels import label_on_grid, stack_channels
+from bids_cascade.errors import BadDataError
+from bids_cascade.imaging.channels import label_on_grid, move_label, stack_channels
 from bids_cascade.imaging.grid import grid_of
 
 SHAPE = (20, 22, 24)
@@ -96,3 +99,22 @@ def test_a_label_moves_along_and_stays_binary(mask) -> None:
     assert np.asarray(here.dataobj).sum() == 2
     assert set(np.unique(here.dataobj)) == {0, 1}
     np.testing.assert_array_equal(here.dataobj, there.dataobj)
+
+
+def test_a_label_is_moved_from_the_grid_it_is_on(mask, tmp_path: Path) -> None:
+    voxels = np.zeros(SHAPE, np.float32)
+    voxels[8, 9, 10:12] = 1
+    t1w, flair, label = (tmp_path / f"{name}.nii" for name in ("t1w", "flair", "label"))
+    random_image(0).to_filename(t1w)
+    image(np.asarray(random_image(1).dataobj), SHIFT @ AFFINE).to_filename(flair)
+    _, brain, _ = stack_channels({"T1w": random_image(0)}, [None], mask, 1.0, ("T1w",))
+    transforms = {t1w: np.eye(4), flair: SHIFT}
+    moved = []
+    for affine in (AFFINE, SHIFT @ AFFINE):
+        image(voxels, affine).to_filename(label)
+        moved.append(np.asarray(move_label(label, transforms, grid_of(brain)).dataobj))
+    assert moved[0].sum() == 2
+    np.testing.assert_array_equal(*moved)
+    image(voxels[:-1]).to_filename(label)
+    with pytest.raises(BadDataError, match=r"label.nii: the mask, .* expected that of t1w.nii or flair.nii"):
+        move_label(label, transforms, grid_of(brain))

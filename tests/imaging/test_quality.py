@@ -9,6 +9,7 @@ from bids_cascade.imaging.quality import (
     gather,
     ghosting,
     lesion_contrast,
+    measure_raw,
     measure_scan,
     neck_volume_ml,
     noise,
@@ -215,3 +216,16 @@ def test_each_flag_has_its_reason(column: str, value: float, flag: str, said: st
 def test_reasons_of_one_flag_are_joined() -> None:
     found = find_flags(GOOD | {"noise_t1w": 0.08, "ghosting_t1w": 0.1})
     assert found["motion_like_noise"].count("; ") == 1
+
+
+def test_a_raw_scan_is_measured_without_values_of_a_few_voxels() -> None:
+    rng = np.random.default_rng(0)
+    data = np.where(brain_mask(), 100 + 5 * rng.standard_normal(SHAPE), 0).astype(np.float32)
+    image, mask = with_brain(data)
+    settled, plain = measure_raw(image, mask, np.eye(4), None)
+    np.testing.assert_array_equal(np.asarray(settled.image.dataobj), data)
+    assert plain == measure_scan(scan(data), mask, None) | {"outlier_voxels": 0}
+    data[30, 40, 10] = 1e7
+    settled, measured = measure_raw(nib.Nifti1Image(data, AFFINE), mask, np.eye(4), None)
+    assert measured["outlier_voxels"] == 1
+    assert np.asarray(settled.image.dataobj).max() < 1e4
