@@ -103,7 +103,7 @@ def register_to_template(
         arguments += ["--random-seed", str(seed + 1), "--write-composite-transform", "1"]
         write_itk_transform(rough_affine(template[0], head[0]), Path(work) / "start.txt")
         arguments += ["--initial-moving-transform", f"{work}/start.txt"]
-        arguments += ["--metric", f"MI[{pairs[0]},1,{_AFFINE_BINS},Regular,0.5]", "--transform", "Affine[0.1]"]
+        arguments += ["--metric", f"GC[{pairs[0]},1,1,Regular,0.5]", "--transform", "Affine[0.1]"]
         arguments += ["--convergence", f"[{affine},1e-6,10]", *levels]
         for pair in pairs:
             arguments += ["--metric", f"{effort.metric}[{pair},{last}]"]

@@ -32,6 +32,10 @@ _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
 _RIM_VOXELS = 2
+_REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
+"""How far fluid goes on from a ventricle, and the prior from which on it is a sulcus all the same."""
+_PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
+"""By which ventricles are closed, where the prior is at least this."""
 _SAMPLED = ("T1w", "FLAIR")
 _SPREAD = 1.3
 """By which the spread of a tissue is widened: noise and what the mixture's trimming leaves out."""
@@ -94,8 +98,31 @@ def find_structures(
         found[better] = structure + 1
         best[better] = score[better]
     found[~brain] = 0
+    _complete_ventricles(found, priors, lesion)
     _remove_islands(found)
     return found
+
+
+def _complete_ventricles(
+    structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]
+) -> None:
+    """Give the lateral ventricles, in place, the fluid that goes on from them, and what lies in them: choroid plexus.
+
+    The atlas takes the middle of very large ventricles for sulci, where it knows none for sure.
+    """
+    ventricle = structures == Structure.LATERAL_VENTRICLES + 1
+    if not ventricle.any():
+        return
+    box = tuple(
+        slice(max(0, edge.start - _REACH_VOXELS - 1), edge.stop + _REACH_VOXELS + 1)
+        for edge in ndimage.find_objects(ventricle.astype(np.int8))[0]
+    )
+    part, grown = structures[box], ventricle[box]
+    fluid = (part == Structure.SULCAL_FLUID + 1) & (priors[Structure.SULCAL_FLUID][box] < _SURE_OF_SULCUS)
+    grown = ndimage.binary_dilation(grown, iterations=_REACH_VOXELS, mask=fluid | grown)
+    inside = ndimage.binary_closing(grown, iterations=_PLEXUS_VOXELS)
+    grown |= inside & (priors[Structure.LATERAL_VENTRICLES][box] > _SURE_OF_VENTRICLE) & ~lesion[box]
+    part[grown] = Structure.LATERAL_VENTRICLES + 1
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:

@@ -25,12 +25,9 @@ from bids_cascade.imaging.images import data_of, mask_of, save_image
 ANATOMY_FAILED = "anatomy_looks_failed"
 """Quality flag of a visit without regions, since its registration to the template went wrong."""
 
-_EFFORT = {
-    "T1w": Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(40, 30, 10)),
-    "FLAIR": Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(40, 30, 10), metric="MI"),
-}
-"""T1w has the template's own scale after normalisation; a FLAIR has another contrast."""
-_RANGE = (0.0, 1.5)
+_EFFORT = Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(80, 60, 15))
+_LEVELS = (0.3, 0.66, 0.85)
+"""Of fluid, grey and white matter, as in the template's T1w."""
 _BRIGHT_FLAIR = 1.6
 """In normalised units, from which on a voxel may be lesion, before the networks know: two and a half of the usual
 distances from white matter, as normalisation has it."""
@@ -66,9 +63,9 @@ def register_visit(
     seed: int = 0,
     template: str = BUILT_IN,
 ) -> Deformation:
-    """Register a visit to a template by its T1w, or by its FLAIR where there is no T1w among the channels.
+    """Register a visit to a template by its tissues, which its T1w and FLAIR tell, or the one of them that is there.
 
-    What may be lesion is painted as white matter first, so that it has no say.
+    What may be lesion has no say.
 
     Parameters
     ----------
@@ -91,13 +88,27 @@ def register_visit(
     BadDataError
         When the registration gives up.
     """
-    by = "T1w" if "T1w" in sequences else "FLAIR"
-    head = (channels[sequences.index(by)] * mask_of(brain)).clip(*_RANGE).astype(np.float32)
+    inside = mask_of(brain)
+    lesion = np.zeros(inside.shape, bool)
     if "FLAIR" in sequences:
-        head[_may_be_lesion(channels[sequences.index("FLAIR")]) & mask_of(brain)] = 1
+        lesion = inside & _may_be_lesion(channels[sequences.index("FLAIR")])
+    head = _paint(channels, inside, sequences, lesion)
     return register_to_template(
-        [normalised_template(template)], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT[by], seed
+        [painted_template(template)], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT, seed
     )
+
+
+def _paint(
+    channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str], lesion: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return a T1w (X, Y, Z) with the same three levels for every scan, from how likely each tissue is.
+
+    So contrast makes no difference, and a FLAIR alone will do. What may be lesion is painted as white matter.
+    """
+    likelihoods = tissue_likelihoods(channels, brain & ~lesion, sequences)
+    painted = np.tensordot(np.array(_LEVELS, np.float32), likelihoods, 1)
+    painted[lesion] = _LEVELS[2]
+    return np.where(brain, painted, 0).astype(np.float32)
 
 
 def _may_be_lesion(flair: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -169,9 +180,10 @@ def no_anatomy(reason: str) -> VisitAnatomy:
 
 
 @cache
-def normalised_template(name: str = BUILT_IN) -> nib.Nifti1Image:
-    """Return a template's T1w in the units of a visit's channels."""
+def painted_template(name: str = BUILT_IN) -> nib.Nifti1Image:
+    """Return a template's brain with the same levels as a visit's."""
     image = load_template(name)
     data = data_of(image)
-    scaled = normalise(data[None], data > _TEMPLATE_BRAIN * data.max(), ("T1w",))[0]
-    return nib.Nifti1Image(scaled.clip(*_RANGE), image.affine)
+    brain = data > _TEMPLATE_BRAIN * data.max()
+    painted = _paint(normalise(data[None], brain, ("T1w",)), brain, ("T1w",), np.zeros(brain.shape, bool))
+    return nib.Nifti1Image(painted, image.affine)

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from bids_cascade.anatomy.registration import Deformation
+from bids_cascade.anatomy.template import template_image
 from bids_cascade.anatomy.visit import (
     ANATOMY_FAILED,
     VisitAnatomy,
     find_anatomy,
     load_anatomy,
     no_anatomy,
-    normalised_template,
     register_visit,
     save_anatomy,
 )
+from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.errors import MissingInputError
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.registration import write_itk_transform
@@ -27,8 +28,10 @@ GRID = Grid((66, 78, 64), np.array([[3.0, 0, 0, -98], [0, 3, 0, -134], [0, 0, 3,
 
 @pytest.fixture(scope="module")
 def head() -> nib.Nifti1Image:
-    """Return the template as a visit's T1w in voxels of 3 mm."""
-    return resample(normalised_template(), GRID, 1)
+    """Return the template as a visit's T1w in voxels of 3 mm, with white matter 1."""
+    image = resample(template_image(), GRID, 1)
+    data = np.asarray(image.dataobj)
+    return nib.Nifti1Image(normalise(data[None], data > 0.1, ("T1w",))[0], image.affine)
 
 
 @pytest.fixture
