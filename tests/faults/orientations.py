@@ -44,12 +44,12 @@ def run_orientations(folder: Path) -> Iterator[Row]:
     forms |= {name: (change, change, _LEAST_DICE) for name, change in _FORMS.items()}
     forms = {name: form for name, form in forms.items() if is_wanted(name)}
     scene = Scene(folder / "orientations", folder / "orientations" / "dataset")
-    copy_participant(scene.dataset, "asitis", base)
+    copy_participant(scene.dataset, "0asitis", base)  # it comes first
     for number, (*changes, _) in enumerate(forms.values()):
         _store(copy_participant(scene.dataset, f"{number:02d}", base) / "anat", changes)
     out = scene.folder / "out"
     end = scene.run(out, scene.folder / "work")
-    expected = mask_of(out, "asitis")
+    expected = mask_of(out, "0asitis")
     for number, (name, (_, _, least)) in enumerate(forms.items()):
         found = mask_of(out, f"{number:02d}")
         if expected is None or found is None:
