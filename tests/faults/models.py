@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,10 @@ def _offer(name: str, model: Path, touched: Path, load: Callable[[Path], Any]) -
         load(model)
         happened, refused = "taken", False
     except BadDataError as error:
-        happened, refused = f"65: {str(error).partition('model: ')[2][:110]}", "\n" not in str(error)
+        happened, refused = (
+            f"65: {shorten(str(error).partition('model: ')[2], 110, placeholder='...')}",
+            "\n" not in str(error),
+        )
     except Exception as error:
         happened, refused = f"{type(error).__name__}", False
     seconds = time.process_time() - began
