@@ -78,3 +78,16 @@ def leave_results() -> Callable[..., Path]:
         return anat
 
     return leave
+
+
+@pytest.fixture(scope="session")
+def small_head() -> Any:
+    """Return the module that makes visits of a small head."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("small_head", REPOSITORY / "tests" / "small_head.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

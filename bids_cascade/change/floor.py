@@ -19,7 +19,10 @@ N_COPIES = 3
 """Perturbed copies of each visit; more take time and say little more of calls that hardly ever happen."""
 
 _LEAST_P = 1e-3
-_CORRELATED_VOXELS = 1.0
+_FINE_VOXELS, _COARSE_VOXELS = 1.0, 4.0
+"""Standard deviations of the weights that smooth the noise of single voxels, and that which spreads over a lesion."""
+_CUBE_VOXELS, _LEFT_IN_CUBE = 125, 0.85
+"""Of coarse noise so much is left in the mean over a cube; of fine noise, next to nothing."""
 _FEWEST_VOXELS = 30
 
 
@@ -58,8 +61,8 @@ def measure_floor(
 ) -> NoiseFloor:
     """Compare a visit with perturbed copies of itself.
 
-    A copy is moved by what registration has left in this pair, and gets this pair's noise, in the image and in the
-    logit of the probability; its mask follows its probability.
+    A copy is moved by what registration has left in this pair, and gets this pair's noise, as fine and as coarse as
+    it is there, in the image and in the logit of the probability; its mask follows its probability.
 
     Parameters
     ----------
@@ -119,9 +122,13 @@ def _perturbed(
     direction = rng.standard_normal(3)
     shift = noise.shift_mm * direction / np.linalg.norm(direction)
     moved = flair + _moved(flair, shift)
-    moved += noise.white_sd * _smooth_normal(flair.shape, rng)
+    coarse = min(1.0, noise.sd_of_mean(_CUBE_VOXELS) / _LEFT_IN_CUBE)
+    fine = np.float32(np.sqrt(1 - coarse**2))
+    noisy = fine * _smooth_normal(flair.shape, _FINE_VOXELS, rng)
+    noisy += np.float32(coarse) * _smooth_normal(flair.shape, _COARSE_VOXELS, rng)
+    moved += np.float32(noise.white_sd) * noisy
     odds = logit(lesions.probability)
-    odds = odds + _moved(odds, shift) + np.float32(logit_sd) * _smooth_normal(odds.shape, rng)
+    odds = odds + _moved(odds, shift) + np.float32(logit_sd) * _smooth_normal(odds.shape, _FINE_VOXELS, rng)
     probability = np.where(lesions.probability > _LEAST_P, 1 / (1 + np.exp(-odds)), np.float32(0)).astype(np.float32)
     mask = probability >= _threshold(lesions)
     return moved - flair, replace(lesions, probability=probability, mask=mask & _near(lesions.mask))
@@ -135,10 +142,10 @@ def _moved(volume: FloatArray, shift: NDArray[np.float64]) -> FloatArray:
     return total
 
 
-def _smooth_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """Return noise of standard deviation 1 whose neighbours are alike, as in interpolated images."""
+def _smooth_normal(shape: tuple[int, ...], reach: float, rng: np.random.Generator) -> FloatArray:
+    """Return noise of standard deviation 1 whose neighbours are alike."""
     white = rng.standard_normal(shape, dtype=np.float32)
-    smoothed = ndimage.gaussian_filter(white, _CORRELATED_VOXELS, mode="wrap", truncate=3)
+    smoothed = ndimage.gaussian_filter(white, reach, mode="wrap", truncate=3)
     return np.asarray(smoothed / smoothed.std(), np.float32)
 
 

@@ -21,6 +21,7 @@ _FIELD_MM = 20.0
 _COARSER = 4
 """Voxels along each axis that are averaged first."""
 _MOST_SDS = 3.0
+_RANGE_PERCENTILES = (95, 5)
 _WHITE_T1W = 0.85
 _WHITE_FLAIR = (0.7, 1.3)
 """Normal-appearing white matter; 1 is its level. Grey matter lies at about 0.6 in T1w and 1.3 in FLAIR."""
@@ -57,8 +58,9 @@ def match_visits(
 ) -> MatchedPair:
     """Bring two visits' scans to one scale.
 
-    Each visit is normalised by its own tissues, see :mod:`bids_cascade.cascade.normalisation`; then half of the smooth
-    difference of the two in normal-appearing white matter is taken from the later visit and added to the earlier one.
+    Each visit is normalised by its own tissues, see :mod:`bids_cascade.cascade.normalisation`, and both are given one
+    contrast, half-way between theirs; then half of the smooth difference of the two in normal-appearing white matter is
+    taken from the later visit and added to the earlier one.
 
     Parameters
     ----------
@@ -79,12 +81,24 @@ def match_visits(
     """
     first, second = (normalise(one, brain, sequences) for one in (earlier, later))
     usual = brain & ~ndimage.binary_dilation(lesion, TOUCHING, iterations=_AWAY)
+    for a, b in zip(first, second, strict=True):
+        _match_contrast(a, b, usual)
     white = _white_matter(first, second, usual, sequences)
     for a, b in zip(first, second, strict=True):
         half = np.float32(0.5) * smooth_difference(b - a, white, edge_mm)
         a += half * brain
         b -= half * brain
     return MatchedPair(first, second, usual, _white_matter(first, second, usual, sequences))
+
+
+def _match_contrast(first: FloatArray, second: FloatArray, usual: BoolArray) -> None:
+    """Stretch two images around white matter, in place, until their usual brains have one range of intensities."""
+    spreads = [float(np.subtract(*np.percentile(one[usual], _RANGE_PERCENTILES))) for one in (first, second)]
+    if min(spreads) <= 0:
+        return
+    gain = np.float32(np.sqrt(spreads[0] / spreads[1]))
+    for one, factor in ((first, 1 / gain), (second, gain)):
+        one[one != 0] = 1 + (one[one != 0] - 1) * factor
 
 
 def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) -> FloatArray:
