@@ -81,31 +81,32 @@ def _increase(
 ) -> BoolArray:
     """Return what is lesion in the other visit and was none in the one."""
     step = other.probability - one.probability
-    seeds = (z >= thresholds.voxel_z) & (step >= thresholds.least_probability_step)
-    kept = _sure(seeds, other.probability, difference, z, noise, thresholds)
+    lesion = other.mask | (other.probability >= thresholds.least_probability)
+    seeds = lesion & (z >= thresholds.voxel_z) & (step >= thresholds.least_probability_step)
+    if not seeds.any():
+        return seeds
     alone = other.mask & ~one.mask
-    changed = ndimage.binary_dilation(kept, TOUCHING, iterations=_RIM, mask=alone | kept) if kept.any() else kept
-    return _whole_or_not(changed, one.mask, other.mask, thresholds)
+    changed = ndimage.binary_dilation(seeds, TOUCHING, iterations=_RIM, mask=alone | seeds)
+    changed = _whole_or_not(changed, one.mask, other.mask, thresholds)
+    return _sure(changed, difference, z, noise, thresholds)
 
 
 def _sure(
-    seeds: BoolArray,
-    probability: FloatArray,
+    changed: BoolArray,
     difference: FloatArray,
     z: FloatArray,
     noise: PairNoise,
     thresholds: ChangeThresholds,
 ) -> BoolArray:
-    """Return the connected regions of seeds whose mean brightness and highest probability are beyond the limits."""
-    regions, n = ndimage.label(seeds, TOUCHING)
+    """Return the connected regions whose mean difference is beyond the limits."""
+    regions, n = ndimage.label(changed, TOUCHING)
     if not n:
-        return seeds
+        return changed
     numbers = np.arange(1, n + 1)
     sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
     contrasts = ndimage.mean(difference, regions, numbers)
     surely = ndimage.mean(z, regions, numbers) / [noise.sd_of_mean(int(size)) for size in sizes]
-    peaks = ndimage.maximum(probability, regions, numbers)
-    kept = (contrasts >= thresholds.least_contrast) & (surely >= thresholds.region_z) & (peaks >= thresholds.least_peak)
+    kept = (contrasts >= thresholds.least_contrast) & (surely >= thresholds.region_z)
     return np.asarray(np.concatenate([[False], kept])[regions], bool)
 
 

@@ -23,8 +23,10 @@ class ChangeThresholds:
         drawn by raters.
     region_z : float
         Mean FLAIR difference of a changed region, in standard deviations of means over as many voxels of this pair.
-    least_peak : float
-        Highest probability of lesion in a changed region, at the visit at which it is lesion.
+        In pairs without change, regions have reached 4.8: lesions differ by more than normal tissue does.
+    least_probability : float
+        Probability of lesion of a changed voxel outside the mask of the visit at which it is lesion: rather lesion than
+        not, so that what has changed is measured as masks are.
     least_mm3 : float
         Volume of a new or resolved lesion: the least of MSSEG-2 (Commowick et al. 2021, MSSEG-2 challenge proceedings).
     least_diameter_mm : float
@@ -48,8 +50,8 @@ class ChangeThresholds:
     voxel_z: float = 2.0
     least_probability_step: float = 0.25
     least_contrast: float = 0.15
-    region_z: float = 3.0
-    least_peak: float = 0.5
+    region_z: float = 5.0
+    least_probability: float = 0.5
     least_mm3: float = 3.0
     least_diameter_mm: float = 3.0
     least_change_mm3: float = 10.0

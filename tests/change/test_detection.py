@@ -79,6 +79,7 @@ def test_exchanging_the_visits_exchanges_gained_and_lost():
 def test_the_fading_rim_of_a_new_lesion_is_new():
     earlier, later = lesions(), lesions(LARGE)
     difference = np.zeros(SHAPE, np.float32)
+    difference[LARGE] = 0.09  # below two standard deviations
     difference[SMALL] = 0.6
     change = change_of(earlier, later, difference)
     np.testing.assert_array_equal(change.gained, later.mask)
