@@ -13,9 +13,13 @@ SEQUENCES = ("T1w", "FLAIR", "T2w", "PDw")
 """BIDS suffixes a model may use, in the order in which its channels are stacked."""
 
 
-def needed_sequences(sequences: Sequence[str]) -> tuple[str, ...]:
-    """Return what a visit must have: the T1w image, in which the brain is found, then the model's others."""
-    return ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
+def needed_sequences(sequences: Sequence[str], optional: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what a visit must have: the T1w image, in which the brain is found, then the model's others.
+
+    What is optional may be lacking. Where there is no T1w image, the first of the others stands in for it.
+    """
+    ordered = ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
+    return tuple(sequence for sequence in ordered if sequence not in optional)
 
 
 SKULL_STRIP_MODES = ("auto", "skip", "force")
@@ -421,6 +425,8 @@ class ParticipantConfig:
         Whether to find the regions of lesions, to fill them and to bring their mask to the template.
     output_spaces : tuple of str
         Templates to bring all images to.
+    require_sequences : bool
+        Refuse visits without all of the model's sequences, even those that it can do without.
     """
 
     model: Path | None = None
@@ -433,6 +439,11 @@ class ParticipantConfig:
     longitudinal: bool = True
     anatomy: bool = True
     output_spaces: tuple[str, ...] = ()
+    require_sequences: bool = False
+
+    def may_lack(self, cascade: CascadeConfig) -> tuple[str, ...]:
+        """Return the sequences of a model that a visit may lack."""
+        return () if self.require_sequences else cascade.optional_sequences
 
 
 @dataclass(frozen=True)

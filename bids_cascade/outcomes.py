@@ -25,7 +25,7 @@ class VisitOutcome:
     n_lesions, n_lesions_14mm3 : int or None
         All, and those large enough to count clinically.
     volume_ml : float or None
-        On the grid of the T1w image.
+        On the grid of the T1w image, or of the FLAIR of a visit without one.
     seconds : float or None
         Sum over its steps.
     crash_reports : tuple of Path

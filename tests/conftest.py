@@ -53,6 +53,7 @@ def leave_results() -> Callable[..., Path]:
         brain_ml: float = 1000.0,
         flags: Mapping[str, str] | None = None,
         earlier_flags: Mapping[str, str] | None = None,
+        space: str = "T1w",
         **model: Any,
     ) -> Path:
         anat = out.joinpath(*name.split("_"), "anat")
@@ -62,11 +63,12 @@ def leave_results() -> Callable[..., Path]:
         version = {"GeneratedByVersion": fields.pop("GeneratedByVersion", "1.0.0")}
         columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability"
         rows = [f"{n}\tlesion{n}\t{volume:.6g}\t1\t-2\t3.5\t0.75" for n, volume in enumerate(volumes_mm3, start=1)]
-        (anat / f"{name}_space-T1w_seg-lesions_dseg.tsv").write_text("\n".join([columns, *rows]) + "\n")
-        (anat / f"{name}_space-T1w_seg-lesions_dseg.json").write_text(json.dumps(fields | version))
+        (anat / f"{name}_space-{space}_seg-lesions_dseg.tsv").write_text("\n".join([columns, *rows]) + "\n")
+        (anat / f"{name}_space-{space}_seg-lesions_dseg.json").write_text(json.dumps(fields | version))
         total_ml = sum(volumes_mm3) / 1000
         header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
-        row = f"{len(volumes_mm3)}\t{total_ml:.6g}\t{total_ml / 2:.6g}\t{brain_ml:.6g}"
+        on_grids = f"{total_ml:.6g}\t{total_ml / 2:.6g}" if space == "T1w" else f"n/a\t{total_ml:.6g}"
+        row = f"{len(volumes_mm3)}\t{on_grids}\t{brain_ml:.6g}"
         (anat / f"{name}_desc-lesions_stats.json").write_text(
             json.dumps({"QualityFlags": earlier_flags or {}, **fields})
         )

@@ -79,6 +79,7 @@ def make_participant(options: argparse.Namespace) -> ParticipantConfig:
         longitudinal=not options.no_longitudinal,
         anatomy=not options.no_anatomy,
         output_spaces=tuple(dict.fromkeys(options.output_spaces)),
+        require_sequences=options.require_sequences,
     )
 
 

@@ -201,8 +201,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_SEGMENT,
             choices=SKULL_STRIP_MODES,
             default="auto",
-            help="auto: unless the T1w image is skull-stripped; skip: never, its non-zero voxels are the brain; force: "
-            "always",
+            help="auto: unless the T1w image, or the FLAIR where there is none, is skull-stripped; skip: never, its "
+            "non-zero voxels are the brain; force: always",
+        ),
+        _option(
+            "--require-sequences",
+            levels=_PARTICIPANT,
+            action="store_true",
+            help="refuse visits without all of the model's sequences, even if it can do without some of them",
         ),
         _option(
             "--guess-orientation",

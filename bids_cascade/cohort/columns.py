@@ -20,10 +20,10 @@ STATUSES = {
 GROUP_FLAGS = {
     "lesion_volume_outlier": "lesion_volume_modified_z is beyond the limit",
     "brain_volume_outlier": "brain_volume_modified_z is beyond the limit",
-    "different_processing": "Not made with the model, options and version that most visits were made with",
+    "different_processing": "Not made with the sequences, model, options and version that most visits were made with",
     "not_in_dataset": "There are results, but no such visit in the raw dataset",
 }
-SUMMARISED = ("lesion_volume_t1w_ml", "n_lesions", "n_lesions_14mm3", "lesion_volume_brain_percent", "brain_volume_ml")
+SUMMARISED = ("lesion_volume_ml", "n_lesions", "n_lesions_14mm3", "lesion_volume_brain_percent", "brain_volume_ml")
 
 _RULE = (
     f"Beyond {OUTLIER_Z} either way is an outlier (Iglewicz and Hoaglin 1993); n/a with fewer than {MIN_VALUES} visits"
@@ -49,9 +49,12 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
     "status": {"Description": "What there is of this visit", "Levels": STATUSES},
-    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions": {
+        "Description": "Number of lesions (26-connected components) on the grid of the T1w image, or of the FLAIR of a "
+        "visit without a T1w"
+    },
     "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
-    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
+    "lesion_volume_ml": {"Description": "Volume of all lesions on the same grid", "Units": "mL"},
     "quality_flags": {
         "Description": "What the participant level found suspicious, joined by semicolons; n/a for nothing"
     },
@@ -59,6 +62,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "What is unusual about the visit among the others, joined by semicolons",
         "Levels": GROUP_FLAGS,
     },
+    "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
     "status_reason": {"Description": "Why the status is not complete"},
     "warnings": {"Description": "The quality flags in words, joined by semicolons"},
@@ -77,12 +81,12 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     },
     **COUNT_COLUMNS,
     "lesion_volume_brain_percent": {
-        "Description": "lesion_volume_t1w_ml as a fraction of brain_volume_ml",
+        "Description": "lesion_volume_ml as a fraction of brain_volume_ml",
         "Units": "percent",
     },
     "lesion_volume_change_ml": {
-        "Description": "lesion_volume_t1w_ml minus that of the participant's previous visit with complete results, "
-        "both found independently; n/a unless both were made with the same model, options and version",
+        "Description": "lesion_volume_ml minus that of the participant's previous visit with complete results, "
+        "both found independently; n/a unless both were made with the same sequences, model, options and version",
         "Units": "mL",
     },
     **{name: STATS_COLUMNS[own] for name, own in OF_CHANGE.items()},
@@ -92,16 +96,17 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     **{f"n_lesions_{name}_mm3": {"Description": f"Number of lesions {size_text(name)}"} for name in SIZE_CLASSES_MM3},
     "brain_volume_ml": {"Description": "Volume of the brain mask", "Units": "mL"},
     "lesion_volume_modified_z": {
-        "Description": f"Modified z-score (median and MAD) of ln(lesion_volume_t1w_ml + {LOG_OFFSET_ML:g}) among the "
+        "Description": f"Modified z-score (median and MAD) of ln(lesion_volume_ml + {LOG_OFFSET_ML:g}) among the "
         f"visits with the same processing. {_RULE}"
     },
     "brain_volume_modified_z": {
         "Description": f"Modified z-score of brain_volume_ml among the visits with the same processing. {_RULE}"
     },
     "processing": {
-        "Description": "Number of the combination of model, options and version; 1 is the most frequent. Only visits "
-        "of one number are comparable"
+        "Description": "Number of the combination of sequences, model, options and version; 1 is the most frequent. "
+        "Only visits of one number are comparable"
     },
+    "sequences": {"Description": "Sequences that were used, joined by +"},
     "model_name": {"Description": "Model"},
     "model_sha256": {"Description": "SHA-256 of the model file"},
     "threshold": {"Description": "Probability from which a voxel is lesion"},
@@ -115,9 +120,9 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
 LESION_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
-    "index": {"Description": "Number of the lesion in the visit's space-T1w_seg-lesions_dseg image"},
+    "index": {"Description": "Number of the lesion in the visit's seg-lesions_dseg image"},
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
-    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the visit's T1w image", "Units": "mm"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of that image", "Units": "mm"},
     "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
     "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
     "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},

@@ -64,7 +64,7 @@ class GroupVisit:
 
 
 def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
-    """Return numbers for the combinations of model, options and version among the visits: 1 for the most frequent.
+    """Return numbers for the combinations of sequences, model, options and version: 1 for the most frequent.
 
     Of equally frequent ones, the first in the order of their fields comes first.
     """
@@ -149,14 +149,15 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
     if results is None:
         return {}
     volumes_mm3 = results.volumes_mm3
-    lesion_ml, brain_ml = (_number(results.stats[name]) for name in ("lesion_volume_t1w_ml", "brain_volume_ml"))
+    lesion_ml, brain_ml = float(results.lesion_volume), _number(results.stats["brain_volume_ml"])
     processing = asdict(results.processing)
     return {
         **{name: results.stats[name] for name in _STATS},
+        "lesion_volume_ml": results.lesion_volume,
         # Counted here, so that earlier results have it, too.
         "n_lesions_14mm3": count_clinical(volumes_mm3),
         **{name: cell for name, cell in results.stats.items() if name in OPTIONAL},
-        "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if lesion_ml is not None and brain_ml else None,
+        "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if brain_ml else None,
         "largest_lesion_mm3": max(volumes_mm3, default=None),
         "median_lesion_mm3": float(np.median(volumes_mm3)) if volumes_mm3 else None,
         **{f"n_lesions_{name}_mm3": count for name, count in count_by_size(volumes_mm3).items()},
@@ -201,12 +202,12 @@ def _change_ml(before: VisitResults | None, after: VisitResults) -> float | None
     """Return the change of lesion volume; None unless both were made in the same way."""
     if before is None or before.processing != after.processing:
         return None
-    return float(after.stats["lesion_volume_t1w_ml"]) - float(before.stats["lesion_volume_t1w_ml"])
+    return float(after.lesion_volume) - float(before.lesion_volume)
 
 
 def _add_outliers(rows: Sequence[dict[str, Any]]) -> None:
     """Add modified z-scores, and flags where they are beyond the limit, to the rows of one processing."""
-    volumes_ml = [float(row["lesion_volume_t1w_ml"]) for row in rows]
+    volumes_ml = [float(row["lesion_volume_ml"]) for row in rows]
     _flag(rows, modified_z_scores(log_volume(volumes_ml)), "lesion_volume")
     with_brain = [row for row in rows if _number(row["brain_volume_ml"]) is not None]
     _flag(with_brain, modified_z_scores([float(row["brain_volume_ml"]) for row in with_brain]), "brain_volume")

@@ -25,6 +25,9 @@ UNWANTED_ENTITIES = {"ceagent": "ce", "part": "part", "chunk": "chunk"}
 """Images with these (contrast-enhanced, phase, cut up), by pybids' name and in file names, are taken only if the filter
 for their sequence says so; ``part-mag`` is the ordinary image."""
 
+_STAND_INS = {"T1w": "UNIT1", "FLAIR": "T2w"}
+"""What a visit may have instead of a sequence: the first is as good, the second is not."""
+
 
 @dataclass(frozen=True)
 class Visit(VisitKey):
@@ -35,17 +38,22 @@ class Visit(VisitKey):
     images : mapping of str to ImageChoice
         By sequence, in the order asked for.
     missing : tuple of str
-        Sequences asked for that have no image.
+        Sequences asked for that have no image, and that must have one.
+    absent : tuple of str
+        Those that have none, and need none.
     left_out : tuple of str
         Which images of those there are all the same, why they were left out, and how to ask for them.
     """
 
     images: Mapping[str, ImageChoice]
     missing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
-def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selection) -> list[Visit]:
+def find_visits(
+    layout: BIDSLayout, sequences: Sequence[str], selection: Selection, optional: Sequence[str] = ()
+) -> list[Visit]:
     """Find for each visit one image of each sequence.
 
     A visit is listed if it has an image of any sequence this app knows, or, with filters, one that passes the
@@ -63,6 +71,8 @@ def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selecti
         BIDS suffixes in channel order.
     selection : Selection
         Whose filters may also hold ``"*"`` for "any value", as in fMRIPrep.
+    optional : sequence of str
+        Sequences that a visit may lack.
 
     Returns
     -------
@@ -91,8 +101,9 @@ def find_visits(layout: BIDSLayout, sequences: Sequence[str], selection: Selecti
         hint = dicom_hint(Path(layout.root))
         raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}{hint}")
     candidates = {sequence: _by_visit(files) for sequence, files in found.items()}
+    stand_ins = _find_stand_ins(layout, sequences)
     ordered = sorted(keys, key=lambda key: key.order)
-    visits = [_make_visit(key, candidates, filters) for key in ordered]
+    visits = [_make_visit(key, candidates, filters, optional, stand_ins) for key in ordered]
     warn_of_bidsignore(Path(layout.root), (choice.path for visit in visits for choice in visit.images.values()))
     return visits
 
@@ -165,8 +176,18 @@ def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _find_stand_ins(layout: BIDSLayout, sequences: Sequence[str]) -> dict[str, dict[VisitKey, list[BIDSFile]]]:
+    """Return by sequence the images of each visit that somebody may take for it."""
+    found = {name: suffix for name, suffix in _STAND_INS.items() if name in sequences and suffix not in sequences}
+    return {name: _by_visit(_find_files(layout, suffix, {})) for name, suffix in found.items()}
+
+
 def _make_visit(
-    key: VisitKey, files: Mapping[str, Mapping[VisitKey, list[BIDSFile]]], filters: Mapping[str, Mapping[str, Any]]
+    key: VisitKey,
+    files: Mapping[str, Mapping[VisitKey, list[BIDSFile]]],
+    filters: Mapping[str, Mapping[str, Any]],
+    optional: Sequence[str],
+    stand_ins: Mapping[str, Mapping[VisitKey, list[BIDSFile]]],
 ) -> Visit:
     """Choose the images of one visit; say of what sequences there are only unwanted ones."""
     images: dict[str, ImageChoice] = {}
@@ -178,8 +199,16 @@ def _make_visit(
             images[sequence] = choose_image(candidates)
         else:
             left_out += [_say_left_out(sequence, file, unwanted) for file, unwanted in own.items()]
-    missing = tuple(sequence for sequence in files if sequence not in images)
-    visit = Visit(key.participant, key.session, images=images, missing=missing, left_out=tuple(left_out))
+            left_out += [_say_stand_in(sequence, file) for file in stand_ins.get(sequence, {}).get(key, [])]
+    lacking = [sequence for sequence in files if sequence not in images]
+    visit = Visit(
+        key.participant,
+        key.session,
+        images=images,
+        missing=tuple(sequence for sequence in lacking if sequence not in optional),
+        absent=tuple(sequence for sequence in lacking if sequence in optional),
+        left_out=tuple(left_out),
+    )
     for sequence, choice in images.items():
         level = logging.INFO if choice.rejected else logging.DEBUG
         logger.log(level, "%s: %s is %s (%s)", visit.name, sequence, choice.path.name, choice.reason)
@@ -190,3 +219,11 @@ def _say_left_out(sequence: str, file: BIDSFile, unwanted: Mapping[str, str]) ->
     entities = "_".join(f"{UNWANTED_ENTITIES[entity]}-{value}" for entity, value in unwanted.items())
     asking = json.dumps({sequence: dict(unwanted)})
     return f"there is {file.filename}, left out because of {entities}; a --bids-filter-file with {asking} takes it"
+
+
+def _say_stand_in(sequence: str, file: BIDSFile) -> str:
+    """Say what there is instead of a sequence, and whether it can stand in for that."""
+    if sequence == "FLAIR":
+        return f"there is {file.filename}, which can't stand in for it: in a T2w, fluid is as bright as lesions are"
+    asking = json.dumps({sequence: {"suffix": [sequence, file.entities["suffix"]]}})
+    return f"there is {file.filename}, of MP2RAGE; a --bids-filter-file with {asking} takes it for the {sequence}"

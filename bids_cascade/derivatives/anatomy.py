@@ -46,11 +46,10 @@ class AnatomyCells:
 def earlier_anatomy(out_dir: Path, visit: Visit) -> list[Path]:
     """Return the files of an earlier run that this run may not write anew."""
     folder = derivative_path(out_dir, visit, "stats", ".tsv", desc="lesions").parent
-    patterns = ("space-T1w_seg-regions_dseg.*", "desc-lesionfilled_T1w.*", "*_xfm.h5", "space-*")
+    patterns = ("space-*_seg-regions_dseg.*", "desc-lesionfilled_T1w.*", "*_xfm.h5", "space-*")
     found = {path for pattern in patterns for path in folder.glob(f"{visit.name}_{pattern}")}
     own = tuple(f"{visit.name}_space-{sequence}_" for sequence in SEQUENCES)
-    regions = f"{visit.name}_space-T1w_seg-regions_"
-    return sorted(path for path in found if path.name.startswith(regions) or not path.name.startswith(own))
+    return sorted(path for path in found if "_seg-regions_" in path.name or not path.name.startswith(own))
 
 
 def write_roi(writer: Writer, lesion: NDArray[np.bool_], grid: Grid) -> None:
@@ -94,9 +93,10 @@ def write_anatomy(
 
 
 def _write_regions(writer: Writer, regions: Regions, grid: Grid, anatomy: VisitAnatomy) -> None:
+    space = writer.plan.space
     sidecar = {
         "Description": f"Regions of the brain. {_REGIONS_FROM}",
-        "SpatialReference": writer.spatial_reference("T1w"),
+        "SpatialReference": writer.spatial_reference(space),
         "Atlas": f"bids_cascade, in {BUILT_IN}",
         "AtlasAgreement": anatomy.agreement,
     }
@@ -104,8 +104,8 @@ def _write_regions(writer: Writer, regions: Regions, grid: Grid, anatomy: VisitA
         {"index": int(region), "name": region.name.lower(), "color": "#{:02x}{:02x}{:02x}".format(*colour)}
         for region, colour in REGION_COLOURS.items()
     ]
-    write_tsv(rows, ["index", "name", "color"], writer.path("dseg", ".tsv", space="T1w", seg="regions"))
-    writer.image("dseg", regions.regions, grid, np.uint8, sidecar, space="T1w", seg="regions")
+    write_tsv(rows, ["index", "name", "color"], writer.path("dseg", ".tsv", space=space, seg="regions"))
+    writer.image("dseg", regions.regions, grid, np.uint8, sidecar, space=space, seg="regions")
 
 
 def _write_filled(

@@ -22,6 +22,7 @@ from bids_cascade.derivatives.change_columns import LESION_COLUMNS, STATS_COLUMN
 from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of
 from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
+from bids_cascade.derivatives.read import results_space
 from bids_cascade.errors import BidsCascadeError, MissingInputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import load_image, save_image
@@ -83,7 +84,8 @@ def stats_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
 
 def lesions_path(out_dir: Path, later: VisitKey, desc: str, extension: str) -> Path:
     """Return the path of the lesions of a comparison, with the numbers that they keep."""
-    return derivative_path(out_dir, later, "dseg", extension, space="T1w", seg="lesions", desc=desc)
+    space = results_space(out_dir, later)
+    return derivative_path(out_dir, later, "dseg", extension, space=space, seg="lesions", desc=desc)
 
 
 def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | None:
@@ -123,18 +125,21 @@ def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
         When one is not there, or can't be read.
     """
     images = {name: load_image(path) for name, path in _inputs(out_dir, visit).items()}
-    scans = {name: images[name] for name in ("T1w", "FLAIR")}
+    scans = {name: image for name, image in images.items() if name in ("T1w", "FLAIR")}
     return FinishedVisit(scans, images["brain"], images["probability"], images["mask"])
 
 
 def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
-    path = partial(derivative_path, out_dir, visit)
+    """Return the images of a visit, the one on whose grid the others are first."""
+    path, space = partial(derivative_path, out_dir, visit), results_space(out_dir, visit)
+    scans = {space: path(space, ".nii.gz", desc="preproc")}
+    if space != "FLAIR":
+        scans["FLAIR"] = path("FLAIR", ".nii.gz", space=space, desc="preproc")
     return {
-        "T1w": path("T1w", ".nii.gz", desc="preproc"),
-        "FLAIR": path("FLAIR", ".nii.gz", space="T1w", desc="preproc"),
+        **scans,
         "brain": path("mask", ".nii.gz", desc="brain"),
-        "probability": path("probseg", ".nii.gz", space="T1w", label="L"),
-        "mask": path("mask", ".nii.gz", space="T1w", label="L"),
+        "probability": path("probseg", ".nii.gz", space=space, label="L"),
+        "mask": path("mask", ".nii.gz", space=space, label="L"),
     }
 
 
@@ -144,7 +149,8 @@ def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair
     They are those of the comparison before this one, or of the first visit's own table.
     """
     if previous is None:
-        path = derivative_path(out_dir, pair.earlier, "dseg", ".nii.gz", space="T1w", seg="lesions")
+        space = results_space(out_dir, pair.earlier)
+        path = derivative_path(out_dir, pair.earlier, "dseg", ".nii.gz", space=space, seg="lesions")
         to_own = found.space.half_to_earlier
     else:
         path = lesions_path(out_dir, previous.later, previous.desc, ".nii.gz")
@@ -234,11 +240,11 @@ def write_change(
 def _write_images(
     out_dir: Path, pair: Pair, found: Comparison, labels: NDArray[np.int32], rows: list[dict[str, Any]]
 ) -> None:
-    """Write lesions, changed voxels and the subtraction image on the grid of the later T1w image."""
+    """Write lesions, changed voxels and the subtraction image on the grid of the later visit's results."""
     result = found.result
     if result is None:
         return
-    reference = _inputs(out_dir, pair.later)["T1w"]
+    reference = next(iter(_inputs(out_dir, pair.later).values()))
     grid = grid_of(load_image(reference))
     common = {"Sources": _sources(out_dir, pair), "SpatialReference": bids_uri(reference, out_dir, "")}
 
@@ -348,15 +354,17 @@ def _sources(out_dir: Path, pair: Pair) -> list[str]:
 
 
 def _voxels_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
-    return derivative_path(out_dir, later, "dseg", ".nii.gz", space="T1w", seg="voxels", desc=desc)
+    space = results_space(out_dir, later)
+    return derivative_path(out_dir, later, "dseg", ".nii.gz", space=space, seg="voxels", desc=desc)
 
 
 def _subtraction_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
-    return derivative_path(out_dir, later, "FLAIR", ".nii.gz", space="T1w", desc=desc)
+    return derivative_path(out_dir, later, "FLAIR", ".nii.gz", space=results_space(out_dir, later), desc=desc)
 
 
 def _transform_path(out_dir: Path, pair: Pair) -> Path:
-    entities = {"from_": f"ses{pair.earlier.session}", "to": "T1w", "mode": "image"}
+    space = results_space(out_dir, pair.later)
+    entities = {"from_": f"ses{pair.earlier.session}", "to": space, "mode": "image"}
     return derivative_path(out_dir, pair.later, "xfm", ".txt", **entities)
 
 

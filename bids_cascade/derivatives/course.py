@@ -13,14 +13,12 @@ from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY, Flags, flags_of
 from bids_cascade.derivatives.names import derivative_path, sidecar_path
-from bids_cascade.derivatives.read import list_sessions_with_results, read_results
+from bids_cascade.derivatives.read import VisitResults, list_sessions_with_results, read_results
 from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.visit_key import VisitKey, natural_key
 
 FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
 FAR_ML, FAR_FRACTION = 1.0, 0.5
-
-_VOLUME = "lesion_volume_t1w_ml"
 
 
 def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
@@ -47,15 +45,15 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
         A table of quality measures can't be replaced, or read.
     """
     far: dict[str, str] = {}
-    volumes: list[tuple[VisitKey, str]] = []
+    volumes: list[tuple[VisitKey, VisitResults]] = []
     for session in sorted(list_sessions_with_results(out_dir, participant), key=natural_key):
         visit = VisitKey(participant, session)
         with suppress(BidsCascadeError):
-            volumes.append((visit, read_results(out_dir, visit).stats[_VOLUME]))
+            volumes.append((visit, read_results(out_dir, visit)))
     for (earlier, before), (later, after) in pairwise(volumes):
-        reason = far_volume(earlier, before, after)
+        reason = far_volume(earlier, before.lesion_volume, after.lesion_volume)
         if reason:
-            far[later.name] = reason
+            far[later.name] = reason + _other_sequences(before, after)
     for visit, _ in volumes:
         _set_flag(out_dir, visit, far.get(visit.name))
     return far
@@ -71,6 +69,12 @@ def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
         f"the lesion volume is {after} ml, at {name} it is {before} ml (expected within {FAR_ML:g} ml or "
         f"{FAR_FRACTION:.0%} of the larger)."
     )
+
+
+def _other_sequences(before: VisitResults, after: VisitResults) -> str:
+    """Say that lesions were found in other sequences than at the visit before, if they were."""
+    one, other = before.processing.sequences, after.processing.sequences
+    return "" if one == other else f" They were found in {other} and in {one}, which finds others."
 
 
 @contextmanager

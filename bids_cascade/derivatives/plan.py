@@ -18,7 +18,7 @@ def plan_outputs(
 ) -> OutputPlan:
     """Return whose outputs a complete visit's are, where they go, how they are made, and what its images say of it."""
     cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
-    ordered = {sequence: visit.images[sequence] for sequence in needed_sequences(cascade.sequences)}
+    ordered = {name: visit.images[name] for name in needed_sequences(cascade.sequences, visit.absent)}
     return OutputPlan(
         visit=replace(visit, images=ordered),
         bids_dir=inputs.bids_dir,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from bids_cascade.dataset.layout import LABEL
 from bids_cascade.dataset.tables import NOT_AVAILABLE, Tsv, read_object, read_tsv
 from bids_cascade.derivatives.flags import flags_of, read_quality_flags
-from bids_cascade.derivatives.names import derivative_path, visit_record_path
+from bids_cascade.derivatives.names import derivative_path, sidecar_path, visit_record_path
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError, TemporaryError
 from bids_cascade.visit_key import VisitKey
 
@@ -31,10 +31,9 @@ def _ending(suffix: str, extension: str, **entities: str) -> str:
 
 _STATS = _ending("stats", ".tsv", desc="lesions")
 _STATS_JSON = _ending("stats", ".json", desc="lesions")
-_LESIONS = _ending("dseg", ".tsv", space="T1w", seg="lesions")
-_LESIONS_JSON = _ending("dseg", ".json", space="T1w", seg="lesions")
+_LESIONS = {space: _ending("dseg", ".tsv", space=space, seg="lesions") for space in ("T1w", "FLAIR")}
+"""On the grid of the T1w image, or of the FLAIR of a visit without one."""
 _QUALITY = _ending("stats", ".tsv", desc="quality")
-_NEEDED = (_STATS, _STATS_JSON, _LESIONS, _LESIONS_JSON)
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +50,8 @@ class Processing:
         ``single`` or ``half``: of the networks' arithmetic.
     version : str
         Of this app.
+    sequences : str
+        Those that were used, joined by ``+``.
     """
 
     model_name: str
@@ -59,6 +60,7 @@ class Processing:
     min_lesion_volume_mm3: float
     precision: str
     version: str
+    sequences: str = "T1w+FLAIR"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,23 @@ class VisitResults:
         """Volumes of the lesions, from the largest."""
         index = self.lesions.columns.index("volume_mm3")
         return [float(row[index]) for row in self.lesions.rows]
+
+    @property
+    def lesion_volume(self) -> str:
+        """See :func:`lesion_volume_of`."""
+        return lesion_volume_of(self.stats)
+
+
+def lesion_volume_of(stats: Mapping[str, str]) -> str:
+    """Return the volume of all lesions in ml, as text: on the T1w's grid, or the FLAIR's of a visit without a T1w.
+
+    Parameters
+    ----------
+    stats : mapping of str to str
+        The row of the table of volumes, by column.
+    """
+    on_t1w, on_flair = (stats.get(column, NOT_AVAILABLE) for column in _NUMBERS[:2])
+    return on_flair if on_t1w == NOT_AVAILABLE else on_t1w
 
 
 def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
@@ -120,6 +139,17 @@ def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
             if _state(folder / f"{key.name}{_STATS}") == before:
                 return results
     raise TemporaryError("its results are being replaced by another run")
+
+
+def results_space(out_dir: Path, key: VisitKey) -> str:
+    """Return the sequence on whose grid a visit's results are: the T1w, or the FLAIR of a visit without one."""
+    folder = out_dir / key.folder / "anat"
+    return _space_of({path.name for path in folder.glob(f"{key.name}_*_seg-lesions_dseg.tsv")}, key.name)
+
+
+def lesions_path(out_dir: Path, key: VisitKey) -> Path:
+    """Return the path of the table of a visit's lesions."""
+    return out_dir / key.folder / "anat" / f"{key.name}{_LESIONS[results_space(out_dir, key)]}"
 
 
 def list_results(out_dir: Path) -> set[VisitKey]:
@@ -171,9 +201,16 @@ def _require_all(folder: Path, name: str) -> None:
         there = set()
     if not there:
         raise MissingInputError("no results")
-    lacking = [ending.removeprefix("_") for ending in _NEEDED if f"{name}{ending}" not in there]
+    lesions = _LESIONS[_space_of(there, name)]
+    needed = (_STATS, _STATS_JSON, lesions, sidecar_path(Path(lesions)).name)
+    lacking = [ending.removeprefix("_") for ending in needed if f"{name}{ending}" not in there]
     if lacking:
         raise TemporaryError(f"half-written: {', '.join(lacking)} missing; run the participant level for it again")
+
+
+def _space_of(files: Collection[str], name: str) -> str:
+    """Return the sequence on whose grid a visit's results are, by the names of its files."""
+    return "FLAIR" if f"{name}{_LESIONS['FLAIR']}" in files and f"{name}{_LESIONS['T1w']}" not in files else "T1w"
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -190,10 +227,10 @@ def _read_once(folder: Path, name: str) -> VisitResults:
     if len(stats.lines) != 1:
         raise BadDataError(f"{name}{_STATS} has {len(stats.lines)} rows; expected 1")
     stats_sidecar = _read_object(folder / f"{name}{_STATS_JSON}")
-    lesions = read_tsv(folder / f"{name}{_LESIONS}")
-    lesions_sidecar = _read_object(folder / f"{name}{_LESIONS_JSON}")
+    path = folder / f"{name}{_LESIONS[_space_of(os.listdir(folder), name)]}"
+    lesions, lesions_sidecar = read_tsv(path), _read_object(sidecar_path(path))
     quality_flags = read_quality_flags(folder / f"{name}{_QUALITY}") or {}
-    processing = _processing(lesions_sidecar, f"{name}{_LESIONS_JSON}")
+    processing = _processing(lesions_sidecar, sidecar_path(path).name)
     version = {"GeneratedByVersion": lesions_sidecar.get("GeneratedByVersion")}
     if _processing({**version, **stats_sidecar}, f"{name}{_STATS_JSON}") != processing:
         raise TemporaryError("half-written: its volumes and its lesions come from different models or options")
@@ -203,7 +240,7 @@ def _read_once(folder: Path, name: str) -> VisitResults:
         processing=processing,
         lesions=lesions,
     )
-    _check(results, name)
+    _check(results, name, path.name)
     return results
 
 
@@ -223,32 +260,32 @@ def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
             min_lesion_volume_mm3=float(sidecar["MinLesionVolume"]),
             precision=str(sidecar.get("Precision", "single")),
             version=str(sidecar["GeneratedByVersion"]),
+            sequences="+".join(sidecar.get("SequencesUsed", ("T1w", "FLAIR"))),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadDataError(f"{name} doesn't say with what model and options it was made: {error!r}") from error
 
 
-def _check(results: VisitResults, name: str) -> None:
-    """Raise unless the volumes are numbers and agree with the table of lesions, the parts of one run."""
+def _check(results: VisitResults, name: str, lesions: str) -> None:
+    """Raise unless the volumes are numbers and agree with the table of lesions, a file: the parts of one run."""
     try:
         n_lesions = int(results.stats["n_lesions"])
         numbers = {column: results.stats[column] for column in _NUMBERS}
         values = {column: float(cell) for column, cell in numbers.items() if cell != NOT_AVAILABLE}
         total_mm3 = math.fsum(results.volumes_mm3)
     except (KeyError, ValueError) as error:
-        raise BadDataError(
-            f"{name}{_STATS} or {name}{_LESIONS}: not the columns and numbers expected: {error}"
-        ) from error
+        raise BadDataError(f"{name}{_STATS} or {lesions}: not the columns and numbers expected: {error}") from error
     if not _are_numbers(results.lesions) or not all(volume > 0 for volume in results.volumes_mm3):
-        raise BadDataError(f"{name}{_LESIONS}: a cell is no number, or a volume not above 0")
-    if not all(math.isfinite(value) and value >= 0 for value in values.values()) or _NUMBERS[0] not in values:
+        raise BadDataError(f"{lesions}: a cell is no number, or a volume not above 0")
+    total = results.stats[_NUMBERS["_space-FLAIR_" in lesions]]
+    if not all(math.isfinite(value) and value >= 0 for value in values.values()) or total == NOT_AVAILABLE:
         raise BadDataError(f"{name}{_STATS}: a volume is missing, negative or infinite")
     # Both tables are written with six significant digits.
     if n_lesions != len(results.lesions.lines) or not math.isclose(
-        values[_NUMBERS[0]] * 1000, total_mm3, rel_tol=1e-4, abs_tol=0.1
+        float(total) * 1000, total_mm3, rel_tol=1e-4, abs_tol=0.1
     ):
         raise TemporaryError(
-            f"half-written: {n_lesions} lesions of {values[_NUMBERS[0]]:g} ml in its table of volumes, but "
+            f"half-written: {n_lesions} lesions of {float(total):g} ml in its table of volumes, but "
             f"{len(results.lesions.lines)} of {total_mm3 / 1000:.6g} ml in its table of lesions"
         )
 

@@ -77,4 +77,4 @@ def versions() -> dict[str, str]:
 
 def _images(visit: Visit) -> dict[str, Any]:
     images = {sequence: {"path": choice.path, "reason": choice.reason} for sequence, choice in visit.images.items()}
-    return {"images": images, "missing": visit.missing}
+    return {"images": images, "missing": visit.missing, "absent": visit.absent}

@@ -61,10 +61,10 @@ def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, pac
     """
     if space.deformation is None:
         return
-    grid = grid_of(load_template(space.name))
+    grid, own = grid_of(load_template(space.name)), writer.plan.space
     for sequence, path in packed.items():
         image = nib.Nifti1Image.from_filename(path)
-        source = {"desc": "preproc"} | ({} if sequence == "T1w" else {"space": "T1w"})
+        source = {"desc": "preproc"} | ({} if sequence == own else {"space": own})
         sidecar = {
             "Description": f"{sequence} image in the template's space",
             "Sources": [writer.uri(writer.path(sequence, ".nii.gz", **source))],
@@ -74,8 +74,8 @@ def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, pac
         }
         moved = data_of(warp(image, grid, space.deformation.to_template))
         writer.image(sequence, moved, grid, np.float32, sidecar, space=space.name, desc="preproc")
-    probability = data_of(warp(lesions.probability["T1w"], grid, space.deformation.to_template))
-    source_path = writer.path("probseg", ".nii.gz", space="T1w", label="L")
+    probability = data_of(warp(lesions.probability[own], grid, space.deformation.to_template))
+    source_path = writer.path("probseg", ".nii.gz", space=own, label="L")
     sidecar = {
         "Description": "Probability of lesion in the template's space",
         "Sources": [writer.uri(source_path)],
@@ -88,9 +88,10 @@ def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, pac
 
 def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLesions, deformation: Deformation) -> None:
     """Write the lesion mask in a template's space: where linear interpolation finds at least half a lesion."""
-    mask: NDArray[Any] = mask_of(lesions.mask["T1w"]).astype(np.float32)
+    own = writer.plan.space
+    mask: NDArray[Any] = mask_of(lesions.mask[own]).astype(np.float32)
     moved = data_of(warp(nib.Nifti1Image(mask, lesions.labels.affine), grid, deformation.to_template)) >= 0.5
-    source = writer.path("mask", ".nii.gz", space="T1w", label="L")
+    source = writer.path("mask", ".nii.gz", space=own, label="L")
     sidecar = {
         "Description": "Lesion mask in the template's space",
         "Type": "Lesion",
@@ -102,7 +103,8 @@ def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLes
 
 def write_transforms(writer: Writer, name: str, deformation: Deformation) -> None:
     """Write the transforms to a template and back, as antsApplyTransforms takes them."""
-    both = ((deformation.to_template, "T1w", name), (deformation.from_template, name, "T1w"))
+    own = writer.plan.space
+    both = ((deformation.to_template, own, name), (deformation.from_template, name, own))
     for path, start, end in both:
         write_whole_file(path.read_bytes(), writer.path("xfm", ".h5", from_=start, to=end, mode="image"))
 

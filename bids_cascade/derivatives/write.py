@@ -48,13 +48,13 @@ _MASK = (
 )
 _LESION_COLUMNS = {
     "volume_mm3": {"Description": "Volume", "Units": "mm^3"},
-    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the T1w image", "Units": "mm"},
+    "centre_x_mm": {"Description": f"{CENTRE}, left to right, in the world of the SPACE image", "Units": "mm"},
     "centre_y_mm": {"Description": "The same, posterior to anterior", "Units": "mm"},
     "centre_z_mm": {"Description": "The same, inferior to superior", "Units": "mm"},
     "mean_probability": {"Description": "Mean probability over the lesion's voxels, with those of filled cavities"},
 }
 _STATS_COLUMNS = {
-    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the T1w image"},
+    "n_lesions": {"Description": "Number of lesions (26-connected components) on the grid of the SPACE image"},
     "n_lesions_14mm3": {"Description": f"Number of these {CLINICAL_TEXT}"},
     "lesion_volume_t1w_ml": {"Description": "Volume of all lesions on the grid of the T1w image", "Units": "mL"},
     "lesion_volume_flair_ml": {"Description": "Volume of all lesions on the grid of the FLAIR image", "Units": "mL"},
@@ -68,11 +68,12 @@ _UNCERTAINTY_COLUMN = {
 }
 _AGREEMENT_COLUMN = {
     AGREEMENT: {
-        "Description": "Mean Dice of the masks of each two of the model's cascades, on the grid of the T1w image"
+        "Description": "Mean Dice of the masks of each two of the model's cascades, on the grid of the SPACE image"
     }
 }
 """Of models with several cascades only."""
-_UNCERTAINTY_ENTITIES = {"space": "T1w", "label": "L", "desc": "uncertainty"}
+_SPACES = ("T1w", "FLAIR")
+"""Sequences on whose grid all results of a visit may be: the first that it has."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class OutputPlan:
     Attributes
     ----------
     visit : Visit
-        Its images are the ones used, the T1w image first.
+        Its images are the ones used, the T1w image first; where it has none, the FLAIR stands in for that.
     bids_dir, out_dir : Path
         Roots of the raw and of the derivative dataset.
     model_name, model_sha256 : str
@@ -122,6 +123,11 @@ class OutputPlan:
         return join_flags(self.flags, *found)
 
     @property
+    def space(self) -> str:
+        """The sequence on whose grid all results are: the T1w, or the FLAIR where there is no T1w."""
+        return next(iter(self.visit.images))
+
+    @property
     def shown(self) -> str:
         """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
         return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
@@ -129,7 +135,7 @@ class OutputPlan:
 
 @dataclass(frozen=True, eq=False)
 class VisitImages:
-    """What the workflow has computed; lists go with the visit's images, the T1w image first.
+    """What the workflow has computed; lists go with the visit's images, the T1w image first, if there is one.
 
     Attributes
     ----------
@@ -209,34 +215,34 @@ def _move_all(staging: Path, out_dir: Path, last: str) -> None:
 
 def _write_all(writer: Writer, images: VisitImages) -> None:
     """Write all of a visit's derivatives where the writer writes."""
-    sequences = list(writer.plan.visit.images)
-    t1w_grid = grid_of(images.mask)
-    _write_preprocessed(writer, sequences, images)
+    space, grid = writer.plan.space, grid_of(images.mask)
+    _write_preprocessed(writer, images)
     mask = mask_of(images.mask)
     brain_sidecar = {
         "Description": "Brain mask",
         "Type": "Brain",
         "Method": images.mask_method,
-        "SpatialReference": writer.spatial_reference("T1w"),
+        "SpatialReference": writer.spatial_reference(space),
     }
-    writer.image("mask", mask, t1w_grid, np.uint8, brain_sidecar, desc="brain")
+    writer.image("mask", mask, grid, np.uint8, brain_sidecar, desc="brain")
     for sequence in images.lesions.mask:
         _write_lesions(writer, sequence, images.lesions)
-    write_roi(writer, mask_of(images.lesions.mask["T1w"]), t1w_grid)
-    packed = dict(zip(sequences, images.packed, strict=True))
-    for space in images.spaces:
-        write_space(writer, space, images.lesions, packed)
+    if space == "T1w":
+        write_roi(writer, mask_of(images.lesions.mask[space]), grid)
+    packed = dict(zip(writer.plan.visit.images, images.packed, strict=True))
+    for template in images.spaces:
+        write_space(writer, template, images.lesions, packed)
     cells, flags = _write_anatomy(writer, images)
     _write_lesion_table(writer, images.lesions, cells)
     for one in images.uncertainty:
-        _write_uncertainty(writer, one, t1w_grid)
+        _write_uncertainty(writer, one, grid)
     volumes_mm3 = [lesion.volume_mm3 for lesion in images.lesions.table]
     row = {
         "n_lesions": len(volumes_mm3),
         "n_lesions_14mm3": count_clinical(volumes_mm3),
         "lesion_volume_t1w_ml": images.lesions.volume_ml("T1w"),
         "lesion_volume_flair_ml": images.lesions.volume_ml("FLAIR"),
-        "brain_volume_ml": mask.sum() * t1w_grid.voxel_volume_mm3 / 1000,
+        "brain_volume_ml": mask.sum() * grid.voxel_volume_mm3 / 1000,
     }
     columns = _STATS_COLUMNS
     if images.lesions.agreement is not None:
@@ -244,8 +250,8 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
     if cells is not None:
         row, columns = {**row, **cells.of_visit}, {**columns, **COUNT_COLUMNS}
     descriptions = {
-        **columns,
-        FLAGS_KEY: writer.plan.joined_flags([*images.flags, *(space.flags for space in images.spaces), flags]),
+        **_of_space(columns, space),
+        FLAGS_KEY: writer.plan.joined_flags([*images.flags, *(template.flags for template in images.spaces), flags]),
         **_model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,
         **writer.plan.provenance,
@@ -254,10 +260,11 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
     write_tsv([row], list(columns), writer.path("stats", ".tsv", desc="lesions"), descriptions)
 
 
-def _write_preprocessed(writer: Writer, sequences: list[str], images: VisitImages) -> None:
+def _write_preprocessed(writer: Writer, images: VisitImages) -> None:
     """Write every sequence on the grid of the T1w image, and the transforms that brought them there."""
+    space = writer.plan.space
     for sequence, packed, transform, quality in zip(
-        sequences, images.packed, images.transforms, images.qualities, strict=True
+        writer.plan.visit.images, images.packed, images.transforms, images.qualities, strict=True
     ):
         choice = writer.plan.visit.images[sequence]
         sidecar: dict[str, Any] = {
@@ -268,14 +275,14 @@ def _write_preprocessed(writer: Writer, sequences: list[str], images: VisitImage
             "BiasCorrection": "N4 inside the brain mask",
         }
         entities = {"desc": "preproc"}
-        if sequence != "T1w":
+        if sequence != space:
             sidecar |= {
-                "SpatialReference": writer.spatial_reference("T1w"),
+                "SpatialReference": writer.spatial_reference(space),
                 "Interpolation": "linear",
                 "RegistrationQuality": quality,
             }
-            entities["space"] = "T1w"
-            write_itk_transform(transform, writer.path("xfm", ".txt", from_=sequence, to="T1w", mode="image"))
+            entities["space"] = space
+            write_itk_transform(transform, writer.path("xfm", ".txt", from_=sequence, to=space, mode="image"))
         writer.packed(sequence, packed, sidecar, **entities)
 
 
@@ -319,18 +326,19 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
         columns = {**columns, **LOCATION_COLUMNS}
         for row, found in zip(rows, cells.of_lesions, strict=True):
             row.update(found)
-    mask = writer.path("mask", ".nii.gz", space="T1w", label="L")
+    space = writer.plan.space
+    mask = writer.path("mask", ".nii.gz", space=space, label="L")
     sidecar = {
         "Description": "Lesions, numbered from the largest",
         "Sources": [writer.uri(mask)],
-        "SpatialReference": writer.spatial_reference("T1w"),
-        **columns,
+        "SpatialReference": writer.spatial_reference(space),
+        **_of_space(columns, space),
         **_model_fields(writer.plan),
     }
     # The columns index and name are BIDS's own; describing them anew would make the validator warn.
-    write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space="T1w", seg="lesions"))
+    write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space=space, seg="lesions"))
     labels, grid = np.asarray(lesions.labels.dataobj), grid_of(lesions.labels)
-    writer.image("dseg", labels, grid, np.int32, sidecar, space="T1w", seg="lesions")
+    writer.image("dseg", labels, grid, np.int32, sidecar, space=space, seg="lesions")
 
 
 def _write_uncertainty(writer: Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
@@ -338,17 +346,29 @@ def _write_uncertainty(writer: Writer, uncertainty: nib.Nifti1Image, grid: Grid)
     sidecar = {
         "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
         "Sources": list(writer.raw.values()),
-        "SpatialReference": writer.spatial_reference("T1w"),
+        "SpatialReference": writer.spatial_reference(writer.plan.space),
         **_model_fields(writer.plan),
     }
     values = data_of(resample(uncertainty, grid, 1))
-    writer.image("probseg", values, grid, np.float32, sidecar, **_UNCERTAINTY_ENTITIES)
+    writer.image("probseg", values, grid, np.float32, sidecar, **_uncertainty_entities(writer.plan.space))
+
+
+def _uncertainty_entities(space: str) -> dict[str, str]:
+    return {"space": space, "label": "L", "desc": "uncertainty"}
+
+
+def _of_space(columns: Mapping[str, Mapping[str, str]], space: str) -> dict[str, dict[str, str]]:
+    """Return what columns hold, with the name of the image on whose grid the results are."""
+    return {
+        name: {key: text.replace("SPACE", space) for key, text in column.items()} for name, column in columns.items()
+    }
 
 
 def _model_fields(plan: OutputPlan) -> dict[str, Any]:
     return {
         "ModelName": plan.model_name,
         "ModelSHA256": plan.model_sha256,
+        "SequencesUsed": list(plan.visit.images),
         "Threshold": plan.rule.threshold,
         "MinLesionVolume": plan.rule.min_lesion_volume_mm3,
         "MinLesionVolumeUnits": "mm^3",
@@ -415,12 +435,22 @@ def _remove_earlier(plan: OutputPlan) -> None:
     """Remove what says that earlier results are whole, then what shows or judges them."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
     quality = _quality_path(plan)
-    # Another model may have had several cascades, and this one may not.
-    uncertainty = derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_UNCERTAINTY_ENTITIES)
-    single = [path for one in (quality, uncertainty) for path in (one, sidecar_path(one))]
+    # Another model may have had several cascades, and this one may not; the T1w may have come since, or gone.
+    stale = [
+        derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_uncertainty_entities(plan.space)),
+        *(path for space in _SPACES if space != plan.space for path in _paths_in(plan, space)),
+    ]
+    single = [path for one in (quality, *stale) for path in (one, sidecar_path(one))]
     single += earlier_anatomy(plan.out_dir, plan.visit)
     try:
         for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"can't replace {error.filename}: {error.strerror}") from error
+
+
+def _paths_in(plan: OutputPlan, space: str) -> list[Path]:
+    """Return the paths of all images, tables and transforms that results on the grid of a sequence would have."""
+    folder = _stats_path(plan).parent
+    patterns = (f"space-{space}_*", f"from-*_to-{space}_*", f"desc-preproc_{space}.*")
+    return [path for pattern in patterns for path in folder.glob(f"{plan.visit.name}_{pattern}")]

@@ -59,12 +59,12 @@ class Writer:
         """Write the sidecar of an image; return the image's path."""
         path = self.path(suffix, ".nii.gz", **entities)
         if "Sources" not in sidecar:
-            sidecar = {"Sources": [self.raw["T1w"]], **sidecar}
+            sidecar = {"Sources": [self.raw[self.plan.space]], **sidecar}
         write_json({**sidecar, "GeneratedByVersion": __version__}, sidecar_path(path))
         return path
 
     def spatial_reference(self, sequence: str) -> str:
         """Return the image whose grid a ``space-`` entity names."""
-        if sequence == "T1w":
-            return self.uri(self.path("T1w", ".nii.gz", desc="preproc"))
+        if sequence == self.plan.space:
+            return self.uri(self.path(sequence, ".nii.gz", desc="preproc"))
         return self.raw[sequence]

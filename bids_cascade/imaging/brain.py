@@ -1,4 +1,4 @@
-"""Which voxels of a T1-weighted image are brain."""
+"""Which voxels of a T1-weighted image, or of a FLAIR where there is none, are brain."""
 
 from __future__ import annotations
 
@@ -58,23 +58,30 @@ def is_skull_stripped(image: nib.Nifti1Image) -> bool:
     return bool(low <= _volume_ml(_solid(inside), image) <= high)
 
 
-def brain_mask(t1w: nib.Nifti1Image, mode: Literal["auto", "skip", "force"] = "auto", n_threads: int = 1) -> BrainMask:
-    """Find the brain in a T1-weighted image.
+def brain_mask(
+    image: nib.Nifti1Image,
+    mode: Literal["auto", "skip", "force"] = "auto",
+    n_threads: int = 1,
+    sequence: str = "T1w",
+) -> BrainMask:
+    """Find the brain in a T1-weighted image, or in a FLAIR.
 
     Parameters
     ----------
-    t1w : nibabel.Nifti1Image
+    image : nibabel.Nifti1Image
         (X, Y, Z), any orientation.
     mode : {'auto', 'skip', 'force'}
         Extract the brain with deepbet [1]_ unless the image is already stripped; take what isn't background; extract
         in any case.
     n_threads : int
         Threads of the network; the mask does not depend on it.
+    sequence : str
+        What the image is called in messages.
 
     Returns
     -------
     BrainMask
-        One connected region without holes, on the grid of `t1w`.
+        One connected region without holes, on the grid of the image.
 
     Raises
     ------
@@ -86,10 +93,10 @@ def brain_mask(t1w: nib.Nifti1Image, mode: Literal["auto", "skip", "force"] = "a
     .. [1] Fisch L. et al., deepbet: Fast brain extraction of T1-weighted MRI using convolutional neural networks,
        Computers in Biology and Medicine 179 (2024) 108845.
     """
-    skip = mode == "skip" or (mode == "auto" and is_skull_stripped(t1w))
-    found = foreground(data_of(t1w)) if skip else _extract(t1w, n_threads)
+    skip = mode == "skip" or (mode == "auto" and is_skull_stripped(image))
+    found = foreground(data_of(image)) if skip else _extract(image, n_threads, sequence)
     voxels = _solid(found) if found.any() else found
-    volume_ml = _volume_ml(voxels, t1w)
+    volume_ml = _volume_ml(voxels, image)
     low, high = BRAIN_VOLUME_LIMITS_ML
     fault = ""
     if not low <= volume_ml <= high:
@@ -97,18 +104,18 @@ def brain_mask(t1w: nib.Nifti1Image, mode: Literal["auto", "skip", "force"] = "a
     elif (filled := _fraction_of_box(voxels)) > _FULLEST_BOX:
         fault = f"the brain mask fills {filled:.0%} of the box around it; expected at most {_FULLEST_BOX:.0%}"
     if fault:
-        advice = "use --skull-strip force" if skip else "check that it is a T1w image of a whole brain"
-        raise BadDataError(f"{t1w.get_filename() or 'T1w image'}: {fault}, so {advice}.")
-    mask = nib.Nifti1Image(voxels.astype(np.uint8), t1w.affine)
+        advice = "use --skull-strip force" if skip else f"check that it is a {sequence} image of a whole brain"
+        raise BadDataError(f"{image.get_filename() or f'{sequence} image'}: {fault}, so {advice}.")
+    mask = nib.Nifti1Image(voxels.astype(np.uint8), image.affine)
     mask.header.set_xyzt_units("mm")
     return BrainMask(mask, "nonzero" if skip else "deepbet", volume_ml)
 
 
-def _extract(t1w: nib.Nifti1Image, n_threads: int) -> NDArray[np.bool_]:
+def _extract(image: nib.Nifti1Image, n_threads: int, sequence: str) -> NDArray[np.bool_]:
     import torch
     from deepbet.bet import BrainExtraction
 
-    data = data_of(in_ras_order(t1w))
+    data = data_of(in_ras_order(image))
     threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
@@ -116,11 +123,11 @@ def _extract(t1w: nib.Nifti1Image, n_threads: int) -> NDArray[np.bool_]:
         found = extraction.run_model(data.copy()) > 0.5
     except (AssertionError, ValueError, RuntimeError) as error:
         # deepbet asserts, or fails on an empty array, when it sees no brain at all.
-        name = t1w.get_filename() or "T1w image"
-        raise BadDataError(f"{name}: deepbet finds no brain ({error}); check that it is a T1w image.") from error
+        name = image.get_filename() or f"{sequence} image"
+        raise BadDataError(f"{name}: deepbet finds no brain ({error}); check that it is a {sequence} image.") from error
     finally:
         torch.set_num_threads(threads_before)
-    return in_order_of(found, t1w.affine)
+    return in_order_of(found, image.affine)
 
 
 def _solid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -44,7 +44,7 @@ def stack_channels(
     voxel_size_mm : float
         Edge of the grid's voxels.
     sequences : sequence of str
-        Of the channels, in their order, some of those of the images.
+        Of the channels, in their order; those without an image are 0.
     normalisation : str
         Of the channels, one of ``bids_cascade.config.NORMALISATIONS``.
 
@@ -71,11 +71,14 @@ def stack_channels(
         for image, transform in zip(images.values(), transforms, strict=True)
     ]
     normalised = normalise(np.stack(resampled), brain, list(images))
-    chosen = [list(images).index(sequence) for sequence in sequences]
+    there = [name for name in sequences if name in images]
+    chosen = [list(images).index(name) for name in there]
+    channels = np.zeros((len(sequences), *brain.shape), np.float32)
     if normalisation == WHITE_MATTER:
-        channels = normalised[chosen]
+        found = normalised[chosen]
     else:
-        channels = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
+        found = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
+    channels[[list(sequences).index(name) for name in there]] = found
     contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
 

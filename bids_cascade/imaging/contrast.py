@@ -8,6 +8,8 @@ All this is much the same with T1w and FLAIR exchanged: in both, fluid is dark. 
 matter, which is near the surface, and white matter, which is deep. Without fluid and without what is brightest, such as
 lesions, the brain is brighter 12 mm deep than 3 to 9 mm deep by 0.39 to 1.06 standard deviations in T1w and by -0.52 to
 0.14 in FLAIR; the difference is 0.62 to 1.34 in 20 visits of four sites, and as far below 0 if they are exchanged.
+Where there is no T1w to compare with, the FLAIR's own rise tells it from a T1w: it was -0.13 to 0.22 in 10 visits, that
+of their T1w 0.76 to 1.04, and that of their T2w below -0.2.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ _FEWEST_INTENSITIES = 16
 
 _SAME_IMAGE = 0.95
 _NOT_FLAIR = -0.2
-_NOT_T1W = 0.3
+_DARK_INSIDE = {"T1w": 0.3, "FLAIR": 0.5}
+_EXPECTED_DEPTH = {"T1w": "1.4 to 2.1", "FLAIR": "0.9 to 2.4"}
 _EXCHANGED = -0.3
 """Coarse phantoms, of little contrast, reach -0.1."""
 
 _CORTEX_MM, _WHITE_MM = (3.0, 9.0), 12.0
 _PARENCHYMA_PERCENTILES = (25, 90)
+
+_LIKE_T1W = 0.5
 
 
 def check_intensities(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> None:
@@ -71,39 +76,44 @@ def measure_contrast(
     brain : (X, Y, Z) bool array
     voxel_size_mm : float
     sequences : sequence of str
-        Of the channels, in their order, the T1w first.
+        Of the channels, in their order, the T1w, if there is one, first.
 
     Returns
     -------
     dict of dict
         By sequence and column: ``depth_contrast``, how much brighter the brain is 12 mm deep than at its rim, in
         standard deviations; but for the T1w, ``t1w_correlation``, Pearson's; of the FLAIR, ``tissue_order``, how much
-        more brightness rises from grey to white matter in the T1w, in standard deviations. None where there is too
-        little to measure.
+        more brightness rises from grey to white matter in the T1w, in standard deviations. Without a T1w, of the FLAIR,
+        ``white_rise``, how much it rises. None where there is too little to measure.
     """
     step = max(1, round(_STEP_MM / voxel_size_mm))
     coarse, values = brain[::step, ::step, ::step], channels[:, ::step, ::step, ::step]
     rim = coarse & ~ndimage.binary_erosion(coarse, iterations=_RIM_STEPS)
     inner = ndimage.binary_erosion(coarse, iterations=_INNER_STEPS)
     found: dict[str, dict[str, float | None]] = {}
+    with_t1w = sequences[0] == "T1w"
     for name, one in zip(sequences, values, strict=True):
         spread = float(one[coarse].std()) if coarse.any() else 0.0
         enough = spread > 0 and min(np.count_nonzero(rim), np.count_nonzero(inner)) >= _FEWEST_VOXELS
         depth = float(np.median(one[inner]) - np.median(one[rim])) / spread if enough else None
         found[name] = {"depth_contrast": depth}
-        if name != sequences[0]:
+        if with_t1w and name != "T1w":
             correlation = float(np.corrcoef(values[0][coarse], one[coarse])[0, 1]) if enough else None
             found[name]["t1w_correlation"] = correlation
-        if name == "FLAIR" and name != sequences[0]:
-            found[name]["tissue_order"] = _tissue_order(values[0], one, coarse, step * voxel_size_mm)
+        if with_t1w and name == "FLAIR":
+            rise = _white_rise(values[[0, sequences.index(name)]], coarse, step * voxel_size_mm)
+            found[name]["tissue_order"] = float(rise[0] - rise[1]) if rise is not None else None
+        elif name == "FLAIR":
+            rise = _white_rise(one[None], coarse, step * voxel_size_mm)
+            found[name]["white_rise"] = float(rise[0]) if rise is not None else None
     return found
 
 
-def _tissue_order(
-    t1w: NDArray[np.float32], other: NDArray[np.float32], brain: NDArray[np.bool_], voxel_size_mm: float
-) -> float | None:
-    """Return how much more the T1w rises from grey to white matter than another sequence; arrays are (X, Y, Z)."""
-    inside = np.stack([t1w[brain], other[brain]])
+def _white_rise(
+    images: NDArray[np.float32], brain: NDArray[np.bool_], voxel_size_mm: float
+) -> NDArray[np.float64] | None:
+    """Return how much brightness rises from grey to white matter, in standard deviations, (C,) of (C, X, Y, Z)."""
+    inside = images[:, brain]
     if inside.shape[1] < _FEWEST_VOXELS:
         return None
     low, high = np.percentile(inside, _PARENCHYMA_PERCENTILES, axis=1)[..., None]
@@ -112,11 +122,11 @@ def _tissue_order(
     shallowest_mm, deepest_mm = _CORTEX_MM
     grey = parenchyma & (depth_mm >= shallowest_mm) & (depth_mm <= deepest_mm)
     white = parenchyma & (depth_mm >= _WHITE_MM)
-    spread = inside[:, parenchyma].std(axis=1) if parenchyma.any() else np.zeros(2)
+    spread = inside[:, parenchyma].std(axis=1) if parenchyma.any() else np.zeros(len(inside))
     if min(np.count_nonzero(grey), np.count_nonzero(white)) < _FEWEST_VOXELS or not (spread > 0).all():
         return None
-    rise = (np.median(inside[:, white], axis=1) - np.median(inside[:, grey], axis=1)) / spread
-    return float(rise[0] - rise[1])
+    rise = np.median(inside[:, white], axis=1) - np.median(inside[:, grey], axis=1)
+    return np.asarray(rise / spread, np.float64)
 
 
 def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Mapping[str, str]) -> None:
@@ -132,14 +142,22 @@ def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Ma
     Raises
     ------
     BadDataError
-        If the T1w is no brighter inside the brain than at its rim, another sequence is the T1w once more, or dark and
-        bright, or the images themselves, are exchanged between T1w and FLAIR.
+        If the T1w, or the FLAIR where there is no T1w, is no brighter inside the brain than at its rim, another
+        sequence is the T1w once more, or dark and bright, or the images themselves, are exchanged between T1w and
+        FLAIR.
     """
-    depth = measured["T1w"]["depth_contrast"]
-    if depth is not None and depth < _NOT_T1W:
+    first = next(iter(measured))
+    depth = measured[first]["depth_contrast"]
+    if depth is not None and depth < _DARK_INSIDE[first]:
         raise BadDataError(
-            f"{names['T1w']} can't be a T1w image: the inside of the brain is {depth:.1f} standard deviations brighter "
-            f"than its rim (expected 1.4 to 2.1); it may be a T2w image, or inverted"
+            f"{names[first]} can't be a {first} image: the inside of the brain is {depth:.1f} standard deviations "
+            f"brighter than its rim (expected {_EXPECTED_DEPTH[first]}); it may be a T2w image, or inverted"
+        )
+    white_rise = measured[first].get("white_rise")
+    if white_rise is not None and white_rise > _LIKE_T1W:
+        raise BadDataError(
+            f"{names[first]} can't be a {first} image: it rises by {white_rise:.1f} standard deviations from grey to "
+            "white matter (expected -0.2 to 0.3); it may be a T1w image"
         )
     for sequence, row in measured.items():
         correlation = row.get("t1w_correlation")

@@ -79,12 +79,12 @@ _RULES = {
         "the brain mask has {value:.0f} ml (expected {low:.0f} to {high:.0f} ml)",
     ),
     "brain_cut_area_cm2": _Rule(
-        "Area over which the outer faces of the T1w image cut the brain mask",
+        "Area over which the outer faces of the T1w image, or of the FLAIR where there is none, cut the brain mask",
         "cm^2",
         "truncated_field_of_view",
         -np.inf,
         25,
-        "the T1w image ends within the brain, over {value:.0f} cm² (expected at most {high:g} cm²)",
+        "the image in which the brain was found ends within it, over {value:.0f} cm² (expected at most {high:g} cm²)",
     ),
     "neck_volume_ml": _Rule(
         "Volume of the lowest slices of the brain mask that are darker than brain in the T1w image, as muscle is",
@@ -190,7 +190,11 @@ _RULES = {
 
 
 def measure_raw(
-    raw: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64], similarity: float | None
+    raw: nib.Nifti1Image,
+    brain: nib.Nifti1Image,
+    t1w_to_own: NDArray[np.float64],
+    similarity: float | None,
+    sequence: str = "T1w",
 ) -> tuple[Scan, Row]:
     """Measure a sequence as it was taken, without values that only a few voxels have; return it so, and the measures.
 
@@ -203,12 +207,13 @@ def measure_raw(
         Maps points of the T1w image's world to the sequence's, in mm.
     similarity : float or None
         Of the sequence with the T1w image after registration; None for the T1w image itself.
+    sequence : str
     """
     scan = make_scan(settle(raw), brain, t1w_to_own)
-    return scan, measure_scan(scan, brain, similarity) | {"outlier_voxels": outlier_count(raw)}
+    return scan, measure_scan(scan, brain, similarity, sequence) | {"outlier_voxels": outlier_count(raw)}
 
 
-def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> Row:
+def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None, sequence: str = "T1w") -> Row:
     """Measure one sequence, without regard to lesions.
 
     Parameters
@@ -219,6 +224,8 @@ def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> 
         Brain mask on the grid of the T1w image.
     similarity : float or None
         With the T1w image, see :func:`bids_cascade.imaging.registration.registration_quality`; None for that itself.
+    sequence : str
+        Of the scan. How dark muscle is, is known of the T1w alone.
 
     Returns
     -------
@@ -229,7 +236,7 @@ def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None) -> 
     if similarity is None:
         row["brain_volume_ml"] = float(mask_of(t1w).sum() * abs(np.linalg.det(t1w.affine[:3, :3])) / 1000)
         row["brain_cut_area_cm2"] = cut_area_cm2(t1w)
-        row["neck_volume_ml"] = neck_volume_ml(scan)
+        row["neck_volume_ml"] = neck_volume_ml(scan) if sequence == "T1w" else None
     else:
         row["registration_similarity"] = similarity
         row["brain_coverage"] = fraction_inside(scan.image, t1w, scan.t1w_to_own)

@@ -26,11 +26,12 @@ class VisitLesions:
     Attributes
     ----------
     probability, mask : dict of str to nibabel.Nifti1Image
-        Probability of lesion, float32, and lesion mask, uint8, on the grids of images, by sequence: T1w first.
+        Probability of lesion, float32, and lesion mask, uint8, on the grids of images, by sequence: the T1w first, or
+        the FLAIR alone where there is no T1w.
     labels : nibabel.Nifti1Image
-        Numbers of the lesions, int32, on the grid of the T1w image.
+        Numbers of the lesions, int32, on the grid of the first.
     table : list of Lesion
-        Those of the T1w image's grid, from the largest.
+        Those of the first image's grid, from the largest.
     uncertainty : list of float or None
         Of each lesion, see :func:`bids_cascade.lesions.uncertainty.lesion_uncertainty`; None of a single cascade.
     agreement : float or None

@@ -159,9 +159,9 @@ def _read_visits(
 def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tuple[str, str]:
     """Return status and reason of a visit without results."""
     lacking = [sequence for sequence in _NEEDED if sequence not in suffixes]
-    if lacking:
-        return "missing", f"no {' and no '.join(lacking)} image"
     code, message = latest_end or (OK, "")
+    if lacking and ("FLAIR" in lacking or code in (OK, MissingInputError.exit_code)):
+        return "missing", f"no {' and no '.join(lacking)} image"
     if code in (OK, TemporaryError.exit_code):
         return "missing", message or "not processed yet"
     return "failed", message

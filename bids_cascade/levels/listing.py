@@ -18,7 +18,8 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
         Leave out those whose results, from this model and these thresholds, are all there.
     """
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.header.cascade.sequences)
+    cascade = model.header.cascade
+    visits = find_selected(inputs, cascade.sequences, optional=config.may_lack(cascade))
     wanted = [visit for visit in visits if not visit.missing]
     if unfinished:
         # Not for those who ask for all: they wait for what is imported here, too.

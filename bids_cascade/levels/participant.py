@@ -14,6 +14,7 @@ from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, flag_far_volum
 from bids_cascade.derivatives.flags import Flags, reasons_of
 from bids_cascade.derivatives.names import visit_folders
 from bids_cascade.derivatives.plan import plan_outputs
+from bids_cascade.derivatives.read import lesion_volume_of
 from bids_cascade.derivatives.record import write_record, write_visit_records
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
@@ -52,7 +53,8 @@ def run_participant(
         Of the dataset, if it is already under way.
     """
     model = load_model(config.model or PACKAGED_MODEL)
-    visits = find_selected(inputs, model.header.cascade.sequences, validation)
+    cascade = model.header.cascade
+    visits = find_selected(inputs, cascade.sequences, validation, optional=config.may_lack(cascade))
     if model.header.patch_wise:
         warn_of_patches(model, run)
     results = segment_visits(visits, inputs, config, run, model)
@@ -258,7 +260,7 @@ def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> Vis
         message="; ".join(warnings),
         n_lesions=int(row["n_lesions"]),
         n_lesions_14mm3=int(row["n_lesions_14mm3"]),
-        volume_ml=float(row["lesion_volume_t1w_ml"]),
+        volume_ml=float(lesion_volume_of(row)),
         seconds=done.seconds,
         crash_reports=tuple(done.crash_reports),
     )

@@ -64,11 +64,11 @@ def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, ga
     return draw_mosaic(_in_rows(tiles, 6), "The FLAIR image with the outlines of candidates and lesions", 1.4)
 
 
-def draw_brain(t1w: Scan) -> bytes:
-    """Draw the brain mask's outline on the T1w image in three planes."""
-    shown, inside = _around_brain(t1w)
+def draw_brain(scan: Scan, name: str) -> bytes:
+    """Draw the brain mask's outline in three planes on the image it was found in, called `name`."""
+    shown, inside = _around_brain(scan)
     rows = _three_planes([data_of(shown)], inside, shown, axial_rows=2)
-    return draw_mosaic(rows, "The T1w image in three planes with the outline of the brain mask", 1.2)
+    return draw_mosaic(rows, f"The {name} image in three planes with the outline of the brain mask", 1.2)
 
 
 def draw_registration(t1w: Scan, moved: Scan, name: str) -> bytes:

@@ -45,15 +45,15 @@ def _tools(sidecar: Mapping[str, Any]) -> str:
 
 
 def _preparation(sidecar: Mapping[str, Any]) -> str:
-    versions, others = sidecar["SoftwareVersions"], [name for name in sidecar["Sequences"] if name != "T1w"]
+    versions, (first, *others) = sidecar["SoftwareVersions"], _used(sidecar)
     if sidecar["BrainMaskMethod"] == "deepbet":
-        text = f"The brain was found in the T1w image with deepbet {versions['deepbet']} (Fisch et al., 2024). "
+        text = f"The brain was found in the {first} image with deepbet {versions['deepbet']} (Fisch et al., 2024). "
     else:
-        text = "The non-zero voxels of the T1w image, which was skull-stripped already, were taken as the brain. "
+        text = f"The non-zero voxels of the {first} image, which was skull-stripped already, were taken as the brain. "
     if others:
         text += (
-            f"The {_join(others)} image{'s were' if len(others) > 1 else ' was'} registered to the T1w image by the "
-            "rigid transform of greatest Mattes mutual information (Mattes et al., 2003), found with ANTs (antspyx "
+            f"The {_join(others)} image{'s were' if len(others) > 1 else ' was'} registered to the {first} image by "
+            "the rigid transform of greatest Mattes mutual information (Mattes et al., 2003), found with ANTs (antspyx "
             f"{versions['antspyx']}; Tustison et al., 2021). "
         )
     size_mm = float(sidecar["VoxelSize"])
@@ -70,10 +70,21 @@ def _scaled(sidecar: Mapping[str, Any]) -> str:
             "normalised by its mean over the brain and its standard deviation over the whole field of view, 0 outside "
             "the brain, as nicMSlesions does (Valverde et al., 2019)"
         )
+    if _used(sidecar)[0] != "T1w":
+        return (
+            "scaled so that normal-appearing white matter, found as what is smooth deep in the brain and not as dark "
+            "as fluid, had the value 1 and the brain's usual distance from it was a quarter"
+        )
     return (
         "scaled so that normal-appearing white matter, found with a trimmed Gaussian mixture model of the tissues "
         "(Aït-Ali et al., 2005), had the value 1 and the brain's usual distance from it was a quarter"
     )
+
+
+def _used(sidecar: Mapping[str, Any]) -> list[str]:
+    """Return the sequences that were used, the one that the brain was found in first."""
+    used = sidecar.get("SequencesUsed", ["T1w", *(name for name in sidecar["Sequences"] if name != "T1w")])
+    return [str(name) for name in used]
 
 
 def _cascade(sidecar: Mapping[str, Any]) -> str:
@@ -81,9 +92,9 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
     return (
         "Lesions were then found by a cascade of two patch-wise three-dimensional convolutional neural networks "
         f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
-        f"{_join(sidecar['Sequences'])}: the first network judged every voxel with a {sidecar['CandidateSequence']} "
-        f"intensity above {float(sidecar['CandidateLevel']):g}, the second those to which the first gave a probability "
-        f"above {float(sidecar['GateProbability']):g}{_gate_extent(sidecar)}. "
+        f"{_join(sidecar['Sequences'])}{_without(sidecar)}: the first network judged every voxel with a "
+        f"{sidecar['CandidateSequence']} intensity above {float(sidecar['CandidateLevel']):g}, the second those to "
+        f"which the first gave a probability above {float(sidecar['GateProbability']):g}{_gate_extent(sidecar)}. "
         f"{_averaging(sidecar)} probability map was interpolated linearly to the grid of the image and thresholded at "
         f"{float(sidecar['Threshold']):g}; 26-connected components below "
         f"{float(sidecar['MinLesionVolume']):g} mm³, or without a probability of at least "
@@ -93,6 +104,12 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
         + (" The networks, trained with nicMSlesions, were evaluated patch by patch." if patch_wise else "")
         + (" The networks computed in half precision." if sidecar.get("Precision") == "half" else "")
     )
+
+
+def _without(sidecar: Mapping[str, Any]) -> str:
+    """Say which sequences of the model there were not."""
+    absent = [name for name in sidecar["Sequences"] if name not in _used(sidecar)]
+    return f" and can do without {_join(absent)}, which this scan lacks" if absent else ""
 
 
 def _gate_extent(sidecar: Mapping[str, Any]) -> str:

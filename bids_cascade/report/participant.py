@@ -11,6 +11,7 @@ from typing import Any
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.derivatives.flags import flags_of
 from bids_cascade.derivatives.names import derivative_path, sidecar_path, visit_record_path
+from bids_cascade.derivatives.read import lesions_path
 from bids_cascade.errors import BidsCascadeError, MissingInputError
 from bids_cascade.report.change import read_changes, timeline_url
 from bids_cascade.report.methods import Methods, describe_methods
@@ -83,10 +84,21 @@ class VisitView:
         return f"{float(cell):.{decimals}f}" if _NUMBER.fullmatch(cell) else cell
 
     @property
+    def space(self) -> str:
+        """The sequence on whose grid the results are: the T1w, or the FLAIR where there is no T1w."""
+        return str(next(iter(self.sidecar.get("SequencesUsed", ())), "T1w"))
+
+    @property
     def volume_ml(self) -> float | None:
-        """The lesion volume on the grid of the T1w image."""
-        cell = self.cell("lesion_volume_t1w_ml")
+        """The lesion volume on the results' own grid."""
+        cell = self.cell(f"lesion_volume_{self.space.lower()}_ml")
         return float(cell) if _NUMBER.fullmatch(cell) else None
+
+    @property
+    def volumes(self) -> list[tuple[str, str]]:
+        """The lesion volumes, the one on the results' own grid first, and what each is."""
+        names = dict.fromkeys((self.space, "FLAIR"))
+        return [(self.rounded(f"lesion_volume_{name.lower()}_ml", 2), f"ml, on the {name}'s grid") for name in names]
 
     @property
     def measures(self) -> list[tuple[Column, str]]:
@@ -240,7 +252,7 @@ def _list_files(stats_path: Path, page: Path) -> list[tuple[str, str]]:
 
 def _read_lesions(out_dir: Path, visit: VisitKey, figures: Mapping[str, str], unreadable: list[str]) -> Table | None:
     """Return the table of lesions, each row with a link to its place in the viewer."""
-    path = derivative_path(out_dir, visit, "dseg", ".tsv", space="T1w", seg="lesions")
+    path = lesions_path(out_dir, visit)
     table = _read_table(path, _read_object(sidecar_path(path), unreadable), unreadable)
     viewer = next((url for name, url in figures.items() if name.startswith("viewer_")), None)
     if table is None or viewer is None:

@@ -30,7 +30,7 @@ def draw_stacked(rows: Sequence[Mapping[str, str]]) -> bytes | None:
     known = [row for row in rows if row.get("n_topographies", NOT_AVAILABLE) != NOT_AVAILABLE]
     if not known:
         return None
-    ordered = sorted(known, key=lambda row: -float(row["lesion_volume_t1w_ml"]))[:MOST_BARS]
+    ordered = sorted(known, key=lambda row: -float(row["lesion_volume_ml"]))[:MOST_BARS]
     figure, panels = figure_of(2, (9, 3.4))
     for axes, column, label in zip(
         panels, ("n_lesions_{}", "lesion_volume_{}_ml"), ("lesions", "lesion volume (ml)"), strict=True

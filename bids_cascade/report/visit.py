@@ -97,12 +97,13 @@ def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> 
     name : str
         Of the sequence.
     t1w : Scan
+        The T1w image, or the FLAIR where there is none.
     folder : Path
     moved : Scan, optional
-        The sequence, corrected or not; nothing for the T1w image itself.
+        The sequence, corrected or not; nothing for that image itself.
     """
     if moved is None:
-        return _write({f"brain_{name}.svg": draw_brain(t1w)}, folder)
+        return _write({f"brain_{name}.svg": draw_brain(t1w, name)}, folder)
     return _write({f"registration_{name}.svg": draw_registration(t1w, moved, name)}, folder)
 
 
@@ -121,21 +122,25 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
     return _write({f"bias_{name}.svg": draw_bias(raw, scan)}, folder)
 
 
-def draw_regions(t1w: Scan, structures: nib.Nifti1Image, lesion: nib.Nifti1Image, folder: Path) -> list[Path]:
+def draw_regions(
+    name: str, scan: Scan, structures: nib.Nifti1Image, lesion: nib.Nifti1Image, folder: Path
+) -> list[Path]:
     """Write the figure of a visit's anatomy into a folder; return the file.
 
     Parameters
     ----------
-    t1w : Scan
+    name : str
+        Of the sequence on whose grid the results are.
+    scan : Scan
     structures : nibabel.Nifti1Image
         On the model's grid, see :class:`bids_cascade.anatomy.visit.VisitAnatomy`.
     lesion : nibabel.Nifti1Image
-        Mask on the grid of the T1w image.
+        Mask on the grid of the scan.
     folder : Path
     """
-    grid = grid_of(t1w.image)
+    grid = grid_of(scan.image)
     regions = nib.Nifti1Image(make_regions(structures, grid).regions, grid.affine)
-    return _write({"anatomy_T1w.svg": draw_anatomy(t1w, regions, nib.as_closest_canonical(lesion))}, folder)
+    return _write({f"anatomy_{name}.svg": draw_anatomy(scan, regions, nib.as_closest_canonical(lesion))}, folder)
 
 
 def draw_findings(found: Findings, folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from bids_cascade.progress_bar import progress_bar
 
 _LOGGER = logging.getLogger(__name__)
 
+SEQUENCES_ABSENT = "sequences_absent"
 _MOST_READERS = 4
 """Images in memory at once."""
 _MANY = 20
@@ -82,8 +83,17 @@ def check_visits(
             _LOGGER.error("%s: %s; not processed", visit.name, message)
         else:
             found.ready.append(visit)
-            found.flags[visit.name] = flags
+            found.flags[visit.name] = join_flags(flags, _absent(visit))
     return found
+
+
+def _absent(visit: Visit) -> Flags:
+    """Return that a visit lacks sequences of the model, if it does: what is found is less sure."""
+    if not visit.absent:
+        return {}
+    lacking, there = " and no ".join(visit.absent), " and ".join(visit.images)
+    said = [f"there is no {lacking} image: lesions were found in {there} alone, less surely", *visit.left_out]
+    return {SEQUENCES_ABSENT: "; ".join(said)}
 
 
 def _check(visit: Visit, mask: Path | None, guess_orientation: bool) -> tuple[Flags, list[BidsCascadeError]]:

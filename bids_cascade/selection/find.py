@@ -14,7 +14,9 @@ from bids_cascade.outcomes import missing_outcome
 _LOGGER = logging.getLogger(__name__)
 
 
-def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validation | None = None) -> list[Visit]:
+def find_selected(
+    inputs: Inputs, sequences: Sequence[str], validation: Validation | None = None, *, optional: Sequence[str] = ()
+) -> list[Visit]:
     """Find the selected visits, complete or not, and say what is missing.
 
     Parameters
@@ -24,10 +26,12 @@ def find_selected(inputs: Inputs, sequences: Sequence[str], validation: Validati
         Of the model.
     validation : Validation, optional
         Of the dataset, already under way; else one starts if the inputs are to be validated.
+    optional : sequence of str
+        Those of the model that a visit may lack.
     """
-    needed = needed_sequences(sequences)
+    wanted, needed = needed_sequences(sequences), needed_sequences(sequences, optional)
     layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
-    visits = find_visits(layout, needed, inputs.selection)
+    visits = find_visits(layout, wanted, inputs.selection, optional)
     if validation is None and inputs.validate:
         validation = Validation(inputs.bids_dir)
     if validation is not None:

@@ -53,18 +53,19 @@ def _save(image: nib.Nifti1Image, path: Path, dtype: type[np.generic]) -> str:
 
 
 class FindBrainInputSpec(StepInputSpec):
-    t1w = File(exists=True, mandatory=True, desc="T1-weighted image")
+    image = File(exists=True, mandatory=True, desc="T1-weighted image, or FLAIR")
+    sequence = traits.Enum("T1w", "FLAIR", usedefault=True, desc="which of them")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="how to find the brain")
     n_threads = traits.Int(1, usedefault=True, nohash=True, desc="threads")
 
 
 class FindBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
-    mask = File(exists=True, desc="brain mask on the grid of the T1w image")
+    mask = File(exists=True, desc="brain mask on the grid of the image")
     method = traits.Str(desc="deepbet or nonzero")
 
 
 class FindBrain(Step):
-    """Brain mask of a T1-weighted image."""
+    """Brain mask of a T1-weighted image, or of a FLAIR."""
 
     input_spec, output_spec = FindBrainInputSpec, FindBrainOutputSpec
 
@@ -73,7 +74,8 @@ class FindBrain(Step):
         from bids_cascade.imaging.brain import brain_mask
         from bids_cascade.imaging.intensity import load_scan
 
-        brain = brain_mask(load_scan(self.inputs.t1w), self.inputs.mode, self.inputs.n_threads)
+        spec = self.inputs
+        brain = brain_mask(load_scan(spec.image), spec.mode, spec.n_threads, spec.sequence)
         return {"mask": _save(brain.mask, folder / "mask.nii", np.uint8), "method": brain.method}
 
 
@@ -454,7 +456,8 @@ class DrawScan(Step):
         spec, image, is_moved = self.inputs, nib.Nifti1Image.from_filename, isdefined(self.inputs.transform)
         brain = nib.as_closest_canonical(image(spec.mask))
         to_own = _read_transforms([spec.transform] if is_moved else [])[-1]
-        scan, measured = measure_raw(load_image(spec.raw), brain, to_own, spec.quality if is_moved else None)
+        quality = spec.quality if is_moved else None
+        scan, measured = measure_raw(load_image(spec.raw), brain, to_own, quality, spec.sequence)
         t1w = make_scan(image(spec.t1w), brain, np.eye(4))
         files = draw_scan(spec.sequence, t1w, folder, scan if is_moved else None)
         return {"files": [str(path) for path in files], "measured": measured}
@@ -492,8 +495,9 @@ class DrawField(Step):
 
 
 class DrawAnatomyInputSpec(StepInputSpec):
-    image = File(exists=True, mandatory=True, desc="corrected T1w image")
-    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
+    sequence = traits.Str("T1w", usedefault=True, desc="on whose grid the results are")
+    image = File(exists=True, mandatory=True, desc="corrected image of that sequence")
+    mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the image")
     lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
     anatomy = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
 
@@ -519,7 +523,7 @@ class DrawAnatomy(Step):
         if anatomy.structures is None:
             return {"files": []}
         scan = make_scan(image(spec.image), image(spec.mask), np.eye(4))
-        files = draw_regions(scan, anatomy.structures, lesions.mask["T1w"], folder)
+        files = draw_regions(spec.sequence, scan, anatomy.structures, lesions.mask[spec.sequence], folder)
         return {"files": [str(path) for path in files]}
 
 
@@ -600,14 +604,16 @@ class PublishReport(Step):
 
 
 def _read_channels(spec: Any) -> tuple[Any, nib.Nifti1Image, list[str]]:
-    """Return the channels, with white matter 1 whatever the networks take, the brain mask, and the sequences."""
+    """Return the channels that have an image, with white matter 1, the brain mask, and the sequences."""
     from bids_cascade.cascade.normalisation import normalise
     from bids_cascade.imaging.images import mask_of
 
     channels, brain = np.load(spec.channels), nib.Nifti1Image.from_filename(spec.brain)
+    there = [index for index, channel in enumerate(channels) if channel.any()]
+    channels, sequences = channels[there], [spec.sequences[index] for index in there]
     if spec.normalisation != WHITE_MATTER:
-        channels = normalise(channels, mask_of(brain), spec.sequences)
-    return channels, brain, list(spec.sequences)
+        channels = normalise(channels, mask_of(brain), sequences)
+    return channels, brain, sequences
 
 
 def _given(values: Any) -> list[Any]:

@@ -101,12 +101,13 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     Parameters
     ----------
     visit : Visit
-        With all sequences that the model needs.
+        With all sequences that the model needs. Where it lacks the T1w image, which some models can do without, the
+        FLAIR stands in for that in all that is said here.
     how : Preprocessing
 
     Inputs
     ------
-    brain.t1w, register_<sequence>.moving, bias_<sequence>.image
+    brain.image, register_<sequence>.moving, bias_<sequence>.image
         Raw images; set when the graph is made.
 
     Outputs
@@ -119,25 +120,25 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
         Of each image but the T1w image: what maps points of the T1w image to it, similarity after registration, and
         what should be looked at.
     channels.channels, channels.brain
-        Normalised sequences and brain mask on the model's grid.
+        Normalised sequences, 0 where there is no image, and brain mask on the model's grid.
     channels.contrast
         Of each sequence, see :func:`bids_cascade.imaging.contrast.measure_contrast`.
     """
     graph = Workflow(visit.slug)
-    t1w, *others = needed_sequences(how.sequences)
-    paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (t1w, *others)}
-    brain = _node(FindBrain(t1w=paths[t1w], mode=how.skull_strip), "brain", how.omp_nthreads)
+    first, *others = needed_sequences(how.sequences, visit.absent)
+    paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (first, *others)}
+    brain = _node(FindBrain(image=paths[first], sequence=first, mode=how.skull_strip), "brain", how.omp_nthreads)
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
     qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
     channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm, normalisation=how.normalisation), "channels")
     channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
     channels.inputs.channels = list(how.sequences)
-    for index, sequence in enumerate((t1w, *others)):
+    for index, sequence in enumerate((first, *others)):
         bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")
         graph.connect(bias, "corrected", corrected, f"in{index + 1}")
-        if sequence != t1w:
-            register = Register(moving=paths[sequence], t1w=paths[t1w], seed=how.seed)
+        if sequence != first:
+            register = Register(moving=paths[sequence], t1w=paths[first], seed=how.seed)
             register = _node(register, f"register_{sequence}")
             graph.connect(brain, "mask", register, "mask")
             graph.connect(register, "transform", bias, "transform")
@@ -199,12 +200,12 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
-    lesions = _add_lesions(graph, plan, needed_sequences(how.sequences))
+    sequences = needed_sequences(how.sequences, visit.absent)
+    lesions = _add_lesions(graph, plan, sequences)
     graph.connect(lesions, "lesions", write, "lesions")
     graph.connect(segment, "uncertainty", write, "uncertainty")
     graph.connect(brain, "mask", write, "mask")
     graph.connect(brain, "method", write, "mask_method")
-    sequences = needed_sequences(how.sequences)
     _add_packing(graph, sequences)
     if len(sequences) > 1:
         for name in ("transforms", "qualities", "flags"):
@@ -234,11 +235,12 @@ def _add_templates(graph: Workflow, how: Preprocessing, plan: OutputPlan) -> Non
 
 def _add_anatomy(graph: Workflow, plan: OutputPlan, common: dict[str, Any]) -> None:
     """Add the structures of the brain, and their figure."""
-    anatomy, draw = _node(FindAnatomy(rule=plan.rule, **common), "anatomy"), _node(DrawAnatomy(), "draw_anatomy")
+    anatomy = _node(FindAnatomy(rule=plan.rule, **common), "anatomy")
+    draw = _node(DrawAnatomy(sequence=plan.space), "draw_anatomy")
     _connect_channels(graph, anatomy)
     graph.connect(graph.get_node(f"template_{BUILT_IN}"), "space", anatomy, "space")
     graph.connect(graph.get_node("cascade"), "probability", anatomy, "probability")
-    _connect_scan(graph, "T1w", draw)
+    _connect_scan(graph, plan.space, draw)
     graph.connect(graph.get_node("brain"), "mask", draw, "mask")
     graph.connect(graph.get_node("lesions"), "lesions", draw, "lesions")
     files = graph.get_node("files")
@@ -254,7 +256,7 @@ def _connect_channels(graph: Workflow, node: Node) -> None:
 
 def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
     """Add the node that finds the lesions, once for all that need them; return it."""
-    spaces = list(dict.fromkeys(("T1w", plan.shown)))
+    spaces = list(dict.fromkeys((plan.space, plan.shown)))
     lesions = _node(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
     segment = graph.get_node("cascade")
     for name in ("probability", "members"):
@@ -316,7 +318,7 @@ def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)
-    if plan.shown != "T1w":
+    if plan.shown != plan.space:
         graph.connect(graph.get_node("bias_T1w"), "corrected", figures, "t1w")
     graph.connect(graph.get_node("lesions"), "lesions", figures, "lesions")
     for name in ("first_probability", "uncertainty"):
@@ -356,7 +358,7 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
         Manual lesion mask on the model's grid.
     """
     graph = preprocessing_graph(visit, how)
-    sequences = needed_sequences(how.sequences)
+    sequences = needed_sequences(how.sequences, visit.absent)
     raw = [str(visit.images[sequence].path.absolute()) for sequence in sequences]
     lesion = _node(MoveLabel(label=str(label.absolute()), images=raw), "lesion")
     graph.connect(graph.get_node("channels"), "brain", lesion, "brain")

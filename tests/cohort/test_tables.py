@@ -73,6 +73,7 @@ def test_a_visit_by_hand() -> None:
         "acquisition_date": "2020-02-01",
         "days_since_first_visit": 0,
         "n_lesions": "5",
+        "lesion_volume_ml": "0.269",
         "lesion_volume_t1w_ml": "0.269",
         "lesion_volume_flair_ml": "n/a",
         "lesion_volume_brain_percent": pytest.approx(100 * 0.269 / 1340),
@@ -94,6 +95,7 @@ def test_a_visit_by_hand() -> None:
         "threshold": 0.5,
         "min_lesion_volume_mm3": 10.0,
         "precision": "single",
+        "sequences": "T1w+FLAIR",
         "bids_cascade_version": "1.0.0",
         "age": "40",
     }
@@ -216,7 +218,7 @@ def test_summary_by_hand() -> None:
     summary = summary_rows(rows)
     assert summary[0] == {
         "processing": 1,
-        "measure": "lesion_volume_t1w_ml",
+        "measure": "lesion_volume_ml",
         "n_visits": 5,
         "minimum": 1,
         "first_quartile": 2,
@@ -235,3 +237,15 @@ def test_every_column_is_described() -> None:
         assert all(name == name.lower() for name in columns)
     assert VISIT_COLUMNS["status"]["Levels"] is STATUSES
     assert VISIT_COLUMNS["group_flags"]["Levels"] is GROUP_FLAGS
+
+
+def test_a_visit_without_a_t1w_is_another_processing_and_not_compared() -> None:
+    alone = replace(USUAL, sequences="FLAIR")
+    visits = [visit(VisitKey("01", f"{n}"), 1000) for n in (1, 2)] + [visit(VisitKey("01", "3"), 2000, how=alone)]
+    stats = visits[2].results.stats
+    stats["lesion_volume_t1w_ml"], stats["lesion_volume_flair_ml"] = "n/a", "2"
+    rows = visit_rows(visits)
+    assert [(row["processing"], row["sequences"]) for row in rows] == [(1, "T1w+FLAIR")] * 2 + [(2, "FLAIR")]
+    assert [row["lesion_volume_ml"] for row in rows] == ["1", "1", "2"]
+    assert rows[2]["group_flags"] == "different_processing"
+    assert [row.get("lesion_volume_change_ml") for row in rows] == [None, 0, None]

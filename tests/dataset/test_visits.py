@@ -265,3 +265,34 @@ def test_real_longitudinal_dataset(shared_data: Path) -> None:
     assert [visit.name for visit in found if not visit.missing] == complete
     incomplete = {visit.name: visit.missing for visit in found if visit.missing}
     assert incomplete == dict.fromkeys(("sub-03_ses-1", "sub-09_ses-2", "sub-19_ses-1"), ("T1w",))
+
+
+def without_t1w(root: Path, selection: Selection | None = None) -> Visit:
+    selection = selection or Selection()
+    (visit,) = find_visits(open_dataset(root, selection), SEQUENCES, selection, optional=("T1w",))
+    return visit
+
+
+def test_what_is_optional_may_be_lacking(make_raw: MakeRaw) -> None:
+    visit = without_t1w(make_raw("sub-1/anat/sub-1_FLAIR.nii", "sub-1/anat/sub-1_ce-gad_T1w.nii"))
+    assert (visit.missing, visit.absent, list(visit.images)) == ((), ("T1w",), ["FLAIR"])
+    (said,) = visit.left_out
+    assert said.startswith("there is sub-1_ce-gad_T1w.nii, left out because of ce-gad")
+
+
+def test_mp2rage_is_named_and_taken_for_the_t1w_when_asked_for(make_raw: MakeRaw) -> None:
+    root = make_raw("sub-1/anat/sub-1_FLAIR.nii", "sub-1/anat/sub-1_UNIT1.nii")
+    (said,) = without_t1w(root).left_out
+    assert said.startswith("there is sub-1_UNIT1.nii, of MP2RAGE")
+    filters = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    visit = without_t1w(root, Selection(filters=filters))
+    assert names_of(visit) == {"T1w": "sub-1_UNIT1.nii", "FLAIR": "sub-1_FLAIR.nii"}
+    assert (visit.absent, visit.left_out) == ((), ())
+
+
+def test_a_t2w_does_not_stand_in_for_the_flair(make_raw: MakeRaw) -> None:
+    visit = without_t1w(make_raw("sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_T2w.nii"))
+    assert visit.missing == ("FLAIR",)
+    assert visit.left_out == (
+        "there is sub-1_T2w.nii, which can't stand in for it: in a T2w, fluid is as bright as lesions are",
+    )

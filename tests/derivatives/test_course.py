@@ -86,3 +86,11 @@ def test_runs_wait_for_each_other_before_they_replace_tables(tmp_path: Path, the
     os.close(folder)
     assert entered.wait(5)
     thread.join()
+
+
+def test_volumes_of_other_sequences_are_said_to_be_so(tmp_path: Path, leave_results: Leave) -> None:
+    leave_results(tmp_path, "sub-01_ses-1", [1000.0], flags={})
+    leave_results(tmp_path, "sub-01_ses-2", [9000.0], flags={}, space="FLAIR", SequencesUsed=["FLAIR"])
+    reason = flag_far_volumes(tmp_path, "01")["sub-01_ses-2"]
+    assert reason.startswith("the lesion volume is 9 ml, at ses-1 it is 1 ml")
+    assert reason.endswith("They were found in FLAIR and in T1w+FLAIR, which finds others.")

@@ -216,3 +216,16 @@ def test_results_in_half_precision_are_told_from_others(tmp_path: Path, leave_re
     single, half = (read_results(tmp_path, VisitKey(participant, None)).processing for participant in ("01", "02"))
     assert (single.precision, half.precision) == ("single", "half")
     assert replace(half, precision="single") == single
+
+
+def test_results_of_a_visit_without_a_t1w_are_on_the_grid_of_the_flair(
+    tmp_path: Path, leave_results: Callable[..., Path]
+) -> None:
+    leave_results(tmp_path, NAME, space="FLAIR", SequencesUsed=["FLAIR"])
+    found = read_results(tmp_path, KEY)
+    assert (found.lesion_volume, found.volumes_mm3) == ("0.2", [150, 40, 10])
+    assert found.processing == Processing("tiny", "ab" * 32, 0.5, 10.0, "single", "1.0.0", "FLAIR")
+    assert results.lesions_path(tmp_path, KEY).name == f"{NAME}_space-FLAIR_seg-lesions_dseg.tsv"
+    leave_results(tmp_path, "sub-02")
+    assert read_results(tmp_path, VisitKey("02", None)).lesion_volume == "0.2"
+    assert results.results_space(tmp_path, VisitKey("02", None)) == "T1w"

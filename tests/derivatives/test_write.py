@@ -120,3 +120,23 @@ def test_flags_of_both_sidecars_are_read_and_the_measured_ones_win(tmp_path: Pat
 def test_flags_of_the_images_come_first(tmp_path: Path) -> None:
     mine = replace(plan(tmp_path, None), flags={"guess": "T1w"})
     assert mine.joined_flags([{"cut": "FLAIR"}, {"cut": "T2w"}]) == {"guess": "T1w", "cut": "FLAIR; T2w"}
+
+
+def test_results_on_the_grid_of_another_image_go(tmp_path: Path) -> None:
+    """Where a T1w has come since, or gone, nothing is left that a reader could take for results of this run."""
+    mine = plan(tmp_path, None)
+    flair = ImageChoice(tmp_path / "y.nii", "the only one")
+    both = replace(mine, visit=replace(mine.visit, images={**mine.visit.images, "FLAIR": flair}))
+    alone = replace(mine, visit=replace(mine.visit, images={"FLAIR": flair}, absent=("T1w",)))
+    assert [(one.space, one.shown) for one in (both, alone)] == [("T1w", "FLAIR"), ("FLAIR", "FLAIR")]
+    of_t1w = ["space-T1w_label-L_mask.nii.gz", "space-T1w_seg-lesions_dseg.tsv", "desc-preproc_T1w.json"]
+    of_t1w += ["space-T1w_desc-preproc_FLAIR.nii.gz", "from-FLAIR_to-T1w_mode-image_xfm.txt"]
+    of_flair = ["space-FLAIR_seg-lesions_dseg.json", "desc-preproc_FLAIR.nii.gz"]
+    anat = mine.out_dir / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    for one, gone, kept in ((both, of_flair, of_t1w), (alone, of_t1w, of_flair)):
+        for name in (*of_t1w, *of_flair, "desc-brain_mask.nii.gz"):
+            (anat / f"sub-01_{name}").touch()
+        _remove_earlier(one)
+        left = {path.name.removeprefix("sub-01_") for path in anat.iterdir()}
+        assert left == {*kept, "desc-brain_mask.nii.gz"}, gone

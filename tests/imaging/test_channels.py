@@ -118,3 +118,13 @@ def test_a_label_is_moved_from_the_grid_it_is_on(mask, tmp_path: Path) -> None:
     image(voxels[:-1]).to_filename(label)
     with pytest.raises(BadDataError, match=r"label.nii: the mask, .* expected that of t1w.nii or flair.nii"):
         move_label(label, transforms, grid_of(brain))
+
+
+def test_a_channel_without_an_image_is_0_and_the_others_are_as_if_there_were_no_such_channel(mask) -> None:
+    images = {"FLAIR": random_image(1)}
+    channels, brain, contrast = stack_channels(images, [None], mask, 1.0, BOTH)
+    alone, own_brain, _ = stack_channels(images, [None], mask, 1.0, ("FLAIR",))
+    assert not channels[0].any()
+    np.testing.assert_array_equal(channels[1], alone[0])
+    np.testing.assert_array_equal(np.asarray(brain.dataobj), np.asarray(own_brain.dataobj))
+    assert list(contrast) == ["FLAIR"]

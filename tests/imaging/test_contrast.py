@@ -53,6 +53,9 @@ def test_larger_voxels_tell_the_same() -> None:
         ({"T1w": "FLAIR", "FLAIR": "FLAIR"}, r"sub-01_FLAIR.* shows the same as sub-01_T1w"),
         ({"T1w": "T2w", "FLAIR": "FLAIR"}, r"sub-01_T1w.* can't be a T1w image.*may be a T2w image, or inverted"),
         ({"T1w": "T2w"}, r"sub-01_T1w.* can't be a T1w image"),
+        ({"FLAIR": "FLAIR"}, None),
+        ({"FLAIR": "T2w"}, r"sub-01_FLAIR.* can't be a FLAIR image.*may be a T2w image"),
+        ({"FLAIR": "T1w"}, r"sub-01_FLAIR.* can't be a FLAIR image.*may be a T1w image"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(shown, said) -> None:

@@ -134,7 +134,7 @@ def test_what_matters_comes_first_and_columns_can_be_chosen(opened: Any) -> None
     before = opened.evaluate(headings)
     assert before[:8] == [
         *("participant_id", "session_id", "status", "n_lesions", "n_lesions_14mm3"),
-        *("lesion_volume_t1w_ml", "quality_flags", "group_flags"),
+        *("lesion_volume_ml", "quality_flags", "group_flags"),
     ]
     assert opened.evaluate(cells) == len(before)
     picker = f"{table}.querySelector('.picker')"

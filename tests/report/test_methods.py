@@ -148,3 +148,12 @@ def _paragraph(changed: dict[str, Any]) -> str:
 def test_nothing_is_made_up(changed: dict[str, Any]) -> None:
     assert describe_methods(SIDECAR | changed) is None
     assert describe_methods({}) is None
+
+
+def test_a_scan_without_a_t1w_is_said_to_lack_it() -> None:
+    found = describe_methods({**SIDECAR, "SequencesUsed": ["FLAIR"]})
+    assert found is not None
+    assert "The brain was found in the FLAIR image with deepbet" in found.paragraph
+    assert "takes T1w and FLAIR and can do without T1w, which this scan lacks: the first" in found.paragraph
+    assert "registered" not in found.paragraph
+    assert "smooth deep in the brain" in found.paragraph

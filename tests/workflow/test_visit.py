@@ -47,6 +47,7 @@ def test_needed_sequences() -> None:
     assert needed_sequences(("T1w", "FLAIR")) == ("T1w", "FLAIR")
     assert needed_sequences(("FLAIR",)) == ("T1w", "FLAIR")
     assert needed_sequences(("FLAIR", "T2w", "T1w")) == ("T1w", "FLAIR", "T2w")
+    assert needed_sequences(("T1w", "FLAIR"), optional=("T1w",)) == ("FLAIR",)
 
 
 def test_segmentation_graph(visit: Visit, plan: OutputPlan) -> None:
@@ -124,6 +125,20 @@ def test_a_t1w_model_needs_no_registration(visit: Visit, t1w_plan: OutputPlan) -
     graph = segmentation_graph(visit, Preprocessing(("T1w",)), Networks(visit.images["T1w"].path), t1w_plan)
     assert not any("register" in name for name in graph.list_node_names())
     assert graph.get_node("lesions").inputs.spaces == ["T1w"]
+
+
+def test_without_a_t1w_the_flair_stands_in_for_it(visit: Visit, plan: OutputPlan) -> None:
+    """One graph serves both: nothing is registered, all results are on the FLAIR's grid, no T1w is drawn."""
+    flair = visit.images["FLAIR"]
+    alone = replace(visit, images={"FLAIR": flair}, absent=("T1w",))
+    graph = segmentation_graph(alone, Preprocessing(("T1w", "FLAIR")), Networks(flair.path), replace(plan, visit=alone))
+    brain, channels = graph.get_node("brain").inputs, graph.get_node("channels").inputs
+    assert (brain.image, brain.sequence) == (str(flair.path), "FLAIR")
+    assert (channels.sequences, channels.channels) == (["FLAIR"], ["T1w", "FLAIR"])
+    assert graph.get_node("lesions").inputs.spaces == ["FLAIR"]
+    assert not any("T1w" in name or "register" in name for name in graph.list_node_names())
+    assert ("bias_FLAIR", "corrected", "draw_FLAIR", "t1w") in edges(graph)
+    assert ("bias_FLAIR", "corrected", "figures", "t1w") not in edges(graph)
 
 
 def test_labelled_graph(visit: Visit) -> None:

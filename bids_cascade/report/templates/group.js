@@ -97,7 +97,7 @@
   };
 
   const sayOf = (row) => {
-    const lines = [nameOf(row), `${round(text(row, "lesion_volume_t1w_ml"))} ml, ${text(row, "n_lesions")} lesions`];
+    const lines = [nameOf(row), `${round(text(row, "lesion_volume_ml"))} ml, ${text(row, "n_lesions")} lesions`];
     for (const name of ["group_flags", "quality_flags"]) {
       if (!isMissing(text(row, name))) lines.push(text(row, name).replaceAll("_", " ").replaceAll(";", ", "));
     }
@@ -181,7 +181,7 @@
     const rows = courses.flat();
     const dated = rows.every((row) => !isMissing(text(row, "days_since_first_visit")));
     const place = (row) => (dated ? number(row, "days_since_first_visit") / 365.25 : number(row, "visit_number"));
-    const volume = (row) => number(row, "lesion_volume_t1w_ml");
+    const volume = (row) => number(row, "lesion_volume_ml");
     const [svg, size] = makeSvg(holder, 360, "Lesion volume by visit; the table below has the numbers");
     const x = linearScale(rows.map(place), MARGIN.left, size.width - MARGIN.right);
     if (!dated) x.ticks = x.ticks.filter(Number.isInteger);
