@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.affines import apply_affine, voxel_sizes
 from numpy.typing import NDArray
 
-from bids_cascade.anatomy.location import locate, looks
+from bids_cascade.anatomy.location import Location, locate, looks
 from bids_cascade.anatomy.registration import move_points
 from bids_cascade.anatomy.structures import Structure
 from bids_cascade.anatomy.thresholds import THRESHOLDS
@@ -150,20 +150,26 @@ def location_rows(
     centres = np.array([(one.centre_x_mm, one.centre_y_mm, one.centre_z_mm) for one in lesions]).reshape(-1, 3)
     in_template = move_points(centres, from_template) if len(lesions) else centres
     looks_of = looks(labels, regions.structures, images.get("T1w"), images.get("FLAIR"), sizes.tolist())
-    # In array order, so that each lesion's voxels come together after a stable sort.
-    voxels = np.argwhere(labels)
-    numbers = labels[tuple(voxels.T)]
-    order = np.argsort(numbers, kind="stable")
-    parts = np.split(voxels[order], np.searchsorted(numbers[order], np.arange(2, len(lesions) + 1)))
     rows = []
-    for part, centre, look in zip(parts, in_template, looks_of, strict=False):
-        found = locate(_places_at(regions, apply_affine(affine, part)), float(abs(np.linalg.det(affine[:3, :3]))))
+    for found, centre, look in zip(locate_all(regions, labels, affine), in_template, looks_of, strict=True):
         row = asdict(found)
         volumes = row.pop("volumes_mm3")
         row |= {f"volume_{name}_mm3": volume for name, volume in volumes.items()}
         row |= dict(zip(("mni_x_mm", "mni_y_mm", "mni_z_mm"), centre.tolist(), strict=True))
         rows.append({**row, "confluent": int(found.confluent), "hemisphere": _side(centre), **asdict(look)})
     return rows
+
+
+def locate_all(regions: Regions, labels: NDArray[np.integer], affine: NDArray[np.float64]) -> list[Location]:
+    """Return where each lesion is, in the order of their numbers; labels (X, Y, Z) have none left out."""
+    voxels = np.argwhere(labels)
+    numbers = labels[tuple(voxels.T)]
+    # A stable sort brings each lesion's voxels together, in array order.
+    order = np.argsort(numbers, kind="stable")
+    ends = np.searchsorted(numbers[order], np.arange(2, int(numbers.max(initial=0)) + 1))
+    parts = np.split(voxels[order], ends) if len(voxels) else []
+    voxel_volume_mm3 = float(abs(np.linalg.det(affine[:3, :3])))
+    return [locate(_places_at(regions, apply_affine(affine, part)), voxel_volume_mm3) for part in parts]
 
 
 def count_by_region(rows: Sequence[Mapping[str, Any]], regions: Regions) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.anatomy.zones import Region
+from bids_cascade.anatomy.zones import ZONE_NAMES, Region, Zone
 from bids_cascade.cascade.gate import open_gate
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
@@ -103,21 +103,22 @@ def draw_bias(raw: nib.Nifti1Image, scan: Scan) -> bytes:
     return draw_mosaic(rows, "Slices before and after bias correction, and the field", 1.2, captions)
 
 
-def draw_anatomy(scan: Scan, regions: nib.Nifti1Image, lesion: nib.Nifti1Image) -> bytes:
+def draw_anatomy(scan: Scan, regions: NDArray[np.uint8], zones: NDArray[np.integer]) -> bytes:
     """Draw the outlines of lateral ventricles, cortex, and brainstem with cerebellum, on the T1w image, with lesions.
 
     Parameters
     ----------
     scan : Scan
         The T1w image.
-    regions, lesion : nibabel.Nifti1Image
-        :class:`~bids_cascade.anatomy.zones.Region`, and the lesion mask, on its grid.
+    regions : (X, Y, Z) uint8 array
+        :class:`~bids_cascade.anatomy.zones.Region` of each voxel of its grid.
+    zones : (X, Y, Z) integer array
+        :class:`~bids_cascade.anatomy.zones.Zone` of each voxel's lesion, 0 where there is none.
     """
     inside, sizes_mm = mask_of(scan.brain), sizes_of(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
-    values = np.asarray(regions.dataobj)[box]
-    masks = {kind: np.isin(values, numbers) for kind, numbers in _SHOWN_REGIONS.items()}
-    masks["lesion"] = mask_of(lesion)[box]
+    masks = {kind: np.isin(regions[box], numbers) for kind, numbers in _SHOWN_REGIONS.items()}
+    masks |= {f"lesion-{ZONE_NAMES[zone].replace('_', '-')}": zones[box] == zone for zone in Zone}
     inside, data = inside[box], data_of(scan.image)[box]
     window = window_of(data, inside)
     rows = []

@@ -20,10 +20,15 @@ OUTLINE_COLOURS = {
     "lesion": "#ff3b3b",
     "ventricles": "#d48bff",
     "cortex": "#39c2ff",
-    "infratentorial": "#57d977",
+    "infratentorial": "#8d99a6",
+    "lesion-infratentorial": "#57d977",
+    "lesion-periventricular": "#ff8c1a",
+    "lesion-juxtacortical": "#ffe14d",
+    "lesion-deep-white-matter": "#ff3b3b",
 }
 """By kind of outline; pages explain them in the same colours."""
 
+_LESION_COLOURS = {kind: colour for kind, colour in OUTLINE_COLOURS.items() if kind.startswith("lesion-")}
 _JPEG_QUALITY = 80
 _GAP = 4
 _CAPTION_HEIGHT = 18
@@ -37,6 +42,7 @@ text{{font:12px system-ui,sans-serif;fill:#cfd3d8}}
 .ventricles{{stroke:{OUTLINE_COLOURS["ventricles"]};stroke-width:1}}
 .cortex{{stroke:{OUTLINE_COLOURS["cortex"]};stroke-width:.7;stroke-opacity:.8}}
 .infratentorial{{stroke:{OUTLINE_COLOURS["infratentorial"]};stroke-width:1}}
+{"".join(f".{kind}{{stroke:{colour};stroke-width:1.3}}" for kind, colour in _LESION_COLOURS.items())}
 svg:hover .outline{{visibility:hidden}}
 .layer{{font-size:18px;fill:#fff}}
 .above{{animation:leave 2.4s steps(1) infinite}}

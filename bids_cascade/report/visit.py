@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 
-from bids_cascade.anatomy.lesions import make_regions
+from bids_cascade.anatomy.lesions import locate_all, make_regions
+from bids_cascade.anatomy.zones import ZONE_NAMES
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
 from bids_cascade.imaging.grid import grid_of, resample
@@ -123,7 +125,7 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
 
 
 def draw_regions(
-    name: str, scan: Scan, structures: nib.Nifti1Image, lesion: nib.Nifti1Image, folder: Path
+    name: str, scan: Scan, structures: nib.Nifti1Image, labels: nib.Nifti1Image, folder: Path
 ) -> list[Path]:
     """Write the figure of a visit's anatomy into a folder; return the file.
 
@@ -134,13 +136,16 @@ def draw_regions(
     scan : Scan
     structures : nibabel.Nifti1Image
         On the model's grid, see :class:`bids_cascade.anatomy.visit.VisitAnatomy`.
-    lesion : nibabel.Nifti1Image
-        Mask on the grid of the scan.
+    labels : nibabel.Nifti1Image
+        Numbers of the lesions on the grid of the scan.
     folder : Path
     """
-    grid = grid_of(scan.image)
-    regions = nib.Nifti1Image(make_regions(structures, grid).regions, grid.affine)
-    return _write({f"anatomy_{name}.svg": draw_anatomy(scan, regions, nib.as_closest_canonical(lesion))}, folder)
+    labels = nib.as_closest_canonical(labels)
+    numbers, regions = np.asarray(labels.dataobj), make_regions(structures, grid_of(scan.image))
+    names = list(ZONE_NAMES.values())
+    zones = [0, *(1 + names.index(one.location) for one in locate_all(regions, numbers, labels.affine))]
+    figure = draw_anatomy(scan, regions.regions, np.array(zones)[numbers])
+    return _write({f"anatomy_{name}.svg": figure}, folder)
 
 
 def draw_findings(found: Findings, folder: Path) -> list[Path]:

@@ -523,7 +523,7 @@ class DrawAnatomy(Step):
         if anatomy.structures is None:
             return {"files": []}
         scan = make_scan(image(spec.image), image(spec.mask), np.eye(4))
-        files = draw_regions(spec.sequence, scan, anatomy.structures, lesions.mask[spec.sequence], folder)
+        files = draw_regions(spec.sequence, scan, anatomy.structures, lesions.labels, folder)
         return {"files": [str(path) for path in files]}
 
 
