@@ -15,7 +15,7 @@ from bids_cascade.cascade.normalisation import Tissues, find_tissues
 
 _MIXTURES: dict[Structure, tuple[float, float, float]] = {
     **dict.fromkeys(FLUID, (1.0, 0.0, 0.0)),
-    Structure.LATERAL_VENTRICLES: (0.9, 0.1, 0.0),  # the choroid plexus is grey
+    Structure.LATERAL_VENTRICLES: (0.75, 0.25, 0.0),  # choroid plexus, and voxels half in white matter, look grey
     Structure.CORTEX: (0.0, 1.0, 0.0),
     Structure.DEEP_GREY: (0.0, 0.6, 0.4),
     Structure.WHITE_MATTER: (0.0, 0.05, 0.95),
@@ -31,7 +31,7 @@ _FLUID_REACH_MM = 8.0
 _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
-_RIM_VOXELS = 2
+_RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
 """How far fluid goes on from a ventricle, and the prior from which on it is a sulcus all the same."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
@@ -87,7 +87,7 @@ def find_structures(
             raise ValueError(f"expected {name} {shape} for this brain mask, found {array.shape}")
     best = np.full(brain.shape, -np.inf, np.float32)
     found = np.zeros(brain.shape, np.uint8)
-    rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS)
+    rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS) & (priors[Structure.CORTEX] < _MAY_BE_CORTEX)
     for structure, mixture in _MIXTURES.items():
         fits = np.tensordot(np.array(mixture, np.float32), likelihoods, 1)
         # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.

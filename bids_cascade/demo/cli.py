@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"bids-cascade-demo: can't write {dataset}: {error}", file=sys.stderr)
         return OutputError.exit_code
-    arguments = [dataset, results, "participant", "--work-dir", options.output_dir / "work"]
+    # The phantom has no anatomy that an atlas could know.
+    arguments = [dataset, results, "participant", "--no-anatomy", "--work-dir", options.output_dir / "work"]
     command = [*map(str, arguments), *app_options]
     print("Running bids-cascade", *command, flush=True)
     # Imported late, so that --help is quick.

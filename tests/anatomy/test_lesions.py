@@ -95,3 +95,10 @@ def test_regions_come_to_another_grid(head: dict[str, Any]) -> None:
     assert regions.regions[0, 6, 6] == Region.LATERAL_VENTRICLES
     assert regions.regions[1, 6, 6] == Region.PERIVENTRICULAR_WHITE_MATTER
     assert regions.regions[7, 6, 6] == Region.DEEP_WHITE_MATTER
+
+
+def test_every_column_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "handover.md").read_text()
+    for columns in (LOCATION_COLUMNS, COUNT_COLUMNS):
+        for name, description in columns.items():
+            assert f"| `{name}` | {description.get('Units', '')} | {description['Description']} |" in text
