@@ -15,7 +15,7 @@ from bids_cascade.cascade.normalisation import Tissues, find_tissues
 
 _MIXTURES: dict[Structure, tuple[float, float, float]] = {
     **dict.fromkeys(FLUID, (1.0, 0.0, 0.0)),
-    Structure.LATERAL_VENTRICLES: (0.75, 0.25, 0.0),  # choroid plexus, and voxels half in white matter, look grey
+    Structure.LATERAL_VENTRICLES: (0.9, 0.1, 0.0),  # the choroid plexus is grey
     Structure.CORTEX: (0.0, 1.0, 0.0),
     Structure.DEEP_GREY: (0.0, 0.6, 0.4),
     Structure.WHITE_MATTER: (0.0, 0.05, 0.95),
