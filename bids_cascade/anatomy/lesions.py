@@ -147,7 +147,9 @@ def location_rows(
         ITK transform that brings images from the template, and so points to it.
     """
     sizes = voxel_sizes(affine)
-    centres = np.array([(one.centre_x_mm, one.centre_y_mm, one.centre_z_mm) for one in lesions]).reshape(-1, 3)
+    centres = np.array([(lesion.centre_x_mm, lesion.centre_y_mm, lesion.centre_z_mm) for lesion in lesions]).reshape(
+        -1, 3
+    )
     in_template = move_points(centres, from_template) if len(lesions) else centres
     looks_of = looks(labels, regions.structures, images.get("T1w"), images.get("FLAIR"), sizes.tolist())
     rows = []

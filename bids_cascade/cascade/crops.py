@@ -111,7 +111,7 @@ class VisitCrops:
         self._cumulative = self.chances.cumsum()
         visit, coarse = samples.visit, [scale for scale in geometry.scales if scale >= _COARSE]
         volumes: tuple[NDArray[Any], ...] = (visit.channels, visit.brain[None])
-        self._volumes = [(one, {scale: coarsen(one, scale) for scale in coarse}) for one in volumes]
+        self._volumes = [(volume, {scale: coarsen(volume, scale) for scale in coarse}) for volume in volumes]
         #: Chance of each block of `step` voxels an edge to be in the crop that is drawn.
         self.block_chances = _sums(np.pad(self.chances, n_steps - 1), n_steps)
 
@@ -193,8 +193,8 @@ class CropPool:
         config: TrainingConfig,
         optional_channels: Sequence[int] = (),
     ) -> None:
-        visits = [VisitCrops(one, geometry, config.component_power) for one in samples]
-        self.visits = [one for one in visits if one.n_samples]
+        visits = [VisitCrops(sample, geometry, config.component_power) for sample in samples]
+        self.visits = [visit for visit in visits if visit.n_samples]
         self.geometry, self.config = geometry, config
         self.optional_channels = tuple(optional_channels)
         self.chances = _visit_chances(self.visits, config)
@@ -224,9 +224,9 @@ class CropPool:
 
 def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDArray[np.float64]:
     """Return how likely each visit is drawn: by the square root of its lesion voxels, and the fractions asked for."""
-    chances = np.sqrt([max(one.n_lesion, _FEWEST) for one in visits])
-    synthetic = np.array([one.samples.visit.synthetic for one in visits], bool)
-    free = synthetic & np.array([one.n_lesion == 0 for one in visits], bool)
+    chances = np.sqrt([max(visit.n_lesion, _FEWEST) for visit in visits])
+    synthetic = np.array([visit.samples.visit.synthetic for visit in visits], bool)
+    free = synthetic & np.array([visit.n_lesion == 0 for visit in visits], bool)
     if config.lesion_free_fraction is not None:
         _set_fraction(chances, free, synthetic & ~free, config.lesion_free_fraction)
     _set_fraction(chances, synthetic, ~synthetic, config.synthetic_fraction)

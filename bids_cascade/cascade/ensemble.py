@@ -34,7 +34,7 @@ class Ensemble:
         """
         if not self.members:
             raise ValueError("an ensemble needs at least one cascade, found none")
-        if any(one.config != self.config for one in self.members):
+        if any(member.config != self.config for member in self.members):
             raise ValueError("the cascades of an ensemble must have one configuration")
 
     @property

@@ -186,8 +186,8 @@ def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry
 
 
 def _check_samples(samples: Sequence[Samples], purpose: str) -> None:
-    n_lesion = sum(int(one.lesion.sum()) for one in samples)
-    n_negative = sum(int(one.negative.sum()) for one in samples)
+    n_lesion = sum(int(sample.lesion.sum()) for sample in samples)
+    n_negative = sum(int(sample.negative.sum()) for sample in samples)
     if not (n_lesion and n_negative):
         raise ValueError(
             f"the samples to {purpose} on need lesion voxels and negatives, found {n_lesion} and {n_negative}"

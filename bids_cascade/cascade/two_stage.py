@@ -161,7 +161,8 @@ def train_cascade(
         needed = () if earlier is not None and earlier.finished else labelled
         samples = [_samples(visit, networks, config, device, training_config.half_precision) for visit in needed]
         training, validation = (
-            [one for one in samples if one.visit.subject in chosen] for chosen in (all_to_train_on, validate_on)
+            [sample for sample in samples if sample.visit.subject in chosen]
+            for chosen in (all_to_train_on, validate_on)
         )
         network, done = train_stage(
             network_config,

@@ -217,7 +217,7 @@ def keep_numbers(
     pairs, counts = np.unique(np.stack([labels[both], earlier[both]]), axis=1, return_counts=True)
     numbers: dict[int, int] = {}
     for index in np.argsort(-counts, kind="stable"):
-        own, before = (int(one) for one in pairs[:, index])
+        own, before = (int(number) for number in pairs[:, index])
         if own not in numbers and before not in numbers.values():
             numbers[own] = before
     following = max(taken, int(earlier.max(initial=0)))

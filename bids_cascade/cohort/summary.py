@@ -43,7 +43,7 @@ def _first(named: Sequence[str], heading: str) -> list[str]:
     if not named:
         return []
     more = [f"  and {len(named) - _NAMED} more, see group_visits.tsv"] if len(named) > _NAMED else []
-    return [f"{heading}:", *(f"  {one}" for one in named[:_NAMED]), *more]
+    return [f"{heading}:", *(f"  {line}" for line in named[:_NAMED]), *more]
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -220,7 +220,9 @@ def write_change(
     labels, kept = keep_numbers(result.labels, numbers, taken)
     later_to_earlier = np.asarray(np.linalg.inv(found.space.earlier_to_later), np.float64)
     write_itk_transform(later_to_earlier, _transform_path(out_dir, pair))
-    rows = sorted((_lesion_row(one, kept[one.number], found) for one in result.lesions), key=lambda row: row["index"])
+    rows = sorted(
+        (_lesion_row(lesion, kept[lesion.number], found) for lesion in result.lesions), key=lambda row: row["index"]
+    )
     _write_images(out_dir, pair, found, labels, rows)
     sidecar = {
         **STATS_COLUMNS,
@@ -278,7 +280,7 @@ def _voxel_kinds(result: Found) -> NDArray[np.uint8]:
     kinds[result.change.gained] = _VOXELS["gained"]
     kinds[result.change.lost] = _VOXELS["lost"]
     for kind in ("new", "resolved"):
-        whole = [one.number for one in result.lesions if one.kind == kind]
+        whole = [lesion.number for lesion in result.lesions if lesion.kind == kind]
         kinds[np.isin(result.labels, whole)] = _VOXELS[kind]
     return kinds
 
@@ -305,20 +307,20 @@ def _lesion_row(lesion: TrackedLesion, number: int, found: Comparison) -> dict[s
 
 def _stats_row(pair: Pair, found: Comparison, result: Found, thresholds: ChangeThresholds) -> dict[str, Any]:
     lesions, floor = result.lesions, result.floor
-    counts = {f"n_{kind}": sum(one.kind == kind for one in lesions) for kind in KINDS}
+    counts = {f"n_{kind}": sum(lesion.kind == kind for lesion in lesions) for kind in KINDS}
     volumes = {
-        f"{kind}_ml": abs(sum(one.change_mm3 for one in lesions if one.kind == kind)) / 1000
+        f"{kind}_ml": abs(sum(lesion.change_mm3 for lesion in lesions if lesion.kind == kind)) / 1000
         for kind in KINDS
         if kind != "stable"
     }
-    before, after = (sum(getattr(one, f"{name}_mm3") for one in lesions) / 1000 for name in ("before", "after"))
+    before, after = (sum(getattr(lesion, f"{name}_mm3") for lesion in lesions) / 1000 for name in ("before", "after"))
     years = pair.days / _DAYS_OF_YEAR if pair.days else None
     return {
         "compared_with": _label(pair.earlier),
         "comparable": "yes",
         **counts,
-        "n_merged": sum(one.topology == "merged" for one in lesions),
-        "n_split": sum(one.topology == "split" for one in lesions),
+        "n_merged": sum(lesion.topology == "merged" for lesion in lesions),
+        "n_split": sum(lesion.topology == "split" for lesion in lesions),
         **volumes,
         "before_ml": before,
         "after_ml": after,
@@ -350,7 +352,7 @@ def _label(visit: VisitKey) -> str:
 
 def _sources(out_dir: Path, pair: Pair) -> list[str]:
     visits = (pair.earlier, pair.later)
-    return [bids_uri(path, out_dir, "") for one in visits for path in _inputs(out_dir, one).values()]
+    return [bids_uri(path, out_dir, "") for visit in visits for path in _inputs(out_dir, visit).values()]
 
 
 def _voxels_path(out_dir: Path, later: VisitKey, desc: str) -> Path:

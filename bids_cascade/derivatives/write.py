@@ -234,8 +234,8 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
         write_space(writer, template, images.lesions, packed)
     cells, flags = _write_anatomy(writer, images)
     _write_lesion_table(writer, images.lesions, cells)
-    for one in images.uncertainty:
-        _write_uncertainty(writer, one, grid)
+    for image in images.uncertainty:
+        _write_uncertainty(writer, image, grid)
     volumes_mm3 = [lesion.volume_mm3 for lesion in images.lesions.table]
     row = {
         "n_lesions": len(volumes_mm3),
@@ -316,7 +316,7 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
 
     Of a model with several cascades, the table says how sure each lesion is; with anatomy, where it is.
     """
-    rows = [{"index": one.label, "name": f"lesion{one.label}", **asdict(one)} for one in lesions.table]
+    rows = [{"index": lesion.label, "name": f"lesion{lesion.label}", **asdict(lesion)} for lesion in lesions.table]
     columns = _LESION_COLUMNS
     if lesions.uncertainty is not None:
         columns = {**_LESION_COLUMNS, **_UNCERTAINTY_COLUMN}

@@ -129,7 +129,10 @@ def agreement_over_cohort(
         Of the bootstrap.
     """
     volumes, counts = (
-        np.array([[one[f"reference_{what}"], one[f"predicted_{what}"]] for one in measures], np.float64).reshape(-1, 2)
+        np.array(
+            [[measured[f"reference_{what}"], measured[f"predicted_{what}"]] for measured in measures],
+            np.float64,
+        ).reshape(-1, 2)
         for what in ("volume_ml", "lesions")
     )
     statistics: dict[str, tuple[Values, Statistic]] = {
@@ -181,7 +184,7 @@ def summarise_sizes(
     summaries = {}
     for size in REPORTED_SIZES_MM3:
         counts = [count_lesions(own, size) for own in lesions]
-        rows = np.array([astuple(one) for one in counts], np.float64).reshape(-1, 4)
+        rows = np.array([astuple(count) for count in counts], np.float64).reshape(-1, 4)
         whole = LesionWise(*(int(n) for n in rows.sum(axis=0)))
         ratios = (bootstrap(rows, subjects, statistic, seed) for statistic in (_sensitivity, _precision, _f1))
         summaries[size] = SizeSummary(whole, *ratios)

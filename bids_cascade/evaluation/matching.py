@@ -152,7 +152,7 @@ def compare_masks(
         "reference_lesions": counts.n_reference,
         "predicted_lesions": counts.n_predicted,
         **{
-            f"{name}_lesions_14mm3": count_clinical(one.volume_mm3 for one in lesions if one.mask == name)
+            f"{name}_lesions_14mm3": count_clinical(lesion.volume_mm3 for lesion in lesions if lesion.mask == name)
             for name in ("reference", "predicted")
         },
         "lesion_sensitivity": counts.sensitivity,

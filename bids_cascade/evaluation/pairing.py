@@ -111,11 +111,11 @@ def _load(path: Path) -> _Mask:
 def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_Mask, _Mask]:
     """Return the first reference mask on whose grid there is a predicted one, and that one; nothing is resampled."""
     for reference in references:
-        fitting = [one for one in predictions if same_grid(reference.image, one.image)]
+        fitting = [prediction for prediction in predictions if same_grid(reference.image, prediction.image)]
         if fitting:
             return reference, min(fitting, key=lambda one: _distance(reference.path, one.path))
     first = references[0]
-    found = ", ".join(f"{one.path.name} ({_grid_text(one.image)})" for one in predictions)
+    found = ", ".join(f"{prediction.path.name} ({_grid_text(prediction.image)})" for prediction in predictions)
     raise BadDataError(
         f"{first.path}: the reference mask, {_grid_text(first.image)}, is on the grid of no predicted mask; "
         f"found {found}; bring one onto the grid of the other first"

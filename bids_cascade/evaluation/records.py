@@ -97,36 +97,36 @@ class Evaluation:
     @property
     def subjects(self) -> list[str]:
         """Whose each visit is."""
-        return [one.participant for one in self.visits]
+        return [visit.participant for visit in self.visits]
 
     @property
     def measures(self) -> list[dict[str, float]]:
         """What was measured at each visit."""
-        return [one.agreement.measures for one in self.visits]
+        return [visit.agreement.measures for visit in self.visits]
 
     @property
     def lesions(self) -> list[list[MatchedLesion]]:
         """What became of the lesions of each visit."""
-        return [one.agreement.lesions for one in self.visits]
+        return [visit.agreement.lesions for visit in self.visits]
 
     @property
     def origins(self) -> dict[str, int]:
         """What made the predicted masks, and how many visits' masks it made."""
-        return dict(Counter(one.origin.text for one in self.visits))
+        return dict(Counter(visit.origin.text for visit in self.visits))
 
     @property
     def learnt_from(self) -> dict[str, list[str]]:
         """Names of the visits that the model has learnt from, and of those it may have, by what is known of that."""
         found: dict[str, list[str]] = {}
-        for one in self.visits:
-            if one.origin.learnt_from in ("visit", "participant"):
-                found.setdefault(LEARNT_FROM[one.origin.learnt_from], []).append(one.name)
+        for visit in self.visits:
+            if visit.origin.learnt_from in ("visit", "participant"):
+                found.setdefault(LEARNT_FROM[visit.origin.learnt_from], []).append(visit.name)
         return found
 
     @property
     def n_unknown(self) -> int:
         """Number of visits of which it is not known whether the model has learnt from them."""
-        return sum(one.origin.learnt_from is None for one in self.visits)
+        return sum(visit.origin.learnt_from is None for visit in self.visits)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def summarise_measures(
     measures: Sequence[Mapping[str, float]], subjects: Sequence[str], seed: int
 ) -> dict[str, Summary]:
     """Return each measure's summary over the visits, in the order of the table of visits."""
-    return {name: summarise([one[name] for one in measures], subjects, seed) for name in MEASURES}
+    return {name: summarise([measured[name] for measured in measures], subjects, seed) for name in MEASURES}
 
 
 SCORES = ("dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1")

@@ -25,7 +25,7 @@ _COUNTS = {"true lesions": "reference_lesions", "found lesions": "predicted_lesi
 def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitOutcome]) -> str:
     """Return the closing table as text: a row a visit, then those that were not evaluated."""
     counts = [f"{name} (>= 14 mm3)" for name in _COUNTS]
-    width = max([len("visit"), *(len(one.name) for one in evaluated), *(len(one.name) for one in others)])
+    width = max([len("visit"), *(len(visit.name) for visit in evaluated), *(len(other.name) for other in others)])
     lines = ["  ".join([f"{'visit':<{width}}", *_COLUMNS, *counts])]
     for one in evaluated:
         measures = one.agreement.measures
@@ -34,14 +34,14 @@ def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitOut
             both = f"{measures[measure]:.0f} ({measures[f'{measure}_14mm3']:.0f})"
             cells.append(f"{both:>{len(head)}}")
         lines.append("  ".join([f"{one.name:<{width}}", *cells]))
-    lines += [f"{one.name:<{width}}  NOT EVALUATED: {one.message}" for one in others]
+    lines += [f"{other.name:<{width}}  NOT EVALUATED: {other.message}" for other in others]
     return "\n".join([*lines, f"{len(evaluated)} of {len(evaluated) + len(others)} visits evaluated"])
 
 
 def format_sizes(evaluation: Evaluation, summaries: Summaries) -> str:
     """Return lesion-wise sensitivity, precision and F1 by size, for each visit and for all together."""
     names = {name: f"{name.replace('_', ' ')} mm3" for name in COUNTED_CLASSES_MM3}
-    width = max(len("sensitivity/precision/F1"), *(len(one.name) for one in evaluation.visits))
+    width = max(len("sensitivity/precision/F1"), *(len(visit.name) for visit in evaluation.visits))
     lines = ["  ".join([f"{'sensitivity/precision/F1':<{width}}", *(f"{text:>14}" for text in names.values())])]
     for one in evaluation.visits:
         measures = one.agreement.measures

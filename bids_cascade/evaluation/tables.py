@@ -38,12 +38,12 @@ def write_tables(evaluation: Evaluation, summaries: Summaries, folder: Path) -> 
         When a file can't be written.
     """
     agreement = [{"measure": name, **estimate._asdict()} for name, estimate in summaries.agreement.items()]
-    lesions = [one.columns | asdict(lesion) for one in evaluation.visits for lesion in one.agreement.lesions]
+    lesions = [visit.columns | asdict(lesion) for visit in evaluation.visits for lesion in visit.agreement.lesions]
     tables: dict[str, tuple[list[dict[str, Any]], Columns]] = {
         "group_evaluation_summary.tsv": ([summary_row(*item) for item in summaries.measures.items()], SUMMARY_COLUMNS),
         "group_evaluation_sizes.tsv": ([_size_row(*item) for item in summaries.sizes.items()], SIZE_COLUMNS),
         "group_evaluation_agreement.tsv": (agreement, AGREEMENT_COLUMNS),
-        "group_evaluation.tsv": ([_visit_row(one) for one in evaluation.visits], VISIT_COLUMNS),
+        "group_evaluation.tsv": ([_visit_row(visit) for visit in evaluation.visits], VISIT_COLUMNS),
         "group_evaluation_lesions.tsv": (lesions, LESION_COLUMNS),
     }
     for name, (rows, columns) in tables.items():
@@ -76,6 +76,6 @@ def interval_text(estimate: Estimate, digits: int = 3) -> str:
     return f"{estimate.value:.{digits}f} [{estimate.ci95_low:.{digits}f}, {estimate.ci95_high:.{digits}f}]"
 
 
-def _visit_row(one: EvaluatedVisit) -> dict[str, Any]:
-    masks = {"reference_mask": one.reference.name, "predicted_mask": one.predicted.name}
-    return one.columns | one.agreement.measures | masks | asdict(one.origin)
+def _visit_row(visit: EvaluatedVisit) -> dict[str, Any]:
+    masks = {"reference_mask": visit.reference.name, "predicted_mask": visit.predicted.name}
+    return visit.columns | visit.agreement.measures | masks | asdict(visit.origin)

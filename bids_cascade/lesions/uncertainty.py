@@ -16,8 +16,8 @@ def voxel_uncertainty(members: Sequence[NDArray[np.float32]]) -> NDArray[np.floa
     """Return the standard deviation of the members' probabilities, 0 to 0.5, as an array of their shape."""
     mean = sum(members[1:], members[0]) / np.float32(len(members))
     square = np.zeros_like(mean)
-    for one in members:
-        square += (one - mean) ** 2
+    for member in members:
+        square += (member - mean) ** 2
     return np.asarray(np.sqrt(square / np.float32(len(members))), np.float32)
 
 

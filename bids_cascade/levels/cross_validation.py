@@ -67,22 +67,22 @@ class _Job:
         return self.inputs.out_dir / FOLDER
 
 
-def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidationConfig, run: RunConfig) -> int:
+def run_cross_validation(inputs: Inputs, config: TrainConfig, folding: CrossValidationConfig, run: RunConfig) -> int:
     """Train and evaluate fold by fold what is not done yet, then gather all; return the exit code.
 
-    With ``how.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
+    With ``folding.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
     """
     check_start(config)
     labelled, labels = find_labelled(inputs, config)
-    folds = _split(labelled, how, config.training.seed)
+    folds = _split(labelled, folding, config.training.seed)
     prepare_output(inputs.out_dir, inputs.bids_dir)
-    log_dir = write_record(inputs, {"train": config, "cross_validation": how, "folds": folds, "run": run}, labelled)
+    log_dir = write_record(inputs, {"train": config, "cross_validation": folding, "folds": folds, "run": run}, labelled)
     # Jobs may share a work folder: the first to come prepares the visits, the others wait and find them done.
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
     say(format_table(results))
     job = _Job(inputs, config, run, prepared)
-    usable = {one.data.subject for one in prepared}
-    wanted = [number for number in range(1, len(folds) + 1) if how.fold in (None, number)]
+    usable = {visit.data.subject for visit in prepared}
+    wanted = [number for number in range(1, len(folds) + 1) if folding.fold in (None, number)]
     done: list[Fold] = []
     unfinished: list[VisitOutcome] = []
     for number in wanted:
@@ -93,7 +93,7 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, how: CrossValidati
             done.append(_run_fold(job, number, folds[number - 1]))
         except _UnfinishedError as error:
             unfinished += error.results
-    if how.fold is None and not unfinished:
+    if folding.fold is None and not unfinished:
         return _gather(job, done, labelled, results)
     for one in unfinished:
         say(f"{one.name}  {one.message}")
@@ -105,29 +105,29 @@ class _UnfinishedError(Exception):
     """A fold that could not be finished, and why."""
 
     def __init__(self, results: Sequence[VisitOutcome]) -> None:
-        super().__init__("; ".join(f"{one.name}: {one.message}" for one in results))
+        super().__init__("; ".join(f"{result.name}: {result.message}" for result in results))
         self.results = results
 
 
-def _split(labelled: Sequence[Visit], how: CrossValidationConfig, seed: int) -> list[tuple[str, ...]]:
+def _split(labelled: Sequence[Visit], folding: CrossValidationConfig, seed: int) -> list[tuple[str, ...]]:
     """Return the subjects of each fold, whom the seed alone assigns."""
     subjects = list(dict.fromkeys(visit.participant for visit in labelled))
-    n_folds = how.n_folds or len(subjects)
+    n_folds = folding.n_folds or len(subjects)
     if len(subjects) < max(2, n_folds):
         raise UsageError(
-            f"--cross-validate {how.n_folds or 'loo'} needs at least {max(2, n_folds)} labelled participants, found "
-            f"{len(subjects)} ({', '.join(f'sub-{subject}' for subject in subjects)}); take fewer folds or train "
+            f"--cross-validate {folding.n_folds or 'loo'} needs at least {max(2, n_folds)} labelled participants, "
+            f"found {len(subjects)} ({', '.join(f'sub-{subject}' for subject in subjects)}); take fewer folds or train "
             "without cross-validation"
         )
-    if how.fold is not None and how.fold > n_folds:
-        raise UsageError(f"--fold {how.fold}: there are {n_folds} folds, counted from 1")
+    if folding.fold is not None and folding.fold > n_folds:
+        raise UsageError(f"--fold {folding.fold}: there are {n_folds} folds, counted from 1")
     return split_folds(subjects, n_folds, np.random.default_rng(seed))
 
 
 def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
     """Train without some subjects and predict their visits by both methods, unless that is done."""
-    training = [one for one in job.prepared if one.data.subject not in subjects]
-    left_out = [one for one in job.prepared if one.data.subject in subjects]
+    training = [visit for visit in job.prepared if visit.data.subject not in subjects]
+    left_out = [visit for visit in job.prepared if visit.data.subject in subjects]
     fingerprint = fingerprint_of([*training, *left_out], recipe_of(training, job.config), list(subjects))
     path = job.folder / f"fold-{number}.json"
     try:
@@ -144,9 +144,9 @@ def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
 
 
 def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> Fold:
-    subjects = tuple(dict.fromkeys(one.data.subject for one in left_out))
+    subjects = tuple(dict.fromkeys(visit.data.subject for visit in left_out))
     without = ", ".join(f"sub-{subject}" for subject in subjects)
-    if not any(one.data.lesion.any() for one in training):
+    if not any(visit.data.lesion.any() for visit in training):
         raise BadDataError(
             f"fold {number}: without {without} none of the {len(training)} visits to train on has a lesion; label more "
             "visits"
@@ -158,7 +158,7 @@ def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: S
     return Fold(
         number=number,
         subjects=subjects,
-        visits=tuple(one.name for one in left_out),
+        visits=tuple(visit.name for visit in left_out),
         threshold=stored.header.cascade.threshold,
         flair_threshold=_threshold_flair(job, training, left_out),
         model_sha256=stored.sha256,
@@ -201,7 +201,7 @@ def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> No
         guess_orientation=job.config.guess_orientation,
         longitudinal=False,
     )
-    results = segment_visits([one.visit for one in left_out], inputs, config, run, stored, wait=True)
+    results = segment_visits([visit.visit for visit in left_out], inputs, config, run, stored, wait=True)
     failed = [result for result in results if result.exit_code != OK]
     if failed:
         raise _UnfinishedError(failed)
@@ -209,7 +209,7 @@ def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> No
 
 def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results: Sequence[VisitOutcome]) -> int:
     """Evaluate both methods on all left-out visits and write the tables and the pages."""
-    failed = {one.name: one.message for one in results if one.exit_code != OK}
+    failed = {result.name: result.message for result in results if result.exit_code != OK}
     fold_of = {name: fold.number for fold in folds for name in fold.visits}
     visits = [visit for visit in labelled if visit.name in fold_of]
     if not visits:
@@ -220,7 +220,7 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
     for method in _TITLES:
         predictions = find_lesion_masks(str(job.folder / method), inputs.bids_dir, visits)
         found[method], not_evaluated = compare_visits(visits, references, predictions, dataset_name(inputs.bids_dir))
-        failed |= {one.name: one.message for one in not_evaluated}
+        failed |= {outcome.name: outcome.message for outcome in not_evaluated}
         results = [*results, *not_evaluated]
     if len(failed) == len(labelled):
         return exit_code_of(results)

@@ -205,7 +205,10 @@ def _say_selection(selection: Selection) -> str:
 
 def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
     """Return 0 where all results that there are could be read, and there are any."""
-    ends = [VisitOutcome("", code) for code in [one.exit_code for one in visits] + [one.exit_code for one in problems]]
+    ends = [
+        VisitOutcome("", code)
+        for code in [one.exit_code for one in visits] + [problem.exit_code for problem in problems]
+    ]
     if not any(visit.results for visit in visits):
         ends.append(VisitOutcome("", MissingInputError.exit_code))
     return exit_code_of(ends)

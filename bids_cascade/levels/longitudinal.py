@@ -101,7 +101,7 @@ def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
         )
     chosen = [label for label in there if label in (asked_for or (label,))]
     outcomes = compare_participants(inputs, chosen, n_procs, seed)
-    failed = [one.exit_code for one in outcomes if one.exit_code]
+    failed = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
     for label in chosen:
         try:
             write_participant_page(inputs.out_dir, label)
@@ -134,7 +134,7 @@ def format_outcomes(outcomes: Sequence[PairOutcome]) -> str:
     """Return the closing table of comparisons as text."""
     if not outcomes:
         return "no participant has two visits with results that could be compared"
-    names = [f"{one.later} with {one.compared_with}" for one in outcomes]
+    names = [f"{outcome.later} with {outcome.compared_with}" for outcome in outcomes]
     width = max(map(len, [*names, "comparison"]))
     lines = [f"{'comparison':<{width}}  new  other changes  change (ml)"]
     for name, one in zip(names, outcomes, strict=True):

@@ -143,19 +143,19 @@ def _segment(
 
 
 def _run(
-    plans: Sequence[OutputPlan], how: Preprocessing, networks: Networks, run: RunConfig, log_dir: Path
+    plans: Sequence[OutputPlan], preprocessing: Preprocessing, networks: Networks, run: RunConfig, log_dir: Path
 ) -> dict[str, VisitRun]:
     """Run the workflow on visits that are not finished; return how each went, by slug."""
     by_slug = {plan.visit.slug: plan for plan in plans}
 
     def let_go(slug: str) -> None:
         try:
-            remember_finished(by_slug[slug], how, run.work_dir)
+            remember_finished(by_slug[slug], preprocessing, run.work_dir)
             delete_intermediates(slug, run.work_dir)
         except BidsCascadeError as error:
             _LOGGER.warning("%s: intermediate results are kept: %s", by_slug[slug].visit.name, error)
 
-    graphs = [segmentation_graph(plan.visit, how, networks, plan) for plan in plans]
+    graphs = [segmentation_graph(plan.visit, preprocessing, networks, plan) for plan in plans]
     names = {slug: plan.visit.name for slug, plan in by_slug.items()}
     return run_graphs(graphs, names, run, log_dir, let_go if run.clean_work_dir else None)
 

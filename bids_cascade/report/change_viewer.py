@@ -58,19 +58,19 @@ def change_viewer_page(found: Comparison, numbers: Mapping[int, int], names: tup
     # At which visits each voxel is lesion: 1 earlier, 2 later, 3 both.
     places = result.change.before[box] + 2 * result.change.after[box].astype(np.uint8)
     volumes = [_grey(result.earlier[box]), _grey(result.later[box]), places.astype(np.uint8)]
-    stacked = b"".join(one.tobytes(order="F") for one in volumes)
+    stacked = b"".join(volume.tobytes(order="F") for volume in volumes)
     stacked += result.labels[box].astype("<u2").tobytes(order="F")
     lesions = [
         {
-            "label": one.number,
-            "number": numbers[one.number],
-            "kind": one.kind,
-            "at": (apply_affine(to_half, one.centre_mm) - corner).round().astype(int).tolist(),
-            "before": round(one.before_mm3),
-            "after": round(one.after_mm3),
-            "z": round(one.z, 1),
+            "label": lesion.number,
+            "number": numbers[lesion.number],
+            "kind": lesion.kind,
+            "at": (apply_affine(to_half, lesion.centre_mm) - corner).round().astype(int).tolist(),
+            "before": round(lesion.before_mm3),
+            "after": round(lesion.after_mm3),
+            "z": round(lesion.z, 1),
         }
-        for one in result.lesions
+        for lesion in result.lesions
     ]
     order = list(KINDS)
     content: dict[str, Any] = {

@@ -35,7 +35,7 @@ Measures = Mapping[str, float]
 def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]) -> bytes:
     """Draw predicted against reference volume, and Bland-Altman's difference against mean."""
     true_ml, found_ml = (
-        np.array([one[f"{what}_volume_ml"] for one in measures]) for what in ("reference", "predicted")
+        np.array([measured[f"{what}_volume_ml"] for measured in measures]) for what in ("reference", "predicted")
     )
     figure, (left, right) = figure_of(2, (9, 3.9))
     most = 1.05 * max(true_ml.max(), found_ml.max(), 0.01)
@@ -91,7 +91,7 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
 
 def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
     """Draw what the wrong voxels belong to: all visits together, and each where they aren't too many."""
-    rows = {"all visits": {kind: sum(one[kind] for one in measures) for kind in ERROR_KINDS}}
+    rows = {"all visits": {kind: sum(measured[kind] for measured in measures) for kind in ERROR_KINDS}}
     if len(names) <= _MANY:
         rows |= dict(zip(names, measures, strict=True))  # type: ignore[arg-type]
     figure, (axes,) = figure_of(1, (9, 1.1 + 0.24 * len(rows)))

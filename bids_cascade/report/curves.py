@@ -19,12 +19,12 @@ def draw_curves(history: Mapping[int, Sequence[Epoch]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(history), 2, squeeze=False)
     for (stage, epochs), (left, right) in zip(history.items(), axes, strict=True):
-        number = [one.epoch for one in epochs]
-        left.plot(number, [one.loss for one in epochs], label="training")
+        number = [epoch.epoch for epoch in epochs]
+        left.plot(number, [epoch.loss for epoch in epochs], label="training")
         left.set(title=f"stage {stage}", xlabel="epoch", ylabel="cross-entropy")
         if epochs and epochs[0].validation_loss is not None:
-            left.plot(number, [one.validation_loss for one in epochs], label="validation")
-            right.plot(number, [one.validation_dice for one in epochs], color="tab:orange")
+            left.plot(number, [epoch.validation_loss for epoch in epochs], label="validation")
+            right.plot(number, [epoch.validation_dice for epoch in epochs], color="tab:orange")
         left.legend()
         right.set(title=f"stage {stage}", xlabel="epoch", ylabel="Dice of validation samples", ylim=(0, 1))
     content = io.BytesIO()

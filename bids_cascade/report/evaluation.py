@@ -52,7 +52,7 @@ def write_evaluation_page(
         When the file can't be written.
     """
     pages = {path.name for path in folder.glob("*.html")}
-    links = [f"./sub-{one.participant}.html#{one.name}" for one in evaluation.visits]
+    links = [f"./sub-{visit.participant}.html#{visit.name}" for visit in evaluation.visits]
     links = [link if link[2:].partition("#")[0] in pages else "" for link in links]
     tables = {name: table_of(folder / name, described) for name, described in columns.items()}
     tables[VISITS_TABLE] = replace(tables[VISITS_TABLE], links=links)
@@ -75,12 +75,12 @@ def data_url(content: bytes, kind: str) -> str:
 def _page(
     evaluation: Evaluation, summaries: Summaries, tables: Mapping[str, Table], beside: Sequence[tuple[str, str]]
 ) -> str:
-    measures, names = evaluation.measures, [one.name for one in evaluation.visits]
+    measures, names = evaluation.measures, [visit.name for visit in evaluation.visits]
     by_size = {name: summaries.sizes[name].counts for name in COUNTED_CLASSES_MM3}
-    errors_ml = {name: sum(one[kind] for one in measures) for kind, name in ERROR_KINDS.items()}
+    errors_ml = {name: sum(measured[kind] for measured in measures) for kind, name in ERROR_KINDS.items()}
     charts = {
         "volumes": draw_volumes(measures, summaries.agreement),
-        "scores": draw_scores({name: [one[name] for one in measures] for name in SCORES}),
+        "scores": draw_scores({name: [measured[name] for measured in measures] for name in SCORES}),
         "sizes": draw_sizes(by_size),
         "errors": draw_errors(names, measures),
     }
@@ -117,12 +117,12 @@ def _key_figures(evaluation: Evaluation, summaries: Mapping[str, Summary]) -> li
     return figures
 
 
-def _load_background(one: EvaluatedVisit) -> nib.Nifti1Image | None:
+def _load_background(visit: EvaluatedVisit) -> nib.Nifti1Image | None:
     """Return the scan to draw on; None where there is none that can be read."""
     try:
-        return None if one.background is None else load_image(one.background)
+        return None if visit.background is None else load_image(visit.background)
     except BidsCascadeError as error:
-        _LOGGER.warning("%s: drawn without its scan: %s", one.name, error)
+        _LOGGER.warning("%s: drawn without its scan: %s", visit.name, error)
         return None
 
 

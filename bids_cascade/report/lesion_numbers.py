@@ -45,10 +45,10 @@ def lesion_numbers(
     """
     numbers = np.array(resample(labels, grid, 0, to_t1w).dataobj, np.int32)
     to_voxels = np.linalg.inv(to_t1w @ grid.affine)
-    for one in lesions:
-        centre = np.floor(apply_affine(to_voxels, [one.centre_x_mm, one.centre_y_mm, one.centre_z_mm]) + 0.5)
+    for lesion in lesions:
+        centre = np.floor(apply_affine(to_voxels, [lesion.centre_x_mm, lesion.centre_y_mm, lesion.centre_z_mm]) + 0.5)
         voxel = tuple(np.clip(centre.astype(int), 0, np.array(grid.shape) - 1))
-        numbers[voxel] = numbers[voxel] or one.label
+        numbers[voxel] = numbers[voxel] or lesion.label
     _spread(numbers, mask, np.linalg.norm(grid.affine[:3, :3], axis=0))
     return numbers
 

@@ -62,10 +62,10 @@ def labelled_visits(
         inputs = Inputs(bids_dir, work_dir, Selection(participants))
         found, masks = find_labelled(inputs, config)
         prepared, outcomes = prepare_visits(found, masks, config, run, work_dir)
-        failed = [outcome for outcome in outcomes if outcome.name not in {one.name for one in prepared}]
+        failed = [outcome for outcome in outcomes if outcome.name not in {visit.name for visit in prepared}]
         if failed:
             raise BadDataError(f"{bids_dir}: {failed[0].name} can't be used: {failed[0].message}")
-        visits += [one.data for one in prepared]
+        visits += [visit.data for visit in prepared]
     return visits
 
 

@@ -134,7 +134,7 @@ def train_model(
         When there is nothing to learn from.
     """
     trained = _train(prepared, config, run)
-    held_out = [one for one in prepared if one.data.subject in trained.validation_subjects]
+    held_out = [visit for visit in prepared if visit.data.subject in trained.validation_subjects]
     probabilities = _segment(held_out, trained.cascade, run.device)
     cascade, why = trained.cascade, "given"
     if config.choose_threshold:
@@ -163,8 +163,8 @@ def _segment(held_out: Sequence[Prepared], cascade: Cascade, device: str) -> lis
     if held_out:
         _LOGGER.info("segmenting what was held out (visits: %d)", len(held_out))
     with progress_bar(len(held_out), "visits segmented") as bar:
-        for one in held_out:
-            probabilities.append(segment(cascade, np.asarray(one.data.channels), one.data.brain, engine).final)
+        for visit in held_out:
+            probabilities.append(segment(cascade, np.asarray(visit.data.channels), visit.data.brain, engine).final)
             bar.update()
     return probabilities
 
@@ -209,7 +209,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     start = load_ensemble(config.start_from).members[0] if config.start_from else None
     try:
         trained = train_cascade(
-            [*(one.data for one in prepared), *heads],
+            [*(visit.data for visit in prepared), *heads],
             config.cascade,
             network,
             config.training,
@@ -219,7 +219,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
             on_epoch=report,
         )
     except ValueError as error:
-        raise BadDataError(f"can't train on {', '.join(one.name for one in prepared)}: {error}") from error
+        raise BadDataError(f"can't train on {', '.join(visit.name for visit in prepared)}: {error}") from error
     if start is None or not config.kept_fraction:
         return trained
     return replace(trained, cascade=interpolate_weights(start, trained.cascade, config.kept_fraction))
@@ -243,14 +243,14 @@ def _choose_threshold(
         for one, probability in zip(held_out, probabilities, strict=True)
     ]
     threshold = best_threshold(THRESHOLDS, dice_of_visits, config.threshold)
-    _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(one.name for one in held_out) or "nothing")
+    _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(visit.name for visit in held_out) or "nothing")
     return threshold
 
 
-def _figures(cascade: Cascade, one: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
+def _figures(cascade: Cascade, visit: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
     """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
     config = cascade.config
     mask = lesion_mask(probability, config.rule, config.voxel_volume_mm3)
-    measures = compare_masks(one.data.lesion, mask, one.affine).measures
+    measures = compare_masks(visit.data.lesion, mask, visit.affine).measures
     figures = {name: round(measures[measure], 3) for name, measure in _FIGURES.items()}
-    return {"visit": one.name, **{name: value if np.isfinite(value) else None for name, value in figures.items()}}
+    return {"visit": visit.name, **{name: value if np.isfinite(value) else None for name, value in figures.items()}}

@@ -44,13 +44,15 @@ def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: 
         By name of the visit, see :func:`flair_curve`.
     training : sequence of Prepared
     """
-    with_lesion = [one for one in training if one.data.lesion.any()]
+    with_lesion = [visit for visit in training if visit.data.lesion.any()]
     return best_threshold(THRESHOLDS, [curves[one.name] for one in with_lesion], _DEFAULT)
 
 
-def flair_curve(one: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
+def flair_curve(visit: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
     """Return the Dice that each of :data:`THRESHOLDS` gives a visit on the model's grid, as (T,)."""
-    return dice_by_threshold(_flair(one, config), one.data.lesion, THRESHOLDS, _rule(config), config.voxel_volume_mm3)
+    return dice_by_threshold(
+        _flair(visit, config), visit.data.lesion, THRESHOLDS, _rule(config), config.voxel_volume_mm3
+    )
 
 
 def write_flair_masks(
@@ -96,9 +98,9 @@ def _rule(config: CascadeConfig) -> LesionRule:
     return replace(config.rule, peak_probability=0.0)
 
 
-def _flair(one: Prepared, config: CascadeConfig) -> NDArray[np.float32]:
+def _flair(visit: Prepared, config: CascadeConfig) -> NDArray[np.float32]:
     """Return the levels of FLAIR on the model's grid, (X, Y, Z); 0 outside the brain."""
-    return np.asarray(one.data.channels[config.sequences.index(config.candidate_sequence)], np.float32)
+    return np.asarray(visit.data.channels[config.sequences.index(config.candidate_sequence)], np.float32)
 
 
 def _to_t1w(visit: Visit, space: str, cascade_dir: Path) -> NDArray[np.float64] | None:

@@ -39,11 +39,11 @@ def with_insertions(prepared: Sequence[Prepared], config: HeadsConfig, seed: int
         raise BadDataError(
             "--insertions needs a collection of single lesions (an NPZ file) among --lesion-masks; found masks only"
         )
-    for one in prepared:
-        slice_mm = max(read_header(one.visit.images["FLAIR"].path).header.get_zooms()[:3])
+    for visit in prepared:
+        slice_mm = max(read_header(visit.visit.images["FLAIR"].path).header.get_zooms()[:3])
         for number in range(config.n_insertions):
-            rng = np.random.default_rng([seed, number, int(one.sha256[:8], 16)])
+            rng = np.random.default_rng([seed, number, int(visit.sha256[:8], 16)])
             channels, lesion = insert_lesions(
-                one.data.channels, one.data.brain, one.data.lesion, pool, float(slice_mm), rng
+                visit.data.channels, visit.data.brain, visit.data.lesion, pool, float(slice_mm), rng
             )
-            yield replace(one.data, channels=channels.astype(np.float16), lesion=lesion)
+            yield replace(visit.data, channels=channels.astype(np.float16), lesion=lesion)

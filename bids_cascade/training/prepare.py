@@ -139,13 +139,13 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfi
     return Prepared(visit, data, brain_image.affine, digest.hexdigest())
 
 
-def _result(one: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitOutcome:
-    labels_of_lesions, n_lesions = label_lesions(one.data.lesion)
+def _result(visit: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitOutcome:
+    labels_of_lesions, n_lesions = label_lesions(visit.data.lesion)
     volumes_mm3 = np.bincount(labels_of_lesions.ravel())[1:] * voxel_size_mm**3
-    message = "" if n_lesions else f"{labels[one.name]}: the mask has no lesion, so there is nothing to learn from it"
-    volume_ml = float(one.data.lesion.sum()) * voxel_size_mm**3 / 1000
+    message = "" if n_lesions else f"{labels[visit.name]}: the mask has no lesion, so there is nothing to learn from it"
+    volume_ml = float(visit.data.lesion.sum()) * voxel_size_mm**3 / 1000
     return VisitOutcome(
-        one.name,
+        visit.name,
         message=message,
         n_lesions=n_lesions,
         n_lesions_14mm3=count_clinical(volumes_mm3),

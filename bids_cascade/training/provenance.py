@@ -38,7 +38,7 @@ def provenance_of(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) 
 
 def training_sources(prepared: Sequence[Prepared], inputs: Inputs, config: TrainConfig) -> list[Source]:
     """Return what a model has learnt from, and what the model that it began with has."""
-    own = describe_source(inputs.bids_dir, (one.visit for one in prepared), config.cascade.sequences)
+    own = describe_source(inputs.bids_dir, (visit.visit for visit in prepared), config.cascade.sequences)
     earlier = sources_of(load_model(config.start_from).header.provenance) if config.start_from else None
     return [own, *(earlier or ())]
 

@@ -23,8 +23,8 @@ from bids_cascade.training.prepare import Prepared
 def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
     """Return a hash of visits, with all their voxels, and of choices that JSON knows, or paths."""
     digest = hashlib.sha256(json.dumps(choices, default=str).encode())
-    for one in prepared:
-        digest.update(f"{one.name} {one.sha256}\n".encode())
+    for visit in prepared:
+        digest.update(f"{visit.name} {visit.sha256}\n".encode())
     return digest.hexdigest()
 
 

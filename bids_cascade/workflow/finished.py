@@ -16,14 +16,14 @@ from bids_cascade.errors import BidsCascadeError
 from bids_cascade.workflow.visit import Preprocessing
 
 
-def remember_finished(plan: OutputPlan, how: Preprocessing, work_dir: Path) -> None:
+def remember_finished(plan: OutputPlan, preprocessing: Preprocessing, work_dir: Path) -> None:
     """Write into the work folder what a visit's results were made from, and which files they are.
 
     Parameters
     ----------
     plan : OutputPlan
         Of a visit whose results and figures are all there.
-    how : Preprocessing
+    preprocessing : Preprocessing
     work_dir : Path
 
     Raises
@@ -31,13 +31,13 @@ def remember_finished(plan: OutputPlan, how: Preprocessing, work_dir: Path) -> N
     OutputError, ReadWriteError
         The file can't be written.
     """
-    write_json(_receipt(plan, how), _path(plan, work_dir))
+    write_json(_receipt(plan, preprocessing), _path(plan, work_dir))
 
 
-def is_finished(plan: OutputPlan, how: Preprocessing, work_dir: Path) -> bool:
+def is_finished(plan: OutputPlan, preprocessing: Preprocessing, work_dir: Path) -> bool:
     """Return whether a visit's files are as a run with the same images and options has left them."""
     try:
-        return has_outputs(plan) and read_object(_path(plan, work_dir)) == _receipt(plan, how)
+        return has_outputs(plan) and read_object(_path(plan, work_dir)) == _receipt(plan, preprocessing)
     except (BidsCascadeError, OSError):
         return False
 
@@ -46,9 +46,9 @@ def _path(plan: OutputPlan, work_dir: Path) -> Path:
     return work_dir / "finished" / f"{plan.visit.slug}.json"
 
 
-def _receipt(plan: OutputPlan, how: Preprocessing) -> dict[str, Any]:
+def _receipt(plan: OutputPlan, preprocessing: Preprocessing) -> dict[str, Any]:
     """Return a hash of images and options, and when each of the visit's files was written."""
-    options = {name: value for name, value in asdict(how).items() if name != "omp_nthreads"}
+    options = {name: value for name, value in asdict(preprocessing).items() if name != "omp_nthreads"}
     digest = hashlib.sha256(json.dumps([asdict(plan), options], default=str, sort_keys=True).encode())
     for choice in plan.visit.images.values():
         with choice.path.open("rb") as file:

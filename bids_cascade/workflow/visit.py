@@ -93,7 +93,7 @@ class Networks:
     half_precision: bool = False
 
 
-def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
+def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     """Return the graph from a visit's raw images to the channels that the networks take.
 
     Each image is registered first, since N4 needs the brain mask on every image's own grid.
@@ -103,7 +103,7 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     visit : Visit
         With all sequences that the model needs. Where it lacks the T1w image, which some models can do without, the
         FLAIR stands in for that in all that is said here.
-    how : Preprocessing
+    preprocessing : Preprocessing
 
     Inputs
     ------
@@ -125,20 +125,26 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
         Of each sequence, see :func:`bids_cascade.imaging.contrast.measure_contrast`.
     """
     graph = Workflow(visit.slug)
-    first, *others = needed_sequences(how.sequences, visit.absent)
+    first, *others = needed_sequences(preprocessing.sequences, visit.absent)
     paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (first, *others)}
-    brain = _node(FindBrain(image=paths[first], sequence=first, mode=how.skull_strip), "brain", how.omp_nthreads)
+    brain = _node(
+        FindBrain(image=paths[first], sequence=first, mode=preprocessing.skull_strip),
+        "brain",
+        preprocessing.omp_nthreads,
+    )
     corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
     qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
-    channels = _node(StackChannels(voxel_size_mm=how.voxel_size_mm, normalisation=how.normalisation), "channels")
+    channels = _node(
+        StackChannels(voxel_size_mm=preprocessing.voxel_size_mm, normalisation=preprocessing.normalisation), "channels"
+    )
     channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
-    channels.inputs.channels = list(how.sequences)
+    channels.inputs.channels = list(preprocessing.sequences)
     for index, sequence in enumerate((first, *others)):
         bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")
         graph.connect(bias, "corrected", corrected, f"in{index + 1}")
         if sequence != first:
-            register = Register(moving=paths[sequence], t1w=paths[first], seed=how.seed)
+            register = Register(moving=paths[sequence], t1w=paths[first], seed=preprocessing.seed)
             register = _node(register, f"register_{sequence}")
             graph.connect(brain, "mask", register, "mask")
             graph.connect(register, "transform", bias, "transform")
@@ -153,14 +159,14 @@ def preprocessing_graph(visit: Visit, how: Preprocessing) -> Workflow:
     return graph
 
 
-def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, plan: OutputPlan) -> Workflow:
+def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Networks, plan: OutputPlan) -> Workflow:
     """Return the graph of a visit from raw images to derivatives.
 
     Parameters
     ----------
     visit : Visit
         With all sequences that the model needs.
-    how : Preprocessing
+    preprocessing : Preprocessing
     networks : Networks
     plan : OutputPlan
 
@@ -186,7 +192,7 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
     figures.files, report.files
         Figures, which ``report`` copies to the derivatives.
     """
-    graph = preprocessing_graph(visit, how)
+    graph = preprocessing_graph(visit, preprocessing)
     brain, channels = graph.get_node("brain"), graph.get_node("channels")
     segment = Segment(
         model=str(networks.model.absolute()),
@@ -195,12 +201,12 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
         device=networks.device,
         use_gpu=networks.device != "cpu",
     )
-    segment = _node(segment, "cascade", how.omp_nthreads)
+    segment = _node(segment, "cascade", preprocessing.omp_nthreads)
     write = _node(WriteOutputs(plan=plan), "outputs")
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
-    sequences = needed_sequences(how.sequences, visit.absent)
+    sequences = needed_sequences(preprocessing.sequences, visit.absent)
     lesions = _add_lesions(graph, plan, sequences)
     graph.connect(lesions, "lesions", write, "lesions")
     graph.connect(segment, "uncertainty", write, "uncertainty")
@@ -211,17 +217,17 @@ def segmentation_graph(visit: Visit, how: Preprocessing, networks: Networks, pla
         for name in ("transforms", "qualities", "flags"):
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
-    _add_templates(graph, how, plan)
+    _add_templates(graph, preprocessing, plan)
     _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
     return graph
 
 
-def _add_templates(graph: Workflow, how: Preprocessing, plan: OutputPlan) -> None:
+def _add_templates(graph: Workflow, preprocessing: Preprocessing, plan: OutputPlan) -> None:
     """Add the registrations to templates, which wait for no network, and the structures, which wait for lesions."""
     names = dict.fromkeys(((BUILT_IN,) if plan.anatomy else ()) + plan.output_spaces)
-    common = {"sequences": list(how.sequences), "normalisation": how.normalisation}
+    common = {"sequences": list(preprocessing.sequences), "normalisation": preprocessing.normalisation}
     for name in names:
-        register = _node(RegisterTemplate(seed=how.seed, template=name, **common), f"template_{name}")
+        register = _node(RegisterTemplate(seed=preprocessing.seed, template=name, **common), f"template_{name}")
         _connect_channels(graph, register)
     if plan.output_spaces:
         spaces = _list_node("spaces", len(plan.output_spaces))
@@ -334,14 +340,14 @@ def _connect_scan(graph: Workflow, sequence: str, node: Node) -> None:
         graph.connect(register, "transform", node, "transform")
 
 
-def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
+def labelled_graph(visit: Visit, preprocessing: Preprocessing, label: Path) -> Workflow:
     """Return the graph of a labelled visit from raw images to what a network is trained on.
 
     Parameters
     ----------
     visit : Visit
         With all sequences that the model needs.
-    how : Preprocessing
+    preprocessing : Preprocessing
     label : Path
         Manual lesion mask, on the grid of one of the images.
 
@@ -357,8 +363,8 @@ def labelled_graph(visit: Visit, how: Preprocessing, label: Path) -> Workflow:
     lesion.lesion
         Manual lesion mask on the model's grid.
     """
-    graph = preprocessing_graph(visit, how)
-    sequences = needed_sequences(how.sequences, visit.absent)
+    graph = preprocessing_graph(visit, preprocessing)
+    sequences = needed_sequences(preprocessing.sequences, visit.absent)
     raw = [str(visit.images[sequence].path.absolute()) for sequence in sequences]
     lesion = _node(MoveLabel(label=str(label.absolute()), images=raw), "lesion")
     graph.connect(graph.get_node("channels"), "brain", lesion, "brain")
