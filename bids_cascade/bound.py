@@ -1,4 +1,4 @@
-"""To be imported first by the process that workers are forked from, which takes names of modules and nothing else."""
+"""Imported first by the process that workers are forked from: it ends with the app."""
 
 from bids_cascade.children import end_with_parent
 

@@ -1,4 +1,4 @@
-"""The processes that this one starts: they end when it does, and leave Ctrl-C to it."""
+"""Child processes: they end when this process ends, and leave Ctrl-C to it."""
 
 from __future__ import annotations
 

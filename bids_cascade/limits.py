@@ -1,4 +1,4 @@
-"""The processors, memory and GPU that the job or container of this process grants it."""
+"""Limits of the job or container: processors, memory and GPU."""
 
 from __future__ import annotations
 

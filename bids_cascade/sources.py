@@ -1,4 +1,4 @@
-"""Which code made what is kept from one run to the next."""
+"""Hashes of source code, by which kept results are recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where this process was started is no part of it: not the current folder's files, nor whether anyone listens."""
+"""Independence of where the app was started: current folder, closed streams."""
 
 from __future__ import annotations
 

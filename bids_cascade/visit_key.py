@@ -1,4 +1,4 @@
-"""Which visit: its participant and its session, by which everything about it is named, ordered and looked up."""
+"""The identity of a visit, participant and session, by which it is named, ordered and looked up."""
 
 from __future__ import annotations
 

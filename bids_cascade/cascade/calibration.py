@@ -1,4 +1,4 @@
-"""What makes a cascade's probability mean how often a voxel is lesion.
+"""Calibration: a cascade's probability is the frequency with which a voxel is lesion.
 
 A stage learns from as many lesion voxels as others, whatever a scan's lesion load. So where it says .5, a scan full of
 lesions mostly has lesion, and a healthy brain never has. How much of what stage 2 looks at is lesion can be estimated

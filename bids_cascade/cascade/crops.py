@@ -1,4 +1,4 @@
-"""What a network is shown in training: crops of visits, drawn at random, and batches of them."""
+"""Training crops: drawn at random from visits, and joined to batches."""
 
 from __future__ import annotations
 

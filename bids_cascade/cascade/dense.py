@@ -1,4 +1,4 @@
-"""Layers as the patches around all voxels see them, computed once for all.
+"""Layers applied to the patches around all voxels, computed once for all.
 
 A max-pool of stride p, seen from every patch at once, is a max-pool of stride 1 behind which all layers are dilated by
 p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).

@@ -1,4 +1,4 @@
-"""Labelled lesions that can't be seen: nothing should be learnt from them."""
+"""Labelled lesions that are not visible, which training ignores."""
 
 from __future__ import annotations
 

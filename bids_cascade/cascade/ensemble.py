@@ -1,4 +1,4 @@
-"""Several cascades that look at the same scan: their mean is the answer, what they disagree on is uncertain."""
+"""Ensembles: several cascades segment a scan; their mean is the result, their disagreement its uncertainty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where stage 2 looks: at what stage 1 finds likely, and at all that is connected with it."""
+"""The gate of stage 2: the voxels that stage 1 finds likely, and all that are connected with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two engines, one truth: the network on every voxel's patch, or on whole tiles at once.
+"""Two inference engines with one result: patch by patch, or whole tiles at once.
 
 Patch-wise inference is the definition and is slow: neighbouring patches share almost all of their arithmetic. Dense
 inference computes what they share once (:mod:`bids_cascade.cascade.dense`).

@@ -1,4 +1,4 @@
-"""Where normal tissue lies in a scan's intensities, whatever the scanner, and however many lesions there are.
+"""Intensity normalisation by normal tissue, independent of scanner and lesion load.
 
 A mixture of three Gaussians (fluid, grey and white matter) is fitted to the sequences together, by expectation
 maximisation that ignores the least likely voxels [1]_: lesions, vessels and what is left of the skull.

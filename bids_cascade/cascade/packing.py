@@ -1,4 +1,4 @@
-"""Arrays and JSON in one safetensors file, and what a model's JSON says; without torch. Nothing is unpickled."""
+"""Arrays and JSON in one safetensors file, and the content of a model's JSON; without torch. Nothing is unpickled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which voxels a stage learns from."""
+"""Training samples: the voxels that a stage learns from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which subjects are trained on, which held out."""
+"""Splits of subjects into training and validation parts, and into folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two stages and their hand-over: the only place that knows there are two."""
+"""The cascade of two stages, the only place that knows there are two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each voxel of a mask weighs: the voxels of small components more."""
+"""Weights of the voxels of a mask: those of small components weigh more."""
 
 from __future__ import annotations
 

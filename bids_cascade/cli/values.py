@@ -1,4 +1,4 @@
-"""What the values of options may be: each function reads one, or says what is expected."""
+"""Values of options: each function parses one kind, or raises with what is expected."""
 
 from __future__ import annotations
 

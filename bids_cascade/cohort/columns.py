@@ -1,4 +1,4 @@
-"""What the columns of the group level's tables mean, as their JSON files and the page say it."""
+"""Descriptions of the columns of the group level's tables, for their JSON files and the page."""
 
 from __future__ import annotations
 

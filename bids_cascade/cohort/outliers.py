@@ -1,4 +1,4 @@
-"""Lesion volumes among those of a cohort: who is far from the others."""
+"""Outliers among the volumes of a cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the group level says at the end: how many visits of each kind, and which are not as they should be."""
+"""The closing text of the group level: visits by status, and those that need attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``.bidsignore`` tells a validator what to overlook; it sets no image aside."""
+"""``.bidsignore`` is for validators; a warning says that its images are used all the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dataset says of itself, and whether it is one: read before anything heavy is imported."""
+"""``dataset_description.json``, and whether a folder is a dataset: read before anything heavy is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a dataset is valid BIDS, as bids-validator-deno sees it."""
+"""BIDS validation by bids-validator-deno."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which visits there are, and which image of each sequence is the one to use."""
+"""The visits of a dataset, and the image of each sequence to use."""
 
 from __future__ import annotations
 

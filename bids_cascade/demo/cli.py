@@ -1,4 +1,4 @@
-"""The command ``bids-cascade-demo``: phantoms with known lesions in, the app's answer and how right it is out."""
+"""The command ``bids-cascade-demo``: makes phantoms with known lesions, segments them and scores the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lesion volumes of one participant's visits beside each other: those far from the others are flagged."""
+"""Lesion volumes of a participant's visits: those far from the visit before are flagged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quality flags: the one list of what should be looked at in a visit, whichever step has found it."""
+"""Quality flags: one list for each visit, whichever step has raised them."""
 
 from __future__ import annotations
 

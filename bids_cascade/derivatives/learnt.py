@@ -1,4 +1,4 @@
-"""What a model has learnt from: written by training, copied to the sidecars of masks, asked for by an evaluation."""
+"""Data sets that a model has learnt from: written by training, copied to sidecars, checked by an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What derivatives are called."""
+"""Names and paths of derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose outputs are written where, and what they say of how they were made."""
+"""The output plan of a visit: where its outputs go and how they are made."""
 
 from __future__ import annotations
 

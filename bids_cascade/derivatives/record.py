@@ -1,4 +1,4 @@
-"""What was asked for and with which versions, kept in the log folder."""
+"""Records of runs in the log folder: options, versions, and how each visit ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset of synthetic visits: raw BIDS, and the truth about it as a derivative dataset inside."""
+"""A dataset of synthetic visits: raw BIDS, with the known lesions as a derivative dataset inside."""
 
 from __future__ import annotations
 

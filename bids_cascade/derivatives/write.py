@@ -1,4 +1,4 @@
-"""What a visit leaves in the derivative dataset."""
+"""The derivatives of a visit, written atomically."""
 
 from __future__ import annotations
 

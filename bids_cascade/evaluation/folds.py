@@ -1,4 +1,4 @@
-"""What a cross-validation knows: the cascade beside a threshold on FLAIR, on the same visits."""
+"""The records of a cross-validation: the cascade and a threshold on FLAIR, on the same visits."""
 
 from __future__ import annotations
 

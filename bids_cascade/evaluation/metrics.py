@@ -1,4 +1,4 @@
-"""How well a lesion mask agrees with a reference mask on the same grid: the single measures.
+"""Agreement of a lesion mask with a reference mask on the same grid: the single measures.
 
 Undefined ratios are NaN, n/a in tables, and excluded from means: sensitivity without a
 reference lesion, precision without a predicted one, a surface distance without a surface. Dice and F1 judge both masks

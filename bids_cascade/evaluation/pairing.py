@@ -1,4 +1,4 @@
-"""Which predicted mask is compared with which reference, visit by visit."""
+"""Pairs of predicted and reference masks, visit by visit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation knows: of each visit, and of all together."""
+"""The records of an evaluation: of each visit, and summaries over all."""
 
 from __future__ import annotations
 

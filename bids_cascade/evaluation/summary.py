@@ -1,4 +1,4 @@
-"""What the evaluate level says at the end: scores by visit, by lesion size and over all, and what to know of them."""
+"""The closing text of the evaluate level: scores by visit, by lesion size and over all visits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which voxels of a T1-weighted image, or of a FLAIR where there is none, are brain."""
+"""Brain masks of T1-weighted images, or of FLAIR images where there is none."""
 
 from __future__ import annotations
 

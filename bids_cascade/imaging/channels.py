@@ -1,4 +1,4 @@
-"""What the networks see: every sequence normalised on the model's grid."""
+"""The channels of the networks: every sequence normalised on the model's grid."""
 
 from __future__ import annotations
 

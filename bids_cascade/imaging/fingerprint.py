@@ -1,4 +1,4 @@
-"""What a scan is known by, whatever its file is called."""
+"""Hashes by which scans are recognised, whatever their files are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a visit's scans are and how well they were processed, in numbers, and what of it should be looked at."""
+"""Quality measures of a visit's scans and of their processing, and the flags they raise."""
 
 from __future__ import annotations
 

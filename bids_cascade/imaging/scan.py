@@ -1,4 +1,4 @@
-"""A sequence of a visit as it was taken, with what has been found out about it."""
+"""A sequence of a visit on its own grid, with its brain mask and transform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often what is called lesion with a probability is lesion, and the calibration that makes both agree."""
+"""Reliability of probabilities, and the calibration that corrects them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much two masks overlap."""
+"""Voxel-wise overlap of two masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one rule that makes a lesion mask of a probability map."""
+"""The rule that turns a probability map into a lesion mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cascades of a model disagree on: in voxels, in lesions, and in a scan as a whole."""
+"""Uncertainty from the disagreement of a model's cascades: by voxel, by lesion and by scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lesions of a visit: found once, on the grids of its images, and kept in one file for all who need them."""
+"""The lesions of a visit: found once on the grids of its images, and kept in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluate level: predicted masks beside reference masks."""
+"""The evaluate level: predicted masks compared with reference masks."""
 
 from __future__ import annotations
 

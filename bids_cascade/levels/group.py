@@ -1,4 +1,4 @@
-"""The group level: what the participant level has left of every visit, as tables and a page; nothing is recomputed."""
+"""The group level: tables and a page of all visits' results; nothing is recomputed."""
 
 from __future__ import annotations
 

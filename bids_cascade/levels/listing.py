@@ -1,4 +1,4 @@
-"""Which participants there are to process, as a list for a job array."""
+"""The participants to process, as a list for a job array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card: what a model was made from and how good it is."""
+"""The model card: what a model was trained on and how good it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a cohort, made from the tables that stand beside it and from nothing else."""
+"""The page of a cohort, made from the tables beside it alone."""
 
 from __future__ import annotations
 

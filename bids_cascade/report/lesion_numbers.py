@@ -1,4 +1,4 @@
-"""Which lesion of the table lies where on another grid."""
+"""Numbers of the table's lesions on another grid."""
 
 from __future__ import annotations
 

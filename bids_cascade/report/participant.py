@@ -1,4 +1,4 @@
-"""The page of a participant, from what stands in the output folder: results, figures, and how the runs ended."""
+"""The page of a participant, from the output folder: results, figures, and how the runs ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a visit's report is made of: figures, viewer and quality measures, as files of one folder."""
+"""The files of a visit's report: figures, viewer and quality measures."""
 
 from __future__ import annotations
 

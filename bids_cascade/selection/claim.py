@@ -1,4 +1,4 @@
-"""Visits that a run works on are locked, so that no other run works on them."""
+"""Locks on visits, so that no two runs work on one visit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which visits are selected, and what they lack."""
+"""The selected visits, and the sequences they lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model fitted to prepared visits: both stages, the threshold, the model file with its card and curves."""
+"""Fits a model to prepared visits: both stages, threshold, and the model file with its card and curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic heads to train on, and what all levels that make heads share."""
+"""Synthetic heads to train on, and helpers of all levels that make heads."""
 
 from __future__ import annotations
 

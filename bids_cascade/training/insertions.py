@@ -1,4 +1,4 @@
-"""Copies of labelled scans with further lesions, to train on."""
+"""Copies of labelled scans with inserted lesions, to train on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model file says of how the model was trained."""
+"""The provenance that a model file records of its training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides how a training ends: hashes by which its results are known again."""
+"""Fingerprints of trainings, by which their results are recognised."""
 
 from __future__ import annotations
 

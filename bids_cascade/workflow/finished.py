@@ -1,4 +1,4 @@
-"""What is kept of a finished visit, so that its intermediate results can go and a rerun still passes it over."""
+"""Receipts of finished visits, by which a rerun passes over them although their intermediate results are deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nipype interfaces: each a shell around one function of imaging, lesions or cascade."""
+"""nipype interfaces: each a shell around a tested function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To be imported by the process that workers are forked from, which takes names of modules and nothing else."""
+"""Imported by the process that workers are forked from: loads what the steps need."""
 
 from bids_cascade.workflow.workers import load_needed
 

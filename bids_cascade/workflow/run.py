@@ -1,4 +1,4 @@
-"""How graphs are run: nipype's settings, its plugin, and the work folder."""
+"""Runs graphs: nipype's settings, its plugin, and the work folder."""
 
 from __future__ import annotations
 

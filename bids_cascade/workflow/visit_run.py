@@ -1,4 +1,4 @@
-"""How the graph of a visit went: its steps, and how it ended."""
+"""How the graph of a visit ran: its steps, and how it ended."""
 
 from __future__ import annotations
 
