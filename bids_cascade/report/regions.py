@@ -30,7 +30,7 @@ def draw_stacked(rows: Sequence[Mapping[str, str]]) -> bytes | None:
     known = [row for row in rows if row.get("n_topographies", NOT_AVAILABLE) != NOT_AVAILABLE]
     if not known:
         return None
-    ordered = sorted(known, key=lambda row: -float(row["lesion_volume_ml"]))[:MOST_BARS]
+    ordered = sorted(known, key=lambda row: -_volume_ml(row))[:MOST_BARS]
     figure, panels = figure_of(2, (9, 3.4))
     for axes, column, label in zip(
         panels, ("n_lesions_{}", "lesion_volume_{}_ml"), ("lesions", "lesion volume (ml)"), strict=True
@@ -41,5 +41,11 @@ def draw_stacked(rows: Sequence[Mapping[str, str]]) -> bytes | None:
             axes.bar(range(len(ordered)), heights, 0.9, base, color=ZONE_COLOURS[zone], label=name.replace("_", " "))
             base = [low + height for low, height in zip(base, heights, strict=True)]
         axes.set(xlabel="visits, by lesion volume", ylabel=label, xticks=[])
-    panels[0].legend(fontsize=8, frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False
+    )
     return svg_of(figure)
+
+
+def _volume_ml(row: Mapping[str, str]) -> float:
+    return sum(float(row[f"lesion_volume_{name}_ml"]) for name in ZONE_NAMES.values())
