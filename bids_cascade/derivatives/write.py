@@ -357,10 +357,11 @@ def _uncertainty_entities(space: str) -> dict[str, str]:
     return {"space": space, "label": "L", "desc": "uncertainty"}
 
 
-def _of_space(columns: Mapping[str, Mapping[str, str]], space: str) -> dict[str, dict[str, str]]:
+def _of_space(columns: Mapping[str, Mapping[str, Any]], space: str) -> dict[str, dict[str, Any]]:
     """Return what columns hold, with the name of the image on whose grid the results are."""
     return {
-        name: {key: text.replace("SPACE", space) for key, text in column.items()} for name, column in columns.items()
+        name: {**column, "Description": column["Description"].replace("SPACE", space)}
+        for name, column in columns.items()
     }
 
 

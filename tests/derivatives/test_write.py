@@ -11,6 +11,7 @@ from bids_cascade.derivatives.write import (
     OutputPlan,
     _model_fields,
     _move_all,
+    _of_space,
     _remove_earlier,
     has_outputs,
     publish_report,
@@ -140,3 +141,8 @@ def test_results_on_the_grid_of_another_image_go(tmp_path: Path) -> None:
         _remove_earlier(one)
         left = {path.name.removeprefix("sub-01_") for path in anat.iterdir()}
         assert left == {*kept, "desc-brain_mask.nii.gz"}, gone
+
+
+def test_columns_say_on_whose_grid_they_are_and_keep_their_levels() -> None:
+    columns = {"a": {"Description": "On the SPACE image", "Levels": {"yes": "SPACE"}}}
+    assert _of_space(columns, "FLAIR") == {"a": {"Description": "On the FLAIR image", "Levels": {"yes": "SPACE"}}}
