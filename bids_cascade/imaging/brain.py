@@ -13,9 +13,12 @@ from scipy import ndimage
 from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.grid import grid_of, in_order_of, in_ras_order
 from bids_cascade.imaging.images import data_of
-from bids_cascade.imaging.intensity import foreground, is_mostly_background
+from bids_cascade.imaging.intensity import foreground, is_mostly_background, without_noise_around
 
 BRAIN_VOLUME_LIMITS_ML = (500.0, 2500.0)
+
+_MP2RAGE = "_UNIT1."
+"""In the name of an image around whose head there is noise as bright as the brain."""
 
 _STRIPPED_BORDER_FRACTION = 0.05
 _FULLEST_BOX = 0.7
@@ -116,6 +119,8 @@ def _extract(image: nib.Nifti1Image, n_threads: int, sequence: str) -> NDArray[n
     from deepbet.bet import BrainExtraction
 
     data = data_of(in_ras_order(image))
+    if _MP2RAGE in (image.get_filename() or ""):
+        data = without_noise_around(data)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:

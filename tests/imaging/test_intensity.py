@@ -1,10 +1,18 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_cascade.imaging.brain import brain_mask, is_skull_stripped
 from bids_cascade.imaging.images import data_of, load_image, mask_of
-from bids_cascade.imaging.intensity import background_value, foreground, load_scan, outlier_count, settle
+from bids_cascade.imaging.intensity import (
+    background_value,
+    foreground,
+    load_scan,
+    outlier_count,
+    settle,
+    without_noise_around,
+)
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 DISTANCE_MM = 3 * np.linalg.norm(np.indices((60, 60, 60)) - 29.5, axis=0)
@@ -104,3 +112,17 @@ def test_no_real_scan_is_changed(shared_data) -> None:
     for path in scans:
         scan = load_image(path)
         assert settle(scan) is scan, path.name
+
+
+def test_noise_around_a_head_goes_and_the_head_stays() -> None:
+    rng = np.random.default_rng(0)
+    head = np.linalg.norm(np.indices((60, 60, 60)) - 29.5, axis=0) < 20
+    noise = rng.uniform(0, 4000, head.shape)
+    data = np.where(head, 2000 + rng.normal(0, 100, head.shape), noise).astype(np.float32)
+    data[28:31, 28:31, 28:31] = noise[28:31, 28:31, 28:31]  # bone, air or fluid within
+    quiet = without_noise_around(data)
+    inner, outer = ndimage.binary_erosion(head, iterations=3), ndimage.binary_dilation(head, iterations=3)
+    np.testing.assert_array_equal(quiet[inner], data[inner])
+    assert not quiet[~outer].any()
+    plain = np.where(head, data, 0).astype(np.float32)
+    np.testing.assert_array_equal(without_noise_around(plain), plain)
