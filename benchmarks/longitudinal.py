@@ -100,12 +100,15 @@ def judge(case: Case, found: Comparison) -> tuple[list[TrueLesion], list[str]]:
     numbers = nib.Nifti1Image(case.pair.numbers.astype(np.int32), case.pair.earlier.affine)
     there = np.asarray(resample(numbers, found.grid, 0, found.space.half_to_earlier).dataobj)
     called = {one.number: one for one in found.result.lesions}
+    boxes = ndimage.find_objects(there)
     lesions, right = [], set()
     for number, fate in case.pair.fates.items():
         before, after = case.pair.volumes_mm3[number]
-        if max(before, after) < MIN_COUNTED_MM3 or not (there == number).any():
+        box = boxes[number - 1] if number <= len(boxes) else None
+        if max(before, after) < MIN_COUNTED_MM3 or box is None:
             continue
-        touching = np.bincount(found.result.labels[ndimage.binary_dilation(there == number)])
+        box = tuple(slice(max(0, edge.start - 1), edge.stop + 1) for edge in box)
+        touching = np.bincount(found.result.labels[box][ndimage.binary_dilation(there[box] == number)])
         own = [called[one] for one in np.flatnonzero(touching) if one]
         agreeing = [one for one in own if _agrees(one.kind, fate)]
         right |= {one.number for one in agreeing if fate != "stays"}
