@@ -24,7 +24,7 @@ _MOST_SDS = 3.0
 _RANGE_PERCENTILES = (95, 5)
 _WHITE_T1W = 0.85
 _WHITE_FLAIR = (0.7, 1.3)
-"""Normal-appearing white matter; 1 is its level. Grey matter lies at about 0.6 in T1w and 1.3 in FLAIR."""
+"""Where normal-appearing white matter is looked for; 1 is its level."""
 _AWAY = 2
 """Voxels that normal-appearing white matter keeps from lesions of either visit."""
 
