@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 UNCHANGED = (1.0, 0.0)
 """The slope and intercept that change nothing."""
 
-LOGIT_RANGE = (-2.0, 3.0)
+LOGIT_RANGE = (-6.0, 3.0)
 """To which the logit of a scan's prevalence is cut off: beyond it, the estimate says little."""
 
 _STEPS = 100
