@@ -23,6 +23,7 @@ from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE
 from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
 from bids_cascade.imaging.quality import _RULES
 from bids_cascade.importing.cli import build_parser as build_import_parser
+from bids_cascade.selection.check import SEQUENCES_ABSENT
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +192,12 @@ def test_no_images_are_kept(repository: Path) -> None:
     if not (repository / ".git").exists():
         pytest.skip("not a git clone")
     listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True).stdout
-    assert not [name for name in listed.splitlines() if name.endswith((".nii", ".nii.gz", ".mgz", ".dcm"))]
+    images = [name for name in listed.splitlines() if name.endswith((".nii", ".nii.gz", ".mgz", ".dcm"))]
+    assert images == ["bids_cascade/anatomy/atlas.nii.gz"]  # made from label maps, as its card beside it says
 
 
 def test_each_quality_flag_has_its_remedy(repository: Path) -> None:
     page = (repository / "docs" / "troubleshooting.md").read_text()
     named = set(re.findall(r"^`(\w+)`$", page, re.MULTILINE))
-    others = {ORIENTATION_IS_A_GUESS, FAR_FROM_OTHER_VISIT, ANATOMY_FAILED, NO_OUTPUT_SPACE}
+    others = {ORIENTATION_IS_A_GUESS, FAR_FROM_OTHER_VISIT, ANATOMY_FAILED, NO_OUTPUT_SPACE, SEQUENCES_ABSENT}
     assert named == {rule.flag for rule in _RULES.values()} | others
