@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from bids_cascade.config import LesionRule
 from bids_cascade.lesions.overlap import dice
-from bids_cascade.lesions.rule import keep_lesions
+from bids_cascade.lesions.rule import mask_above
 
 
 def dice_by_threshold(
@@ -38,7 +38,7 @@ def dice_by_threshold(
     if not boxes:
         return np.ones(len(thresholds))
     values, reference = values[boxes[0]], reference[boxes[0]]
-    masks = (keep_lesions(values >= one, values, rule, voxel_volume_mm3) for one in thresholds)
+    masks = (mask_above(one, values, rule, voxel_volume_mm3) for one in thresholds)
     return np.array([dice(reference, mask) for mask in masks])
 
 

@@ -9,13 +9,17 @@ from scipy import ndimage
 from bids_cascade.config import LesionRule
 from bids_cascade.lesions.components import box_of, remove_small_lesions, remove_weak_lesions
 
+_IN_A_RING = 0.5
+"""Fraction of the threshold that a voxel needs which a lesion surrounds in a plane; see ``docs/lesion_rule.md``."""
+
 
 def lesion_mask(probability: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float) -> NDArray[np.bool_]:
     """Return the voxels that form lesions, as (X, Y, Z).
 
     A lesion is a 26-connected component of voxels of at least the rule's threshold, large enough, and with a voxel of
     at least its peak probability: where it ends takes a lower one than that it is there at all (a threshold with
-    hysteresis, as in Canny 1986). Cavities that it encloses are part of it, see :func:`fill_cavities`.
+    hysteresis, as in Canny 1986). Cavities that it encloses are part of it, see :func:`fill_cavities`; so are less
+    likely voxels that it encloses in a plane, see :func:`fill_planes`.
 
     Parameters
     ----------
@@ -24,25 +28,27 @@ def lesion_mask(probability: NDArray[np.floating], rule: LesionRule, voxel_volum
     rule : LesionRule
     voxel_volume_mm3 : float
     """
-    return keep_lesions(probability >= rule.threshold, probability, rule, voxel_volume_mm3)
+    return mask_above(rule.threshold, probability, rule, voxel_volume_mm3)
 
 
-def keep_lesions(
-    candidates: NDArray[np.bool_], values: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float
+def mask_above(
+    threshold: float, values: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float
 ) -> NDArray[np.bool_]:
-    """Apply the rest of the rule to a mask of voxels that reach the threshold.
+    """Apply a rule with another threshold than its own.
 
     Parameters
     ----------
-    candidates : (X, Y, Z) bool array
+    threshold : float
+        From which a voxel is a candidate.
     values : (X, Y, Z) array
         Probability, or whatever else the threshold and the rule's peak are of.
     rule : LesionRule
     voxel_volume_mm3 : float
     """
-    large = remove_small_lesions(candidates, voxel_volume_mm3, rule.min_lesion_volume_mm3)
+    large = remove_small_lesions(values >= threshold, voxel_volume_mm3, rule.min_lesion_volume_mm3)
     lesions = remove_weak_lesions(large, values, rule.peak_probability)
-    return fill_cavities(lesions, voxel_volume_mm3, rule.largest_cavity_mm3)
+    whole = fill_cavities(lesions, voxel_volume_mm3, rule.largest_cavity_mm3)
+    return fill_planes(whole, values >= _IN_A_RING * threshold)
 
 
 def fill_cavities(
@@ -70,4 +76,33 @@ def fill_cavities(
     is_cavity = volumes_mm3 <= largest_mm3 * (1 + 1e-6)  # but for rounding
     is_cavity[[0, regions[0, 0, 0]]] = False
     filled[box] |= is_cavity[regions[1:-1, 1:-1, 1:-1]]
+    return filled
+
+
+def fill_planes(mask: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask with those of its holes in single planes of voxels filled that are likely lesion themselves.
+
+    The core of an enhancing lesion looks less like one than its rim, and a ring is open above and below, where a slice
+    has passed it. A hole is a set of voxels of one plane, along any axis, from which no path through edges leads out.
+
+    Parameters
+    ----------
+    mask, likely : (X, Y, Z) bool arrays
+    """
+    filled = mask.copy()
+    box = box_of(mask)
+    inside = np.pad(mask[box], 1)
+    holes = np.zeros_like(inside)
+    for axis in range(3):
+        # Connected within planes, not across them: each plane is labelled by itself.
+        structure = ndimage.generate_binary_structure(3, 1)
+        structure[tuple(slice(None, None, 2) if one == axis else slice(None) for one in range(3))] = False
+        regions, n_regions = ndimage.label(~inside, structure)
+        is_hole = np.ones(n_regions + 1, bool)
+        is_hole[0] = False
+        for other in {0, 1, 2} - {axis}:
+            faces = np.moveaxis(regions, other, 0)[[0, -1]]
+            is_hole[np.unique(faces)] = False
+        holes |= is_hole[regions]
+    filled[box] |= holes[1:-1, 1:-1, 1:-1] & likely[box]
     return filled

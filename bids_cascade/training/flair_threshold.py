@@ -24,7 +24,7 @@ from bids_cascade.evaluation.threshold import best_threshold, dice_by_threshold
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import data_of, load_image, save_image
 from bids_cascade.imaging.registration import read_itk_transform
-from bids_cascade.lesions.rule import keep_lesions
+from bids_cascade.lesions.rule import mask_above
 from bids_cascade.training.prepare import Prepared
 
 _LOGGER = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def write_flair_masks(
         raw = visit.images[space].path
         grid = grid_of(load_image(raw))
         moved = data_of(resample(bright, grid, 1, _to_t1w(visit, space, cascade_dir)))
-        mask = keep_lesions(moved >= threshold, moved, _rule(config), grid.voxel_volume_mm3)
+        mask = mask_above(threshold, moved, _rule(config), grid.voxel_volume_mm3)
         path = derivative_path(out_dir, visit, "mask", ".nii.gz", space=space, label="L")
         sidecar = {
             "Description": f"{config.candidate_sequence} at least as bright as a threshold, inside the brain",

@@ -5,7 +5,7 @@ import pytest
 
 from bids_cascade.config import LesionRule
 from bids_cascade.lesions.components import label_lesions
-from bids_cascade.lesions.rule import fill_cavities, lesion_mask
+from bids_cascade.lesions.rule import fill_cavities, fill_planes, lesion_mask
 
 RULE = LesionRule(threshold=0.5, min_lesion_volume_mm3=0, peak_probability=0)
 
@@ -123,3 +123,27 @@ def test_nothing_to_fill() -> None:
     empty, full = np.zeros((4, 3, 2), bool), np.ones((4, 3, 2), bool)
     assert not fill_cavities(empty, 1).any()
     assert fill_cavities(full, 1).all()
+
+
+def test_a_likely_core_of_a_ring_is_filled_and_an_unlikely_one_is_not() -> None:
+    """A tube along z, open at both ends: its axis is surrounded in each plane, but no cavity."""
+    probability = np.zeros((9, 9, 7), np.float32)
+    probability[2:7, 2:7, 2:5] = 0.9
+    probability[4, 4, 2:5] = 0.25, 0.24, 0.4
+    probability[4, 4, 5] = 0.4  # beyond the tube
+    mask = lesion_mask(probability, LesionRule(0.5, 0, 0), 1.0)
+    assert mask[4, 4].tolist() == [False, False, True, False, True, False, False]
+    assert mask.sum() == 25 * 3 - 1
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_holes_in_planes_of_any_axis(axis: int) -> None:
+    mask = np.zeros((7, 7, 7), bool)
+    mask[2:5, 2:5, 3] = True
+    mask[3, 3, 3] = False
+    mask = np.moveaxis(mask, 2, axis)
+    filled = fill_planes(mask, np.ones_like(mask))
+    assert filled.sum() == 9
+    assert not (fill_planes(mask, np.zeros_like(mask)) != mask).any()
+    empty = np.zeros_like(mask)
+    assert not fill_planes(empty, ~empty).any()
