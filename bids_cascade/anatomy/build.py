@@ -1,4 +1,4 @@
-"""Make the atlas from label maps: ``python -m bids_cascade.anatomy.build LABEL_MAPS... ``.
+"""Make the atlas from label maps: ``python -m bids_cascade.anatomy.build LABEL_MAP [LABEL_MAP ...]``.
 
 Each map is painted as the template's own tissue would look, registered to the template, and its structures are averaged
 with their mirror images, since the template is symmetric.
@@ -43,7 +43,7 @@ _EFFORT = Effort(voxel_mm=4.0, affine_iterations=(100, 50, 0), iterations=(50, 4
 
 
 def structures_of(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return :class:`Structure` + 1 of each voxel (X, Y, Z) of FreeSurfer labels, 0 elsewhere."""
+    """Return ``Structure`` + 1 of each voxel (X, Y, Z) of FreeSurfer labels, 0 elsewhere."""
     table = np.zeros(32768, np.uint8)
     for structure, values in FREESURFER_LABELS.items():
         table[list(values)] = structure + 1
@@ -70,7 +70,7 @@ def _hull(structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def warped_structures(path: Path) -> NDArray[np.uint8]:
-    """Return the structures of a label map on the template's grid, :class:`Structure` + 1."""
+    """Return the structures of a label map on the template's grid, ``Structure`` + 1."""
     image = nib.as_closest_canonical(load_labels(path))
     labels = np.asarray(image.dataobj).astype(np.int16)
     head = [nib.Nifti1Image(data, image.affine) for data in paint_like_template(labels)]
@@ -87,7 +87,7 @@ def average(maps: Sequence[NDArray[np.uint8]], affine: NDArray[np.float64]) -> n
     Parameters
     ----------
     maps : sequence of (X, Y, Z) arrays
-        :class:`Structure` + 1 on the template's grid, whose first axis runs from left to right about its midplane.
+        ``Structure`` + 1 on the template's grid, whose first axis runs from left to right about its midplane.
     affine : (4, 4) array
         Voxel of this grid to RAS+ mm.
     """

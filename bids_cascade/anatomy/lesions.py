@@ -130,7 +130,7 @@ def location_rows(
     affine: NDArray[np.float64],
     from_template: Path,
 ) -> list[dict[str, Any]]:
-    """Return the cells of :data:`LOCATION_COLUMNS` for each lesion.
+    """Return the cells of ``LOCATION_COLUMNS`` for each lesion.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def locate_all(regions: Regions, labels: NDArray[np.integer], affine: NDArray[np
 
 
 def count_by_region(rows: Sequence[Mapping[str, Any]], regions: Regions) -> dict[str, Any]:
-    """Return the cells of :data:`COUNT_COLUMNS` from the rows of all lesions."""
+    """Return the cells of ``COUNT_COLUMNS`` from the rows of all lesions."""
     counts = {name: sum(row["location"] == name for row in rows) for name in ZONE_NAMES.values()}
     hypointense = [row["hypointense_volume_mm3"] for row in rows]
     ventricles = np.count_nonzero(regions.places.structures == Structure.LATERAL_VENTRICLES + 1) * abs(
