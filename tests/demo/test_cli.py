@@ -109,7 +109,7 @@ def test_demo_says_what_was_found(
 ) -> None:
     assert demo.main([str(tmp_path), "--nprocs", "2"]) == 0
     dataset, results, work = (str(tmp_path / name) for name in ("dataset", "results", "work"))
-    assert quick_demo == [[dataset, results, "participant", "--work-dir", work, "--nprocs", "2"]]
+    assert quick_demo == [[dataset, results, "participant", "--no-anatomy", "--work-dir", work, "--nprocs", "2"]]
     printed = capsys.readouterr().out
     assert "12 of 12" in printed
     assert f"Results: {results}" in printed
