@@ -51,8 +51,9 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _say_processing(row: dict[str, Any]) -> str:
+    sequences = "" if row["sequences"] in (None, "", "n/a") else f"{row['sequences']}, "
     return (
-        f"model {row['model_name']} ({row['model_sha256'][:8]}), threshold {row['threshold']:g}, "
+        f"{sequences}model {row['model_name']} ({row['model_sha256'][:8]}), threshold {row['threshold']:g}, "
         f"lesions from {row['min_lesion_volume_mm3']:g} mm^3, {row['precision']} precision, "
         f"bids_cascade {row['bids_cascade_version']}"
     )

@@ -27,6 +27,7 @@ _CONTENTS = {
 }
 _OWN_X = ("brain_volume_ml", "visit_number", "days_since_first_visit")
 _PROCESSING = (
+    "sequences",
     "model_name",
     "model_sha256",
     "threshold",

@@ -164,7 +164,7 @@ def test_what_stands_out_is_named(opened: Any) -> None:
     assert "1 visit without results" in said
     assert "sub-12 ses-1: not processed yet" in said
     assert "not all made in the same way" in said
-    assert f"2: 1 visit, model {EVIL}" in said
+    assert f"2: 1 visit, T1w+FLAIR, model {EVIL}" in said
     assert "low contrast 2 visits" in said
     assert "sub-01 ses-1: 0 ml, modified z-score" in said
 
