@@ -268,7 +268,7 @@ def test_a_second_run_resumes_and_gives_equal_bytes(done, dataset: Path, capsys)
     ]
     assert main([*arguments, "--participant-label", "sub-01", "-v"]) == 0
     seconds = dict(re.findall(r"sub-01: (.+) done in ([\d.]+) s", capsys.readouterr().err))
-    assert len(seconds) == 15
+    assert len(seconds) == 16
     del seconds["writing results"], seconds["writing the report"]
     assert set(seconds.values()) == {"0.0"}, "nothing but the writing is done again"
     assert (out / "sub-01.html").is_file()
