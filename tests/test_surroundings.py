@@ -98,7 +98,7 @@ if __name__ == "__main__":
 
 
 def test_a_source_tree_is_not_mixed_with_an_installed_app(repository: Path, tmp_path: Path) -> None:
-    names = ("__init__", "bound", "children", "surroundings")
+    names = ("__init__", "bound", "children", "errors", "surroundings")
     (tmp_path / "bids_cascade").mkdir()
     for name in names:
         shutil.copy(repository / "bids_cascade" / f"{name}.py", tmp_path / "bids_cascade")
