@@ -268,6 +268,8 @@ class TrainingConfig:
     ----------
     max_epochs : int
         The learning rate falls to zero with the last one.
+    second_stage_epochs : int or None
+        The same of stage 2; None for as many.
     crops_per_epoch, batch_size : int
         Crops drawn an epoch, and in each step.
     crop_size : int
@@ -303,6 +305,7 @@ class TrainingConfig:
     """
 
     max_epochs: int = 20
+    second_stage_epochs: int | None = None
     crops_per_epoch: int = 300
     batch_size: int = 6
     crop_size: int = 24
@@ -460,6 +463,9 @@ class TrainConfig:
         Synthetic heads to learn from, too.
     start_from : Path or None
         Model file whose weights to begin with.
+    features, dense : tuple of int or None
+        Widths of the networks' blocks and hidden dense layers; None for those of the model to begin with, or the
+        standard ones.
     kept_fraction : float
         How much of its weights is in those of the new model: 0 nothing but that training began with them.
     choose_threshold : bool
@@ -477,6 +483,8 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     heads: HeadsConfig | None = None
     start_from: Path | None = None
+    features: tuple[int, ...] | None = None
+    dense: tuple[int, ...] | None = None
     kept_fraction: float = 0.0
     choose_threshold: bool = True
     skull_strip: str = "auto"

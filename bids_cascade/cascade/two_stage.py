@@ -229,7 +229,9 @@ def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
     What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
     """
     weight = config.largest_negative_weight if stage == 1 else max(config.largest_negative_weight, _NEGATIVE_WEIGHT)
-    return replace(config, seed=config.seed * len(STAGES) + stage, largest_negative_weight=weight)
+    epochs = config.max_epochs if stage == 1 or config.second_stage_epochs is None else config.second_stage_epochs
+    seed = config.seed * len(STAGES) + stage
+    return replace(config, max_epochs=epochs, seed=seed, largest_negative_weight=weight)
 
 
 def _samples(

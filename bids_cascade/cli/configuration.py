@@ -113,6 +113,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         ).with_choices(options.threshold, options.min_lesion_volume_mm3),
         training=TrainingConfig(
             max_epochs=options.max_epochs,
+            second_stage_epochs=options.second_stage_epochs,
             crops_per_epoch=options.crops_per_epoch,
             validation_fraction=options.validation_fraction,
             learning_rate=options.learning_rate,
@@ -125,6 +126,8 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         ),
         heads=heads,
         start_from=options.start_from,
+        features=tuple(options.features) if options.features else None,
+        dense=tuple(options.dense) if options.dense else None,
         kept_fraction=options.kept_fraction,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,

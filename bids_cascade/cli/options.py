@@ -296,6 +296,13 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="epochs of each stage (default: %(default)s)",
         ),
         _option(
+            "--second-stage-epochs",
+            levels=_TRAIN,
+            type=values.count,
+            metavar="N",
+            help="epochs of stage 2 (default: as many as of stage 1)",
+        ),
+        _option(
             "--crops-per-epoch",
             levels=_TRAIN,
             type=values.count,
@@ -325,6 +332,23 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.model_file,
             metavar="MODEL",
             help="model file to start from, or default: the packaged one; needs fewer epochs",
+        ),
+        _option(
+            "--features",
+            levels=_TRAIN,
+            nargs=2,
+            type=values.count,
+            metavar=("N1", "N2"),
+            help="features of the networks' two blocks (default: those of the model to start from, else 32 64); a "
+            "smaller model is grown",
+        ),
+        _option(
+            "--dense",
+            levels=_TRAIN,
+            nargs="+",
+            type=values.count,
+            metavar="N",
+            help="widths of the networks' hidden dense layers (default: those of the model to start from, else 256)",
         ),
         _option(
             "--kept-fraction",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.ensemble import Ensemble
+from bids_cascade.cascade.growth import grow_cascade
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.samples import LabelledVisit
@@ -184,7 +185,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     """Train both stages, going on from the checkpoints of an interrupted run of the same training."""
     import torch
 
-    network = NetworkConfig(n_channels=len(config.cascade.sequences))
+    start, network = _start_and_network(config)
     torch.set_num_threads(run.omp_nthreads)
     heads: list[LabelledVisit] = []
     made_from = None
@@ -206,7 +207,6 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         save_checkpoint(progress, fingerprint, paths[stage])
         _LOGGER.info("stage %d %s", stage, _describe(progress))
 
-    start = load_ensemble(config.start_from).members[0] if config.start_from else None
     try:
         trained = train_cascade(
             [*(visit.data for visit in prepared), *heads],
@@ -223,6 +223,23 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     if start is None or not config.kept_fraction:
         return trained
     return replace(trained, cascade=interpolate_weights(start, trained.cascade, config.kept_fraction))
+
+
+def _start_and_network(config: TrainConfig) -> tuple[Cascade | None, NetworkConfig]:
+    """Return the cascade to begin with, grown to the networks asked for, and those networks."""
+    standard = NetworkConfig(n_channels=len(config.cascade.sequences))
+    start = load_ensemble(config.start_from).members[0] if config.start_from else None
+    begun = start.networks[0].config if start else standard
+    if not isinstance(begun, NetworkConfig):
+        raise BadDataError(f"{config.start_from}: its networks can be used but not trained here")
+    network = replace(begun, features=config.features or begun.features, dense=config.dense or begun.dense)
+    network = replace(network, dropout=standard.dropout)
+    if start is not None and network != begun:
+        try:
+            start = grow_cascade(start, network, config.training.seed)
+        except ValueError as error:
+            raise BadDataError(f"{config.start_from}: {error}; see --features and --dense") from error
+    return start, network
 
 
 def _describe(progress: StageProgress) -> str:

@@ -36,7 +36,15 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
         heads_fingerprint(config.heads, config.cascade.sequences),
     )
     start = (load_model(config.start_from).sha256, config.kept_fraction) if config.start_from else None
-    how = asdict(config.cascade), asdict(config.training), heads, start, config.choose_threshold
+    how = (
+        asdict(config.cascade),
+        asdict(config.training),
+        heads,
+        start,
+        config.choose_threshold,
+        config.features,
+        config.dense,
+    )
     return fingerprint_of(prepared, hash_sources("cascade"), *how)
 
 

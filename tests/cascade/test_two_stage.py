@@ -110,6 +110,11 @@ def test_a_cascade_to_start_from_must_fit(visits, trained) -> None:
         train_cascade(visits, CONFIG, replace(TINY, features=(5, 5)), SHORT, start=trained.cascade)
 
 
+def test_the_second_stage_may_have_epochs_of_its_own(visits) -> None:
+    trained = train_cascade(visits, CONFIG, TINY, replace(SHORT, max_epochs=1, second_stage_epochs=2))
+    assert [len(epochs) for epochs in trained.history.values()] == [1, 2]
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_interrupted_in_a_stage(visits, stage: int) -> None:
     kept = {}

@@ -13,9 +13,10 @@ from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig, PaddedNetworkConfig, TrainConfig
 from bids_cascade.errors import BadDataError
 from bids_cascade.models.store import save_model
-from bids_cascade.training.fit import check_start
+from bids_cascade.training.fit import _start_and_network, check_start
 from bids_cascade.training.provenance import _start_origin
 
+SMALL = NetworkConfig(2, features=(3, 4), dense=(5,))
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
 
 
@@ -36,3 +37,20 @@ def test_of_several_cascades_training_says_that_it_begins_with_the_first(tmp_pat
         check_start(config)
     assert caplog.messages == [f"{path}: training begins with the first of its 2 cascades"][: n - 1]
     assert _start_origin(config)["start"].get("cascade") == (None, "the first of 2")[n - 1]
+
+
+def test_training_goes_on_with_the_networks_of_the_model_to_start_from_or_larger_ones(tmp_path: Path) -> None:
+    cascade = Cascade(CascadeConfig(), (build_network(SMALL, 0), build_network(SMALL, 1)))
+    path = save_model(Model(Ensemble((cascade,)), "start"), tmp_path / "start.safetensors").path
+    begun, network = _start_and_network(TrainConfig("manual", start_from=path))
+    assert begun is not None
+    assert [(network.features, network.dense)] == [((3, 4), (5,))]
+    begun, network = _start_and_network(TrainConfig("manual", start_from=path, features=(4, 6), dense=(7, 6)))
+    assert begun is not None
+    assert [grown.config for grown in begun.networks] == [network, network]
+    assert (network.features, network.dense) == ((4, 6), (7, 6))
+    begun, network = _start_and_network(TrainConfig("manual", dense=(9,)))
+    assert begun is None
+    assert (network.features, network.dense) == ((32, 64), (9,))
+    with pytest.raises(BadDataError, match=r"start\.safetensors: .*can't be grown.*--features and --dense"):
+        _start_and_network(TrainConfig("manual", start_from=path, features=(2, 4)))

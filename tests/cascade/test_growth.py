@@ -1,0 +1,61 @@
+"""Tests of growing networks."""
+
+import pytest
+import torch
+
+from bids_cascade.cascade.growth import can_grow, grow_network
+from bids_cascade.cascade.network import build_network
+from bids_cascade.config import NetworkConfig
+
+SMALL = NetworkConfig(2, patch_size=11, features=(3, 4), dense=(5,), scales=(1, 2))
+
+
+def _trained(config: NetworkConfig):
+    """Return a network whose batch norms have statistics of their own."""
+    network = build_network(config, 0)
+    with torch.no_grad():
+        for branch in network.branches:
+            for block in branch:
+                block.norm.running_mean += 0.1 * torch.randn_like(block.norm.running_mean)
+                block.norm.running_var *= 1.5
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("features", "dense"),
+    [((3, 4), (5,)), ((4, 6), (5,)), ((3, 4), (8,)), ((3, 4), (8, 6)), ((5, 4), (5, 5, 9))],
+    ids=["same", "features", "width", "layer", "all"],
+)
+def test_a_grown_network_computes_the_same(features, dense) -> None:
+    small = _trained(SMALL)
+    large = grow_network(small, NetworkConfig(2, features=features, dense=dense, scales=(1, 2)), seed=1)
+    patches = torch.randn(7, 2, 2, 11, 11, 11)
+    with torch.inference_mode():
+        torch.testing.assert_close(large(patches), small(patches), rtol=1e-4, atol=1e-5)
+    assert large.config.features == features
+    assert large.config.dense == dense
+
+
+def test_new_weights_can_be_learnt() -> None:
+    large = grow_network(_trained(SMALL), NetworkConfig(2, features=(4, 6), dense=(8, 6), scales=(1, 2)), seed=1)
+    large(torch.randn(16, 2, 2, 11, 11, 11))[:, 1].sum().backward()
+    assert large.dense[-1].weight.grad[:, 5:].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        NetworkConfig(2, features=(2, 4), dense=(5,), scales=(1, 2)),
+        NetworkConfig(2, features=(3, 4), dense=(4,), scales=(1, 2)),
+        NetworkConfig(2, features=(3, 4), dense=(8, 4), scales=(1, 2)),
+        NetworkConfig(2, features=(3, 4), dense=(), scales=(1, 2)),
+        NetworkConfig(2, features=(3, 4, 5), dense=(5,), scales=(1, 2)),
+        NetworkConfig(2, features=(3, 4), dense=(5,), scales=(1, 4)),
+        NetworkConfig(3, features=(3, 4), dense=(5,), scales=(1, 2)),
+    ],
+    ids=["narrower block", "narrower layer", "narrow new layer", "fewer layers", "more blocks", "scales", "channels"],
+)
+def test_nothing_else_can_be_changed(large) -> None:
+    assert not can_grow(SMALL, large)
+    with pytest.raises(ValueError, match="can't be grown"):
+        grow_network(_trained(SMALL), large, seed=0)
