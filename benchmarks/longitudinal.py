@@ -1,9 +1,10 @@
-"""How well changes between two visits are found: on pairs of synthetic visits of one head with known changes.
+"""How well changes between two visits are found: on synthetic visits of one head with known changes.
 
-``python -m benchmarks.longitudinal --label-maps PATH ... --lesion-masks PATH ... --work-dir DIR [--pairs N]``
+``python -m benchmarks.longitudinal --label-maps PATH ... --lesion-masks PATH ... --work-dir DIR [--heads N]``
 
-Pairs are made and segmented once and kept in the work folder, so that thresholds can be tried on them. Half of them
-have no change at all; visits differ in noise, bias field and position, and in every second pair in protocol, too.
+Of each head there are four visits: two with its earlier, two with its later lesions, each in a position and with noise
+and a bias field of its own; the second of two has another protocol in every second head. So each head gives two pairs
+in which nothing changes, and two in which much does. Visits are made and segmented once and kept in the work folder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.pairs import Fate, PairVisit, VisitPair, make_pair
+from benchmarks.pairs import Fate, PairVisit, Series, make_series
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.change.compare import Comparison, FinishedVisit, compare_visits
@@ -32,9 +33,10 @@ from bids_cascade.models.store import PACKAGED_MODEL, load_ensemble
 from bids_cascade.synthesis.config import SynthesisConfig
 from bids_cascade.synthesis.scanner import draw_protocols
 from bids_cascade.training.heads import anatomy_of, find_images, patients_of
+from bids_cascade.whole_file import write_whole_file
 
 SEQUENCES = ("T1w", "FLAIR")
-CHANCES: dict[Fate, float] = {"stays": 0.4, "appears": 0.2, "grows": 0.2, "shrinks": 0.1, "vanishes": 0.1}
+CHANCES: dict[Fate, float] = {"stays": 0.5, "appears": 0.2, "grows": 0.2, "shrinks": 0.05, "vanishes": 0.05}
 _AGREEING: dict[Fate, tuple[str, ...]] = {
     "stays": ("stable", "none"),
     "appears": ("new", "enlarging"),
@@ -45,40 +47,69 @@ _AGREEING: dict[Fate, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """A pair of visits with their segmentation."""
+class Head:
+    """One head's visits with their segmentation; the series itself keeps no image."""
 
     number: int
-    pair: VisitPair
-    earlier: FinishedVisit
-    later: FinishedVisit
+    series: Series
+    visits: tuple[FinishedVisit, ...]
 
 
-def make_case(number: int, label_map: Path, masks: tuple[Path, ...], ensemble: Ensemble) -> Case:
-    """Make and segment a pair: even numbers without change, and of four the last two with two protocols."""
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Two visits of a head.
+
+    Attributes
+    ----------
+    head : Head
+    first, second : int
+        Numbers of the visits.
+    """
+
+    head: Head
+    first: int
+    second: int
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing changes."""
+        return self.head.series.late[self.first] == self.head.series.late[self.second]
+
+    @property
+    def name(self) -> str:
+        """Of head and visits."""
+        return f"{self.head.number:03d}-{self.first}-{self.second}"
+
+    def compare(self, thresholds: ChangeThresholds | None = None) -> Comparison:
+        """Compare both visits."""
+        return compare_visits(self.head.visits[self.first], self.head.visits[self.second], thresholds)
+
+
+def make_head(number: int, label_map: Path, masks: tuple[Path, ...], ensemble: Ensemble) -> Head:
+    """Make and segment a head's visits, those of odd numbers with two protocols."""
     config = SynthesisConfig()
     rng = np.random.default_rng([number, 19])
     one = draw_protocols(config.acquisition, True, rng)
-    other = draw_protocols(config.acquisition, True, rng) if number % 4 >= 2 else one
-    chances = {} if number % 2 == 0 else CHANCES
+    other = draw_protocols(config.acquisition, True, rng) if number % 2 else one
     config = replace(config, lesions=replace(config.lesions, none_fraction=0.0))
-    pair = make_pair(anatomy_of(label_map), patients_of(masks), (one, other), chances, [number, 20], config)
-    earlier, later = (_finished(visit, ensemble) for visit in (pair.earlier, pair.later))
-    return Case(number, pair, earlier, later)
+    plan = [(False, one), (False, other), (True, one), (True, other)]
+    series = make_series(anatomy_of(label_map), patients_of(masks), plan, CHANCES, [number, 20], config)
+    visits = tuple(_finished(visit, ensemble) for visit in series.visits)
+    return Head(number, replace(series, visits=()), visits)
 
 
 def _finished(visit: PairVisit, ensemble: Ensemble) -> FinishedVisit:
     found = segment_by_ensemble(ensemble, normalise(visit.channels, visit.brain, SEQUENCES), visit.brain)
     rule = ensemble.members[0].config.rule
 
-    def image(values: NDArray[np.generic]) -> nib.Nifti1Image:
-        return nib.Nifti1Image(np.asarray(values, np.float32), visit.affine)
+    def image(values: NDArray[np.generic], kind: type[np.generic] = np.float32) -> nib.Nifti1Image:
+        return nib.Nifti1Image(np.asarray(values, kind), visit.affine)
 
     return FinishedVisit(
         scans={name: image(channel) for name, channel in zip(SEQUENCES, visit.channels, strict=True)},
-        brain=image(visit.brain),
+        brain=image(visit.brain, np.uint8),
         probability=image(found.final),
-        mask=image(lesion_mask(found.final, rule, 1.0)),
+        mask=image(lesion_mask(found.final, rule, 1.0), np.uint8),
     )
 
 
@@ -97,13 +128,16 @@ def judge(case: Case, found: Comparison) -> tuple[list[TrueLesion], list[str]]:
     """Return each true lesion with what was called there, and the kinds called where nothing has changed."""
     if found.result is None:
         return [], []
-    numbers = nib.Nifti1Image(case.pair.numbers.astype(np.int32), case.pair.earlier.affine)
-    there = np.asarray(resample(numbers, found.grid, 0, found.space.half_to_earlier).dataobj)
+    series = case.head.series
+    numbers = nib.Nifti1Image(series.numbers.astype(np.int32), case.head.visits[0].mask.affine)
+    to_first = series.poses[case.first] @ found.space.half_to_earlier
+    there = np.asarray(resample(numbers, found.grid, 0, to_first).dataobj)
     called = {one.number: one for one in found.result.lesions}
     boxes = ndimage.find_objects(there)
     lesions, right = [], set()
-    for number, fate in case.pair.fates.items():
-        before, after = case.pair.volumes_mm3[number]
+    for number, changing in series.fates.items():
+        fate: Fate = "stays" if case.is_still else changing
+        before, after = (series.volumes_mm3[number][series.late[visit]] for visit in (case.first, case.second))
         box = boxes[number - 1] if number <= len(boxes) else None
         if max(before, after) < MIN_COUNTED_MM3 or box is None:
             continue
@@ -123,33 +157,54 @@ def _agrees(kind: str, fate: Fate) -> bool:
     return kind in _AGREEING[fate]
 
 
-def load_cases(folder: Path, label_maps: Sequence[Path], masks: Sequence[Path], n_pairs: int) -> list[Case]:
-    """Return the pairs, those that aren't there yet made first."""
+PAIRS = ((0, 1), (2, 3), (0, 2), (1, 3))
+"""Visits that are compared: two pairs without a change, two with all of a head's."""
+
+
+def load_heads(
+    folder: Path, label_maps: Sequence[Path], masks: Sequence[Path], numbers: Sequence[int]
+) -> Iterator[Head]:
+    """Return heads one by one, those that aren't there yet made first."""
     ensemble = load_ensemble(PACKAGED_MODEL)
     maps, sources = find_images(label_maps), tuple(find_images(masks))
-    cases = []
-    for number in range(n_pairs):
-        path = folder / f"pair{number:03d}.pickle"
+    for number in numbers:
+        path = folder / f"head{number:03d}.pickle"
         if not path.exists():
-            case = make_case(number, maps[number % len(maps)], sources, ensemble)
-            path.write_bytes(pickle.dumps(case))
-        cases.append(pickle.loads(path.read_bytes()))
-    return cases
+            head = make_head(number, maps[number % len(maps)], sources, ensemble)
+            write_whole_file(pickle.dumps(head), path)
+        yield pickle.loads(path.read_bytes())
 
 
-def report(judged: Sequence[tuple[Case, Comparison]]) -> str:
+@dataclass(frozen=True)
+class Judged:
+    """What was found in a pair.
+
+    Attributes
+    ----------
+    is_still : bool
+        Whether nothing changes in it.
+    lesions : list of TrueLesion
+    wrong : list of str
+        Kinds called where nothing has changed.
+    """
+
+    is_still: bool
+    lesions: list[TrueLesion]
+    wrong: list[str]
+
+
+def report(judged: Sequence[Judged]) -> str:
     """Return what was found as Markdown."""
     by_class: dict[tuple[str, str], list[bool]] = defaultdict(list)
     false: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-    n_pairs, errors = Counter(_is_still(case) for case, _ in judged), []
-    for case, found in judged:
-        lesions, wrong = judge(case, found)
-        false[_is_still(case)].update(wrong)
-        for one in lesions:
+    n_pairs, errors = Counter(pair.is_still for pair in judged), []
+    for pair in judged:
+        false[pair.is_still].update(pair.wrong)
+        for one in pair.lesions:
             by_class[one.fate, size_class_of(max(one.before_mm3, one.after_mm3))].append(_agrees(one.called, one.fate))
         errors += [
             one.called_change_mm3 - (one.after_mm3 - one.before_mm3)
-            for one in lesions
+            for one in pair.lesions
             if one.fate in ("grows", "shrinks") and one.called != "none"
         ]
     lines = ["| fate | " + " | ".join(COUNTED_CLASSES_MM3) + " |", "|---" * 5 + "|"]
@@ -165,22 +220,22 @@ def report(judged: Sequence[tuple[Case, Comparison]]) -> str:
     return "\n".join(lines)
 
 
-def _is_still(case: Case) -> bool:
-    """Whether nothing changes in a pair."""
-    return all(fate == "stays" for fate in case.pair.fates.values())
-
-
 def main() -> None:
     """Make the pairs, compare them, and print what was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.longitudinal", description=__doc__)
     parser.add_argument("--label-maps", type=Path, nargs="+", required=True)
     parser.add_argument("--lesion-masks", type=Path, nargs="+", required=True)
     parser.add_argument("--work-dir", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--heads", type=int, default=10)
     options = parser.parse_args()
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    cases = load_cases(options.work_dir, options.label_maps, options.lesion_masks, options.pairs)
-    print(report([(case, compare_visits(case.earlier, case.later, ChangeThresholds())) for case in cases]))
+    judged = []
+    for head in load_heads(options.work_dir, options.label_maps, options.lesion_masks, range(options.heads)):
+        for first, second in PAIRS:
+            case = Case(head, first, second)
+            judged.append(Judged(case.is_still, *judge(case, case.compare())))
+            print(case.name, flush=True)
+    print(report(judged))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two visits of one synthetic patient: lesions that appear, grow, shrink and vanish, seen by two scanners."""
+"""Visits of one synthetic patient at two times: lesions that appear, grow, shrink and vanish, seen by two scanners."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from bids_cascade.synthesis.warp import Warp, brain_bounds_mm, draw_motion, draw
 Fate = Literal["stays", "appears", "grows", "shrinks", "vanishes"]
 
 _TOUCHING = np.ones((3, 3, 3), bool)
+_MOST_MM3 = 2000
+"""Of a lesion that comes or goes between two visits."""
+_OF_LARGE: dict[Fate, Fate] = {"appears": "grows", "vanishes": "shrinks"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,51 +48,53 @@ class PairVisit:
 
 
 @dataclass(frozen=True, eq=False)
-class VisitPair:
-    """Two visits and what is true about them.
+class Series:
+    """Visits of one head at two times, and what is true about them.
 
     Attributes
     ----------
-    earlier, later : PairVisit
-    earlier_to_later : (4, 4) array
-        Maps points of the earlier visit's world to the later one's, mm.
+    visits : tuple of PairVisit
+    late : tuple of bool
+        Whether a visit is of the later time.
+    poses : tuple of (4, 4) arrays
+        Map points of a visit's world to the first one's, mm.
     fates : dict of int to Fate
         By the lesion's number in `numbers`.
     numbers : (X, Y, Z) int32 array
-        Lesions, whatever becomes of them, on the grid of the earlier visit.
+        Lesions, whatever becomes of them, on the grid of the first visit.
     volumes_mm3 : dict of int to (float, float)
-        True volumes at the visits, by number.
+        True volumes at both times, by number.
     about : dict
     """
 
-    earlier: PairVisit
-    later: PairVisit
-    earlier_to_later: NDArray[np.float64]
+    visits: tuple[PairVisit, ...]
+    late: tuple[bool, ...]
+    poses: tuple[NDArray[np.float64], ...]
     fates: dict[int, Fate]
     numbers: NDArray[np.int32]
     volumes_mm3: dict[int, tuple[float, float]]
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def make_pair(
+def make_series(
     anatomy: Anatomy,
     patients: Sequence[Patient],
-    protocols: Sequence[tuple[Protocol, Protocol]],
+    plan: Sequence[tuple[bool, tuple[Protocol, Protocol]]],
     chances: Mapping[Fate, float],
     seed: int | Sequence[int],
     config: SynthesisConfig | None = None,
-) -> VisitPair:
-    """Make two visits of one head; equal arguments give equal arrays.
+) -> Series:
+    """Make visits of one head; equal arguments give equal arrays.
 
     Parameters
     ----------
     anatomy : Anatomy
     patients : sequence of Patient
         Whose lesions to draw from.
-    protocols : sequence of two pairs of Protocol
-        Of T1w and FLAIR, at each visit.
+    plan : sequence of (bool, pair of Protocol)
+        Of each visit: whether it is of the later time, and the protocols of T1w and FLAIR.
     chances : mapping of Fate to float
-        Of a lesion; with nothing, all stay.
+        Of a lesion.
     seed : int or sequence of int
     config : SynthesisConfig, optional
     """
@@ -97,24 +102,25 @@ def make_pair(
     rng = np.random.default_rng(seed)
     lesions = paint_lesions(anatomy, patients, config.lesions, config.lesion_signal, rng)
     numbers, n = ndimage.label(lesions.fraction >= 0.5, _TOUCHING)
-    fates = _draw_fates(n, chances, rng)
-    extents = [_extent(numbers, fates, late, rng) for late in (False, True)]
-    both = [_only(lesions, extent) for extent in extents]
+    sizes = np.bincount(numbers.ravel(), minlength=n + 1)[1:]
+    fates = _draw_fates(sizes.tolist(), chances, rng)
+    both = [_only(lesions, _extent(numbers, fates, late, rng)) for late in (False, True)]
     warp, paint_seed = draw_warp(anatomy, config.warp, rng), int(rng.integers(2**31))
-    motion = draw_motion(config.warp, rng)
-
-    def scan(one: PaintedLesions, pose: NDArray[np.floating], kinds: tuple[Protocol, Protocol]) -> PairVisit:
+    maps = []
+    for one in both:
         painting = paint_head(anatomy, one, config, np.random.default_rng(paint_seed))
-        return _acquire(anatomy, warp, (painting.t1w, painting.flair, one.fraction), pose, kinds, rng)
-
-    earlier = scan(both[0], np.eye(4), protocols[0])
-    later = scan(both[1], np.linalg.inv(motion), protocols[1])
+        maps.append((painting.t1w, painting.flair, one.fraction))
+    poses = [np.eye(4), *(np.asarray(np.linalg.inv(draw_motion(config.warp, rng))) for _ in plan[1:])]
+    visits = [
+        _acquire(anatomy, warp, maps[late], pose, protocols, rng)
+        for (late, protocols), pose in zip(plan, poses, strict=True)
+    ]
     volumes = [ndimage.sum(one.fraction, numbers, range(1, n + 1)) for one in both]
-    inside = _in_box(anatomy, warp.voxels_at(_shape(earlier), earlier.affine))
-    return VisitPair(
-        earlier,
-        later,
-        earlier_to_later=motion,
+    inside = _in_box(anatomy, warp.voxels_at(_shape(visits[0]), visits[0].affine))
+    return Series(
+        tuple(visits),
+        tuple(late for late, _ in plan),
+        tuple(poses),
         fates=fates,
         numbers=ndimage.map_coordinates(numbers, inside, np.int32, order=0),
         volumes_mm3={one: (float(volumes[0][one - 1]), float(volumes[1][one - 1])) for one in fates},
@@ -122,9 +128,14 @@ def make_pair(
     )
 
 
-def _draw_fates(n: int, chances: Mapping[Fate, float], rng: np.random.Generator) -> dict[int, Fate]:
-    names, weights = list(chances) or ["stays"], np.array(list(chances.values()) or [1.0])
-    return {one: names[rng.choice(len(names), p=weights / weights.sum())] for one in range(1, n + 1)}
+def _draw_fates(sizes: Sequence[int], chances: Mapping[Fate, float], rng: np.random.Generator) -> dict[int, Fate]:
+    """Draw what becomes of each lesion; those too large to come or go at once grow and shrink instead."""
+    names, weights = list(chances), np.array(list(chances.values()))
+    fates: dict[int, Fate] = {}
+    for number, size in enumerate(sizes, start=1):
+        fate = names[rng.choice(len(names), p=weights / weights.sum())]
+        fates[number] = _OF_LARGE.get(fate, fate) if size > _MOST_MM3 else fate
+    return fates
 
 
 def _extent(

@@ -18,7 +18,7 @@ import bids_cascade
 from bids_cascade import model_command
 from bids_cascade.anatomy.visit import ANATOMY_FAILED
 from bids_cascade.cli import build_parser
-from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT
+from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, NOT_COMPARABLE
 from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE
 from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
 from bids_cascade.imaging.quality import _RULES
@@ -199,5 +199,12 @@ def test_no_images_are_kept(repository: Path) -> None:
 def test_each_quality_flag_has_its_remedy(repository: Path) -> None:
     page = (repository / "docs" / "troubleshooting.md").read_text()
     named = set(re.findall(r"^`(\w+)`$", page, re.MULTILINE))
-    others = {ORIENTATION_IS_A_GUESS, FAR_FROM_OTHER_VISIT, ANATOMY_FAILED, NO_OUTPUT_SPACE, SEQUENCES_ABSENT}
+    others = {
+        ORIENTATION_IS_A_GUESS,
+        FAR_FROM_OTHER_VISIT,
+        NOT_COMPARABLE,
+        ANATOMY_FAILED,
+        NO_OUTPUT_SPACE,
+        SEQUENCES_ABSENT,
+    }
     assert named == {rule.flag for rule in _RULES.values()} | others

@@ -99,14 +99,27 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
 
 
 def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
-    """Return a hash of all that a comparison depends on: images of both visits, limits, version, earlier numbers.
+    """Return hashes of all that a comparison depends on: images of both visits; limits, version, earlier numbers.
 
     Raises
     ------
     MissingInputError
         When a file is not there.
     """
-    digest = hashlib.sha256(repr((__version__, thresholds, pair, others)).encode())
+    settings = hashlib.sha256(repr((__version__, thresholds, pair, others)).encode())
+    return f"{_hash_images(out_dir, pair)}-{settings.hexdigest()}"
+
+
+def is_stale(out_dir: Path, pair: Pair, done: ChangeResults) -> bool:
+    """Whether a comparison was made from other images than those that its visits have now."""
+    try:
+        return done.fingerprint.split("-")[0] != _hash_images(out_dir, pair)
+    except MissingInputError:
+        return True
+
+
+def _hash_images(out_dir: Path, pair: Pair) -> str:
+    digest = hashlib.sha256()
     for visit in (pair.earlier, pair.later):
         for path in _inputs(out_dir, visit).values():
             try:
@@ -379,11 +392,8 @@ def remove_change(out_dir: Path, later: VisitKey, desc: str) -> None:
         When a file can't be removed.
     """
     first = stats_path(out_dir, later, desc)
-    images = [lesions_path(out_dir, later, desc, ".nii.gz"), _voxels_path(out_dir, later, desc)]
-    tables = [_table_of(path) for path in images]
-    images.append(_subtraction_path(out_dir, later, desc))
-    viewer = viewer_path(out_dir, later, desc)
-    for path in [first, viewer, *images, *tables, *(sidecar_path(one) for one in (first, *images))]:
+    # Whatever the space: the visit may have had a T1w image when they were made.
+    for path in [first, viewer_path(out_dir, later, desc), *first.parent.glob(f"{later.name}_*desc-{desc}_*")]:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

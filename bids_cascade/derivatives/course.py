@@ -1,4 +1,4 @@
-"""Lesion volumes of a participant's visits: those far from the visit before are flagged."""
+"""A participant's visits beside each other: what one of them has to be flagged for in view of the others."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bids_cascade.visit_key import VisitKey, natural_key
 
 FAR_FROM_OTHER_VISIT = "lesion_volume_far_from_other_visit"
 FAR_ML, FAR_FRACTION = 1.0, 0.5
+NOT_COMPARABLE = "not_comparable_with_other_visit"
 
 
 def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
         if reason:
             far[later.name] = reason + _other_sequences(before, after)
     for visit, _ in volumes:
-        _set_flag(out_dir, visit, far.get(visit.name))
+        set_flag(out_dir, visit, FAR_FROM_OTHER_VISIT, far.get(visit.name))
     return far
 
 
@@ -80,16 +81,37 @@ def _other_sequences(before: VisitResults, after: VisitResults) -> str:
 @contextmanager
 def quality_locked(out_dir: Path, participant: str) -> Iterator[None]:
     """Let no other run replace the tables of quality measures of a participant meanwhile."""
-    with ExitStack() as stack:
-        with suppress(OSError):  # a file system that knows no locks
-            folder = os.open(out_dir / f"sub-{participant}", os.O_RDONLY)
-            stack.callback(os.close, folder)
-            fcntl.flock(folder, fcntl.LOCK_EX)
+    with _locked(out_dir / f"sub-{participant}"):
         yield
 
 
-def _set_flag(out_dir: Path, visit: VisitKey, reason: str | None) -> None:
-    """Write the flag into a visit's table of quality measures, or take it out; nothing where there is no table."""
+@contextmanager
+def comparison_locked(out_dir: Path, later: VisitKey) -> Iterator[None]:
+    """Let no other run compare a visit with earlier ones meanwhile."""
+    with _locked(out_dir / later.folder / "anat"):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system that knows no locks
+            opened = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def set_flag(out_dir: Path, visit: VisitKey, flag: str, reason: str | None) -> None:
+    """Write a flag into a visit's table of quality measures, or take it out; nothing where there is no table.
+
+    Several runs may do so at once.
+
+    Raises
+    ------
+    OutputError, ReadWriteError, BadDataError
+        When the table can't be replaced, or read.
+    """
     path = derivative_path(out_dir, visit, "stats", ".tsv", desc="quality")
     with quality_locked(out_dir, visit.participant):
         try:
@@ -97,12 +119,12 @@ def _set_flag(out_dir: Path, visit: VisitKey, reason: str | None) -> None:
         except MissingInputError:
             return
         flags = flags_of(sidecar)
-        wanted = _with_flag(flags, reason)
+        wanted = _with_flag(flags, flag, reason)
         if wanted != flags:
             row = {**table.dicts()[0], FLAGS_COLUMN: ";".join(wanted) or None}
             write_tsv([row], table.columns, path, {**sidecar, FLAGS_KEY: wanted})
 
 
-def _with_flag(flags: Mapping[str, str], reason: str | None) -> Flags:
-    others = {flag: text for flag, text in flags.items() if flag != FAR_FROM_OTHER_VISIT}
-    return others | ({FAR_FROM_OTHER_VISIT: reason} if reason else {})
+def _with_flag(flags: Mapping[str, str], flag: str, reason: str | None) -> Flags:
+    others = {one: text for one, text in flags.items() if one != flag}
+    return others | ({flag: reason} if reason else {})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from bids_cascade.derivatives.change import (
     earlier_numbers,
     fingerprint_of,
     highest_number,
+    is_stale,
     read_change,
     read_finished,
     remove_change,
@@ -29,7 +29,7 @@ from bids_cascade.derivatives.change import (
     write_change,
     write_refused,
 )
-from bids_cascade.derivatives.course import quality_locked
+from bids_cascade.derivatives.course import NOT_COMPARABLE, comparison_locked, set_flag
 from bids_cascade.derivatives.flags import reasons_of
 from bids_cascade.derivatives.read import Processing, list_results, list_sessions_with_results, read_results
 from bids_cascade.derivatives.root import prepare_output
@@ -168,18 +168,71 @@ def plan_pairs(visits: Sequence[tuple[VisitKey, date | None]]) -> list[Pair]:
     return pairs
 
 
+def remove_stale(inputs: Inputs, participants: Sequence[str]) -> None:
+    """Remove the comparisons of some participants that were made from results which have been replaced since.
+
+    To be called where a run leaves comparisons out: what stands there must be true all the same.
+
+    Raises
+    ------
+    OutputError, ReadWriteError
+        When a file can't be removed.
+    """
+    for label in participants:
+        task = _Task(inputs.out_dir, inputs.bids_dir, label, 0)
+        processings, pairs = _plan(task)
+        _remove_others(task.out_dir, processings, pairs)
+        kept = []
+        for pair in pairs:
+            with comparison_locked(task.out_dir, pair.later):
+                done = read_change(task.out_dir, pair.later, pair.desc)
+                if done is None:
+                    continue
+                if is_stale(task.out_dir, pair, done):
+                    _LOGGER.warning(
+                        "%s: its comparison with %s was of results that have been replaced, and was removed; the "
+                        "longitudinal level makes it again",
+                        pair.later.name,
+                        _label(pair),
+                    )
+                    remove_change(task.out_dir, pair.later, pair.desc)
+                else:
+                    kept.append(_outcome(task.out_dir, pair))
+        _flag_visits(task.out_dir, processings, kept)
+
+
+def _plan(task: _Task) -> tuple[dict[VisitKey, Processing], list[Pair]]:
+    """Return a participant's visits that can be read, with how they were made, and which of them to compare."""
+    processings: dict[VisitKey, Processing] = {}
+    for session in list_sessions_with_results(task.out_dir, task.participant):
+        visit = VisitKey(task.participant, session)
+        try:
+            processings[visit] = read_results(task.out_dir, visit).processing
+        except BidsCascadeError as error:
+            _LOGGER.debug("%s: not compared: %s", visit.name, error)
+    return processings, plan_pairs([(visit, acquisition_date(task.bids_dir, visit)) for visit in processings])
+
+
+def _flag_visits(out_dir: Path, visits: Iterable[VisitKey], outcomes: Sequence[PairOutcome]) -> None:
+    """Flag each visit that can't be compared with an earlier one in its table of quality measures, and no other."""
+    for visit in visits:
+        reasons = [
+            f"not comparable with {one.compared_with}: {one.message}"
+            for one in outcomes
+            if one.later == visit.name and one.message and not one.exit_code
+        ]
+        try:
+            set_flag(out_dir, visit, NOT_COMPARABLE, "; ".join(reasons) or None)
+        except BidsCascadeError as error:  # the closing table says it all the same
+            _LOGGER.warning("%s: can't be flagged: %s", visit.name, error)
+
+
 def _compare_participant(task: _Task) -> list[PairOutcome]:
     """Do all comparisons of a participant that are not done yet, again where another run has replaced a visit."""
     outcomes: list[PairOutcome] = []
+    processings: dict[VisitKey, Processing] = {}
     for _ in range(_ATTEMPTS):
-        processings: dict[VisitKey, Processing] = {}
-        for session in list_sessions_with_results(task.out_dir, task.participant):
-            visit = VisitKey(task.participant, session)
-            try:
-                processings[visit] = read_results(task.out_dir, visit).processing
-            except BidsCascadeError as error:
-                _LOGGER.debug("%s: not compared: %s", visit.name, error)
-        pairs = plan_pairs([(visit, acquisition_date(task.bids_dir, visit)) for visit in processings])
+        processings, pairs = _plan(task)
         _remove_others(task.out_dir, processings, pairs)
         outcomes, previous, all_fresh = [], None, True
         for pair in pairs:
@@ -190,6 +243,7 @@ def _compare_participant(task: _Task) -> list[PairOutcome]:
                 previous = pair
         if all_fresh:
             break
+    _flag_visits(task.out_dir, processings, outcomes)
     return outcomes
 
 
@@ -199,20 +253,25 @@ def _remove_others(out_dir: Path, visits: dict[VisitKey, Processing], pairs: Seq
     for visit in visits:
         for desc in (PREVIOUS, FIRST):
             if (visit, desc) not in wanted and read_change(out_dir, visit, desc):
-                remove_change(out_dir, visit, desc)
+                with comparison_locked(out_dir, visit):
+                    remove_change(out_dir, visit, desc)
 
 
 def _do(
     task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing]
 ) -> tuple[PairOutcome, bool]:
-    """Do a comparison unless it is done; return how it ended, and whether its inputs are still the same."""
+    """Do a comparison unless it is done; return how it ended, and whether its inputs are still the same.
+
+    Of two runs that come to it at once the second waits, and finds it done.
+    """
     try:
-        before = _fingerprint(task, pair, previous, processings)
-        done = read_change(task.out_dir, pair.later, pair.desc)
-        if done is None or done.fingerprint != before:
-            _LOGGER.info("%s: comparing with ses-%s", pair.later.name, pair.earlier.session)
-            _compare(task, pair, previous, processings, before)
-        return _outcome(task.out_dir, pair), _fingerprint(task, pair, previous, processings) == before
+        with comparison_locked(task.out_dir, pair.later):
+            before = _fingerprint(task, pair, previous, processings)
+            done = read_change(task.out_dir, pair.later, pair.desc)
+            if done is None or done.fingerprint != before:
+                _LOGGER.info("%s: comparing with ses-%s", pair.later.name, pair.earlier.session)
+                _compare(task, pair, previous, processings, before)
+            return _outcome(task.out_dir, pair), _fingerprint(task, pair, previous, processings) == before
     except BidsCascadeError as error:
         _LOGGER.error("%s: not compared with ses-%s: %s", pair.later.name, pair.earlier.session, error)
         return PairOutcome(pair.later.name, _label(pair), pair.desc, str(error), exit_code=error.exit_code), True
@@ -229,12 +288,8 @@ def _compare(
     task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing], fingerprint: str
 ) -> None:
     """Compare two visits and write what comes of it."""
-    locked = partial(quality_locked, task.out_dir, task.participant)
     if processings[pair.earlier] != processings[pair.later]:
-        with locked():
-            write_refused(
-                task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint
-            )
+        write_refused(task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint)
         return
     try:
         found = compare_visits(
@@ -243,19 +298,16 @@ def _compare(
     except (ValueError, BidsCascadeError) as error:
         if isinstance(error, MissingInputError):
             raise
-        with locked():
-            write_refused(task.out_dir, pair, {"visits_cannot_be_registered": str(error)}, fingerprint)
+        write_refused(task.out_dir, pair, {"visits_cannot_be_registered": str(error)}, fingerprint)
         return
     if found.flags or found.result is None:
-        with locked():
-            write_refused(task.out_dir, pair, found.flags, fingerprint, found)
+        write_refused(task.out_dir, pair, found.flags, fingerprint, found)
         return
     numbers = earlier_numbers(task.out_dir, pair, found, previous)
-    with locked():
-        taken = highest_number(task.out_dir, previous)
-        kept = write_change(task.out_dir, pair, found, numbers, taken, fingerprint)
-        page = change_viewer_page(found, kept, (_label(pair), f"ses-{pair.later.session}"))
-        write_whole_file(page.encode(), viewer_path(task.out_dir, pair.later, pair.desc))
+    taken = highest_number(task.out_dir, previous)
+    kept = write_change(task.out_dir, pair, found, numbers, taken, fingerprint)
+    page = change_viewer_page(found, kept, (_label(pair), f"ses-{pair.later.session}"))
+    write_whole_file(page.encode(), viewer_path(task.out_dir, pair.later, pair.desc))
 
 
 def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:

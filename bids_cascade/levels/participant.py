@@ -19,7 +19,7 @@ from bids_cascade.derivatives.record import write_record, write_visit_records
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
-from bids_cascade.levels.longitudinal import PairOutcome, compare_participants, format_outcomes
+from bids_cascade.levels.longitudinal import PairOutcome, compare_participants, format_outcomes, remove_stale
 from bids_cascade.models.patch_wise import warn_of_patches
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
@@ -110,8 +110,7 @@ def segment_visits(
             write_visit_records(ended, inputs, log_dir)
         except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
             results = [result.with_warnings([f"no record: {error}"], error.exit_code) for result in results]
-        if config.longitudinal:
-            results = _compare(visits, results, inputs, run, config.seed)
+        results = _compare(visits, results, inputs, config, run)
         return _write_pages(visits, results, inputs.out_dir)
 
 
@@ -197,12 +196,22 @@ def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
 
 
 def _compare(
-    visits: Sequence[Visit], results: Sequence[VisitOutcome], inputs: Inputs, run: RunConfig, seed: int
+    visits: Sequence[Visit],
+    results: Sequence[VisitOutcome],
+    inputs: Inputs,
+    config: ParticipantConfig,
+    run: RunConfig,
 ) -> list[VisitOutcome]:
-    """Compare the participants' visits, those of earlier runs included; return the results with what came of it."""
+    """Compare the participants' visits, those of earlier runs included; return the results with what came of it.
+
+    Where this is to be left out, comparisons of results that have been replaced go.
+    """
     participants = list(dict.fromkeys(visit.participant for visit in visits))
     try:
-        outcomes = compare_participants(inputs, participants, run.n_procs, seed)
+        if not config.longitudinal:
+            remove_stale(inputs, participants)
+            return list(results)
+        outcomes = compare_participants(inputs, participants, run.n_procs, config.seed)
     except BidsCascadeError as error:
         _LOGGER.error("visits were not compared: %s", error)
         return [result.with_warnings([f"not compared: {error}"], error.exit_code) for result in results]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import pytest
 
 from bids_cascade.config import Inputs
 from bids_cascade.derivatives.change import FIRST, PREVIOUS, Pair, lesions_path, read_change, stats_path, viewer_path
-from bids_cascade.levels.longitudinal import compare_participants, format_outcomes, plan_pairs
+from bids_cascade.derivatives.course import NOT_COMPARABLE
+from bids_cascade.derivatives.flags import read_quality_flags
+from bids_cascade.levels.longitudinal import compare_participants, format_outcomes, plan_pairs, remove_stale
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.visit_key import VisitKey
 
@@ -64,32 +68,43 @@ def scene(small_head: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def leave_visit(out: Path, name: str, finished: Any, threshold: float = 0.5) -> None:
+def leave_visit(out: Path, name: str, finished: Any, threshold: float = 0.5, space: str = "T1w") -> None:
     anat = out.joinpath(*name.split("_"), "anat")
     anat.mkdir(parents=True, exist_ok=True)
     mask = finished.mask
+    scans = {"desc-preproc_FLAIR": finished.scans["FLAIR"]}
+    if space == "T1w":
+        scans = {"desc-preproc_T1w": finished.scans["T1w"], "space-T1w_desc-preproc_FLAIR": finished.scans["FLAIR"]}
     for file, image in {
-        "desc-preproc_T1w": finished.scans["T1w"],
-        "space-T1w_desc-preproc_FLAIR": finished.scans["FLAIR"],
+        **scans,
         "desc-brain_mask": finished.brain,
-        "space-T1w_label-L_probseg": finished.probability,
-        "space-T1w_label-L_mask": mask,
-        "space-T1w_seg-lesions_dseg": nib.Nifti1Image(np.asarray(mask.dataobj).astype(np.int32), mask.affine),
+        f"space-{space}_label-L_probseg": finished.probability,
+        f"space-{space}_label-L_mask": mask,
+        f"space-{space}_seg-lesions_dseg": nib.Nifti1Image(np.asarray(mask.dataobj).astype(np.int32), mask.affine),
     }.items():
         image.to_filename(anat / f"{name}_{file}.nii.gz")
     volume_mm3 = float(np.asarray(mask.dataobj).sum())
     model = {"ModelName": "tiny", "ModelSHA256": "ab" * 32, "Threshold": threshold, "MinLesionVolume": 3.0}
+    model["SequencesUsed"] = ["T1w", "FLAIR"] if space == "T1w" else ["FLAIR"]
     sidecar = json.dumps({**model, "GeneratedByVersion": "1.0.0"})
     columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability"
-    (anat / f"{name}_space-T1w_seg-lesions_dseg.tsv").write_text(f"{columns}\n1\tlesion1\t{volume_mm3}\t0\t0\t0\t0.9\n")
-    (anat / f"{name}_space-T1w_seg-lesions_dseg.json").write_text(sidecar)
+    table = anat / f"{name}_space-{space}_seg-lesions_dseg.tsv"
+    table.write_text(f"{columns}\n1\tlesion1\t{volume_mm3}\t0\t0\t0\t0.9\n")
+    table.with_suffix(".json").write_text(sidecar)
     header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
     (anat / f"{name}_desc-lesions_stats.json").write_text(sidecar)
-    (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n1\t{volume_mm3 / 1000}\tn/a\t40\n")
+    volumes_ml = (volume_mm3 / 1000, "n/a") if space == "T1w" else ("n/a", volume_mm3 / 1000)
+    (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n1\t{volumes_ml[0]}\t{volumes_ml[1]}\t40\n")
+    (anat / f"{name}_desc-quality_stats.tsv").write_text("snr\tquality_flags\n9.5\tn/a\n")
+    (anat / f"{name}_desc-quality_stats.json").write_text("{}")
 
 
 def compare(root: Path) -> list[Any]:
     return compare_participants(Inputs(root / "raw", root / "out"), ["01"], 1, 0)
+
+
+def quality_flags(out: Path, session: str) -> dict[str, str]:
+    return read_quality_flags(out / f"sub-01/ses-{session}/anat/sub-01_ses-{session}_desc-quality_stats.tsv") or {}
 
 
 def state(out: Path) -> dict[str, int]:
@@ -139,6 +154,69 @@ def test_visits_of_two_models_are_not_compared(scene: Path, tmp_path: Path, smal
     assert list(found.flags) == ["visits_made_differently"]
     assert not lesions_path(root / "out", visit("2"), PREVIOUS, ".nii.gz").exists()
     assert "NOT COMPARED" in format_outcomes([outcome])
+    assert "threshold 0.5 and 0.7" in quality_flags(root / "out", "2")[NOT_COMPARABLE]
+    assert quality_flags(root / "out", "1") == {}
+    leave_visit(root / "out", "sub-01_ses-1", small_head.make_visit({OLD: 4}), threshold=0.7)
+    assert [one.message for one in compare(root)] == [""]
+    assert quality_flags(root / "out", "2") == {}
+
+
+@pytest.mark.slow
+def test_without_comparisons_those_of_replaced_results_go(scene: Path, tmp_path: Path, small_head: Any) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(scene, root)
+    out, inputs = root / "out", Inputs(root / "raw", root / "out")
+    shutil.rmtree(out / "sub-01" / "ses-3")
+    compare(root)
+    before = state(out)
+    remove_stale(inputs, ["01"])
+    assert state(out) == before
+    leave_visit(out, "sub-01_ses-1", small_head.make_visit({OLD: 5}))
+    remove_stale(inputs, ["01"])
+    assert state(out) == {}
+
+
+@pytest.mark.slow
+def test_visits_without_t1w_are_compared_by_their_flair(tmp_path: Path, small_head: Any) -> None:
+    (tmp_path / "raw").mkdir()
+    pose = small_head.turned([2, -2, 3], [1, -1, 2])
+    leave_visit(tmp_path / "out", "sub-01_ses-1", small_head.make_visit({OLD: 4}), space="FLAIR")
+    leave_visit(tmp_path / "out", "sub-01_ses-2", small_head.make_visit({OLD: 4, NEW: 3}, pose, 1), space="FLAIR")
+    leave_visit(tmp_path / "out", "sub-01_ses-3", small_head.make_visit({OLD: 4, NEW: 3}, pose, 1))
+    second, third, third_from_first = compare(tmp_path)
+    assert (second.n_new, second.n_others, second.message) == (1, 0, "")
+    assert "sequences FLAIR and T1w+FLAIR" in third.message
+    assert third_from_first.n_new is None
+    assert "ses-2" in quality_flags(tmp_path / "out", "3")[NOT_COMPARABLE]
+    assert "ses-1" in quality_flags(tmp_path / "out", "3")[NOT_COMPARABLE]
+
+
+@pytest.mark.slow
+def test_of_two_jobs_at_once_each_comparison_is_made_by_one(scene: Path, tmp_path: Path) -> None:
+    """A visit has come between two that were compared before: two jobs find that out at the same time."""
+    root = tmp_path / "copy"
+    shutil.copytree(scene, root)
+    second = root / "out" / "sub-01" / "ses-2"
+    second.rename(tmp_path / "later")
+    assert [(one.later, one.compared_with) for one in compare(root)] == [("sub-01_ses-3", "ses-1")]
+    (tmp_path / "later").rename(second)
+    command = [sys.executable, "-m", "bids_cascade", str(root / "raw"), str(root / "out"), "longitudinal"]
+    jobs = [
+        subprocess.Popen(
+            [*command, "--skip-bids-validation"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [job.communicate(timeout=500) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert sum(errors.count("comparing with") for _, errors in said) == 3
+    assert said[0][0] == said[1][0]
+    lines = said[0][0].splitlines()
+    assert [line.split()[:4] for line in lines[-3:]] == [
+        ["sub-01_ses-2", "with", "ses-1", "1"],
+        ["sub-01_ses-3", "with", "ses-2", "1"],
+        ["sub-01_ses-3", "with", "ses-1", "2"],
+    ]
 
 
 @pytest.mark.slow
