@@ -1,21 +1,27 @@
-"""A page that shows two visits side by side or in turn, locked together, with what has changed between them."""
+"""The viewer of a pair of visits: side by side or in turn, with what has changed between them."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from nibabel.affines import apply_affine
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 
 from bids_cascade.change.compare import Comparison
 from bids_cascade.change.matching import FloatArray
-from bids_cascade.change.tracking import KINDS
+from bids_cascade.change.tracking import KINDS, TrackedLesion
+from bids_cascade.imaging.grid import Grid
 from bids_cascade.lesions.components import box_of
-from bids_cascade.report.page import render_bare
+from bids_cascade.report.planes import grey_levels
+from bids_cascade.report.viewer import (
+    ViewerContent,
+    ViewerLesion,
+    ViewerPanel,
+    ViewerTexts,
+    even_levels,
+    render_viewer,
+)
 
 KIND_COLOURS = {
     "new": "#ff5a4d",
@@ -26,6 +32,8 @@ KIND_COLOURS = {
 }
 """What a lesion's change is drawn in."""
 
+_ORDER = [*(kind for kind in KINDS if kind != "stable"), "stable"]
+"""Changes come first."""
 _WHITEST = 2.2
 """Level, white matter being 1, that is shown white; lesions have about 2."""
 _MARGIN = 3
@@ -53,37 +61,47 @@ def change_viewer_page(found: Comparison, numbers: Mapping[int, int], names: tup
         raise ValueError("a pair that can't be compared has nothing to show")
     inside = (result.earlier != 0) | (result.later != 0)
     box = tuple(slice(max(0, edge.start - _MARGIN), edge.stop + _MARGIN) for edge in box_of(inside))
-    corner = np.array([edge.start for edge in box])
-    to_half = np.linalg.inv(found.grid.affine)
-    # At which visits each voxel is lesion: 1 earlier, 2 later, 3 both.
-    places = result.change.before[box] + 2 * result.change.after[box].astype(np.uint8)
-    volumes = [_grey(result.earlier[box]), _grey(result.later[box]), places.astype(np.uint8)]
-    stacked = b"".join(volume.tobytes(order="F") for volume in volumes)
-    stacked += result.labels[box].astype("<u2").tobytes(order="F")
-    lesions = [
-        {
-            "label": lesion.number,
-            "number": numbers[lesion.number],
-            "kind": lesion.kind,
-            "at": (apply_affine(to_half, lesion.centre_mm) - corner).round().astype(int).tolist(),
-            "before": round(lesion.before_mm3),
-            "after": round(lesion.after_mm3),
-            "z": round(lesion.z, 1),
-        }
-        for lesion in result.lesions
-    ]
-    order = list(KINDS)
-    content: dict[str, Any] = {
-        "shape": volumes[0].shape,
-        "names": names,
-        "colours": KIND_COLOURS,
-        "volumes": base64.b64encode(gzip.compress(stacked, 6, mtime=0)).decode(),
-        "lesions": sorted(lesions, key=lambda one: (one["kind"] == "stable", order.index(one["kind"]), one["number"])),
+    volumes = {
+        "earlier": _grey(result.earlier[box]),
+        "later": _grey(result.later[box]),
+        "earlier_mask": np.where(result.change.before[box], 255, 0).astype(np.uint8),
+        "later_mask": np.where(result.change.after[box], 255, 0).astype(np.uint8),
     }
-    title = f"Change from {names[0]} to {names[1]}"
-    return render_bare("change.html", title=title, scripts=["change.js"], styles=["viewer.css"], content=content)
+    affine = found.grid.affine @ from_matvec(np.eye(3), [edge.start for edge in box])
+    x, y, z = volumes["earlier"].shape
+    # Numbers of the result run from 1 without a gap.
+    kept = np.array([0, *(numbers[index] for index in sorted(numbers))])
+    lesions = [_lesion(lesion, numbers[lesion.number]) for lesion in result.lesions]
+    content = ViewerContent(
+        grid=Grid((x, y, z), affine),
+        to_world=affine,
+        volumes=volumes,
+        numbers=kept[result.labels[box]],
+        panels=[
+            ViewerPanel(name, f"{when}_mask", image=when)
+            for name, when in zip(names, ("earlier", "later"), strict=True)
+        ],
+        lesions=sorted(lesions, key=lambda lesion: (_ORDER.index(lesion.kind), lesion.number)),
+        colours=KIND_COLOURS,
+        n_stops=sum(lesion.kind != "stable" for lesion in lesions),
+    )
+    texts = ViewerTexts(
+        title=f"Change from {names[0]} to {names[1]}",
+        kind="change",
+        coloured=True,
+        listed=True,
+        stop="change",
+        backgrounds={},
+        layers={"outline": "lesion outlines", "mask": "lesions", "none": "none"},
+        hint="Positions are those of the space half-way between the visits. Press a lesion to go there.",
+    )
+    return render_viewer(content, texts)
+
+
+def _lesion(lesion: TrackedLesion, number: int) -> ViewerLesion:
+    details = f"{lesion.before_mm3:.0f} to {lesion.after_mm3:.0f} mm³, z {lesion.z:.1f}"
+    return ViewerLesion(number, lesion.centre_mm, lesion.kind, details)
 
 
 def _grey(values: FloatArray) -> NDArray[np.uint8]:
-    """Return grey levels; even ones only, which take a fifth less space."""
-    return (np.clip(values / _WHITEST, 0, 1) * 255).astype(np.uint8) & np.uint8(0xFE)
+    return even_levels(grey_levels(values, 0.0, _WHITEST))

@@ -1,124 +1,177 @@
-"""A page on which to scroll through the volume: three planes of the FLAIR or the T1w with the lesions as a layer."""
+"""The viewer of a visit or of a pair of visits: a page of slices through volumes, with the lesions as a layer."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from bids_cascade.imaging.grid import Grid, grid_of, resample
-from bids_cascade.imaging.images import data_of, mask_of
-from bids_cascade.imaging.scan import Scan, slice_axis
-from bids_cascade.lesions.components import Lesion
-from bids_cascade.report.lesion_numbers import lesion_numbers
+from bids_cascade.imaging.grid import Grid
 from bids_cascade.report.page import render_bare
-from bids_cascade.report.planes import bounding_box, grey_levels, sizes_of, window_of
 
-MOST_VOXELS = 4_000_000
-"""A finer volume is shown on a coarser grid, so that its page stays small."""
-
-_MARGIN_MM = 6.0
-_LEAST_PROBABILITY = 0.05
+ONE_COLOUR = "#ff3b3b"
+"""Of lesions that are not told apart."""
 
 
-def viewer_page(
-    scan: Scan,
-    lesion: nib.Nifti1Image,
-    probability: nib.Nifti1Image,
-    first: nib.Nifti1Image,
-    labels: nib.Nifti1Image,
-    lesions: Sequence[Lesion],
-    uncertainty: nib.Nifti1Image | None = None,
-    *,
-    sequence: str = "FLAIR",
-    t1w: nib.Nifti1Image | None = None,
-) -> str:
-    """Return the page as HTML: a file that needs no other and asks for none.
+@dataclass(frozen=True)
+class ViewerPanel:
+    """One of the canvases that move together.
 
-    It holds the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan.
-
-    Parameters
+    Attributes
     ----------
-    scan : Scan
-        Mostly the FLAIR.
-    lesion, probability, first : nibabel.Nifti1Image
-        Mask, final and stage 1's probability, on the grid of the scan.
-    labels : nibabel.Nifti1Image
-        Numbers of the lesions, on the grid of the T1w image.
-    lesions : sequence of Lesion
-        Their centres are in the world of the T1w image.
-    uncertainty : nibabel.Nifti1Image, optional
-        Standard deviation of several cascades' probabilities, on the grid of the scan.
-    sequence : str
-        That of the scan.
-    t1w : nibabel.Nifti1Image, optional
-        The T1w image on the grid of the scan, as another background; None if the scan is the T1w image.
+    name : str
+    mask : str
+        The volume with lesion as 255.
+    image : str, optional
+        The volume to show; None where the page chooses.
+    axis : int, optional
+        What its plane is perpendicular to; None where the page chooses.
     """
-    box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
-    cut = scan.image.slicer[box]
-    grid = coarsened(grid_of(cut), MOST_VOXELS)
-    brain = mask_of(resample(scan.brain, grid, 0))
-    volumes = {"image": _grey_near_brain(resample(cut, grid, 1), brain)}
-    if t1w is not None:
-        volumes["t1w"] = _grey_near_brain(resample(t1w, grid, 1), brain)
-    mask = mask_of(resample(lesion, grid, 0))
-    volumes["mask"] = np.where(mask, 255, 0)
-    layers = {"probability": probability, "candidates": first}
-    if uncertainty is not None:
-        layers["uncertainty"] = uncertainty
-    for name, one in layers.items():
-        fraction = data_of(resample(one, grid, 1))
-        volumes[name] = np.rint(np.where(fraction < _LEAST_PROBABILITY, 0, fraction) * 255)
-    stacked = b"".join(one.astype(np.uint8).tobytes(order="F") for one in volumes.values())
-    stacked += lesion_numbers(labels, lesions, mask, grid, scan.own_to_t1w).astype("<u4").tobytes(order="F")
-    to_world = scan.own_to_t1w @ grid.affine
-    axis = slice_axis(scan.brain)
-    content: dict[str, Any] = {
-        "shape": grid.shape,
-        "sizes_mm": voxel_sizes(grid.affine).tolist(),
-        "to_world": to_world.tolist(),
-        "from_world": np.linalg.inv(to_world).tolist(),
-        "slices": {
-            "axis": axis,
-            "first": box[axis].start + 1,
-            "per_voxel": cut.shape[axis] / grid.shape[axis],
-            "count": scan.brain.shape[axis],
-        },
-        "names": list(volumes),
+
+    name: str
+    mask: str
+    image: str | None = None
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class ViewerLesion:
+    """A lesion to go to.
+
+    Attributes
+    ----------
+    number : int
+        Its value in the volume of numbers, and in the page's address: ``#lesion-3``.
+    centre_mm : tuple of float
+        In the world that the page names.
+    kind : str
+        One of the kinds with a colour; empty for none.
+    details : str
+        What the page says of it, beside its number and its kind.
+    """
+
+    number: int
+    centre_mm: tuple[float, float, float]
+    kind: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class SliceNumbers:
+    """How slices of the volume are numbered in the image that they come from.
+
+    Attributes
+    ----------
+    axis : int
+    first : int
+        The number of the first one.
+    per_voxel : float
+        Slices of the image in one of the volume.
+    count : int
+        Of the image.
+    """
+
+    axis: int
+    first: int
+    per_voxel: float
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class ViewerContent:
+    """What a viewer shows.
+
+    Attributes
+    ----------
+    grid : Grid
+        Of all volumes.
+    to_world : (4, 4) array
+        Its voxels to the world that the page names, in mm.
+    volumes : mapping of str to (X, Y, Z) uint8 array
+        Images, masks and maps by name; a map has 255 for 1.
+    numbers : (X, Y, Z) integer array
+        Number of the lesion in each voxel, 0 where there is none.
+    panels : sequence of ViewerPanel
+    lesions : sequence of ViewerLesion
+        The page starts at the first.
+    colours : mapping of str to str
+        By kind of lesion; empty where lesions are not told apart.
+    n_stops : int
+        So many lesions, from the first, are what the buttons go through.
+    slices : SliceNumbers, optional
+    """
+
+    grid: Grid
+    to_world: NDArray[np.float64]
+    volumes: Mapping[str, NDArray[np.uint8]]
+    numbers: NDArray[np.integer]
+    panels: Sequence[ViewerPanel]
+    lesions: Sequence[ViewerLesion]
+    colours: Mapping[str, str]
+    n_stops: int
+    slices: SliceNumbers | None = None
+
+
+@dataclass(frozen=True)
+class ViewerTexts:
+    """What a viewer says.
+
+    Attributes
+    ----------
+    title : str
+    kind : str
+        What tells lesions apart, such as ``region``.
+    coloured : bool
+        Whether the page starts with lesions coloured by it.
+    listed : bool
+        Whether the page has a button for each lesion.
+    stop : str
+        What the buttons go to: ``lesion`` or ``change``.
+    backgrounds, layers : mapping of str to str
+        Names on the page by volume; of layers, ``mask``, ``outline`` and ``none`` are known beside volumes.
+    hint : str
+        Which world positions are of.
+    """
+
+    title: str
+    kind: str
+    coloured: bool
+    listed: bool
+    stop: str
+    backgrounds: Mapping[str, str]
+    layers: Mapping[str, str]
+    hint: str
+
+
+def render_viewer(content: ViewerContent, texts: ViewerTexts) -> str:
+    """Return the page as HTML: a file that needs no other and asks for none."""
+    stacked = b"".join(volume.tobytes(order="F") for volume in content.volumes.values())
+    stacked += content.numbers.astype("<u4").tobytes(order="F")
+    data: dict[str, Any] = {
+        "shape": content.grid.shape,
+        "sizes_mm": voxel_sizes(content.grid.affine).tolist(),
+        "to_world": content.to_world.tolist(),
+        "from_world": np.linalg.inv(content.to_world).tolist(),
+        "slices": None if content.slices is None else asdict(content.slices),
+        "names": list(content.volumes),
         "volumes": base64.b64encode(gzip.compress(stacked, 6, mtime=0)).decode(),
-        "lesions": [
-            {"index": one.label, "centre": [one.centre_x_mm, one.centre_y_mm, one.centre_z_mm]} for one in lesions
-        ],
+        "panels": [asdict(panel) for panel in content.panels],
+        "lesions": [asdict(lesion) for lesion in content.lesions],
+        "one_colour": ONE_COLOUR,
+        "kinds": list(content.colours.items()),  # a list keeps its order
+        "n_stops": content.n_stops,
     }
     return render_bare(
-        "viewer.html", title="Slices", scripts=["viewer.js"], styles=["viewer.css"], content=content, sequence=sequence
+        "viewer.html", title=texts.title, scripts=["viewer.js"], styles=["viewer.css"], content=data, texts=texts
     )
 
 
-def coarsened(grid: Grid, at_most: int) -> Grid:
-    """Return a grid of the same extent with at most so many voxels, made larger along their shortest edges first."""
-    sizes_mm, shape = voxel_sizes(grid.affine), np.asarray(grid.shape)
-    edge_mm, new_shape = sizes_mm.min(), shape
-    while np.prod(new_shape) > at_most:
-        edge_mm *= 1.05
-        new_shape = np.maximum(np.floor(shape * np.minimum(1, sizes_mm / edge_mm)), 1).astype(int)
-    factors = shape / new_shape
-    affine = grid.affine @ np.diag([*factors, 1])
-    affine[:3, 3] = grid.affine[:3, 3] + grid.affine[:3, :3] @ ((factors - 1) / 2)
-    x, y, z = new_shape.tolist()
-    return Grid((x, y, z), affine)
-
-
-def _grey_near_brain(image: nib.Nifti1Image, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the image's grey levels, black far from the brain; even ones only, which take a fifth less space."""
-    data = data_of(image)
-    reach = [1 + 2 * int(np.ceil(_MARGIN_MM / size_mm)) for size_mm in sizes_of(image)]
-    grey = grey_levels(data, *window_of(data, inside)) & 0xFE
-    return np.where(ndimage.maximum_filter(inside, reach), grey, 0)
+def even_levels(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return grey levels without odd ones: a page with them takes a fifth less space."""
+    return levels & np.uint8(0xFE)

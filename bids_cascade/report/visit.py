@@ -19,7 +19,7 @@ from bids_cascade.imaging.scan import Scan
 from bids_cascade.lesions.components import Lesion
 from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.report.figures import draw_anatomy, draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
-from bids_cascade.report.viewer import viewer_page
+from bids_cascade.report.visit_viewer import viewer_page
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Findings:
     labels : nibabel.Nifti1Image
         Numbers of the lesions, on the grid of the T1w image.
     lesions : sequence of Lesion
+    locations : sequence of str
+        Where each lesion is; empty where that is not known.
     uncertainty : nibabel.Nifti1Image, optional
         What the cascades of a model with several disagree on, on the grid of the scan.
     t1w : nibabel.Nifti1Image, optional
@@ -52,6 +54,7 @@ class Findings:
     gate: tuple[float, float]
     labels: nib.Nifti1Image
     lesions: Sequence[Lesion]
+    locations: Sequence[str] = ()
     uncertainty: nib.Nifti1Image | None = None
     t1w: nib.Nifti1Image | None = None
 
@@ -62,6 +65,7 @@ def gather_findings(
     lesions: VisitLesions,
     maps: Mapping[str, nib.Nifti1Image],
     gate: tuple[float, float],
+    locations: Sequence[str] = (),
 ) -> Findings:
     """Bring all that has been found in a visit onto the grid of the sequence to show it on.
 
@@ -75,6 +79,8 @@ def gather_findings(
     maps : mapping of str to nibabel.Nifti1Image
         In the world of the T1w image: ``first_probability`` and, if there are, ``uncertainty`` and ``t1w``.
     gate : pair of float
+    locations : sequence of str
+        Where each lesion is; empty where that is not known.
     """
     moved = {field: resample(image, grid_of(scan.image), 1, scan.own_to_t1w) for field, image in maps.items()}
     return Findings(
@@ -86,6 +92,7 @@ def gather_findings(
         gate=gate,
         labels=lesions.labels,
         lesions=lesions.table,
+        locations=locations,
         uncertainty=moved.get("uncertainty"),
         t1w=moved.get("t1w"),
     )
@@ -126,8 +133,8 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
 
 def draw_regions(
     name: str, scan: Scan, structures: nib.Nifti1Image, labels: nib.Nifti1Image, folder: Path
-) -> list[Path]:
-    """Write the figure of a visit's anatomy into a folder; return the file.
+) -> tuple[list[Path], list[str]]:
+    """Write the figure of a visit's anatomy into a folder; return the file, and where each lesion is.
 
     Parameters
     ----------
@@ -142,10 +149,11 @@ def draw_regions(
     """
     labels = nib.as_closest_canonical(labels)
     numbers, regions = np.asarray(labels.dataobj), make_regions(structures, grid_of(scan.image))
-    names = list(ZONE_NAMES.values())
-    zones = [0, *(1 + names.index(one.location) for one in locate_all(regions, numbers, labels.affine))]
-    figure = draw_anatomy(scan, regions.regions, np.array(zones)[numbers])
-    return _write({f"anatomy_{name}.svg": figure}, folder)
+    locations = [lesion.location for lesion in locate_all(regions, numbers, labels.affine)]
+    zone_of = {name: zone for zone, name in ZONE_NAMES.items()}
+    zones = np.array([0, *(zone_of[location] for location in locations)])
+    figure = draw_anatomy(scan, regions.regions, zones[numbers])
+    return _write({f"anatomy_{name}.svg": figure}, folder), locations
 
 
 def draw_findings(found: Findings, folder: Path) -> list[Path]:
@@ -154,6 +162,7 @@ def draw_findings(found: Findings, folder: Path) -> list[Path]:
     lesions = draw_lesions(scan, lesion, first, found.gate)
     viewer = viewer_page(
         *(scan, lesion, found.probability, first, found.labels, found.lesions, found.uncertainty),
+        locations=found.locations,
         sequence=found.name,
         t1w=found.t1w,
     )

@@ -504,6 +504,7 @@ class DrawAnatomyInputSpec(StepInputSpec):
 
 class DrawAnatomyOutputSpec(TraitedSpec):  # type: ignore[misc]
     files = traits.List(File(exists=True), desc="figure, such as desc-anatomy_T1w.svg, or none")
+    locations = traits.List(traits.Str, desc="where each lesion is; none where there are no structures")
 
 
 class DrawAnatomy(Step):
@@ -521,10 +522,10 @@ class DrawAnatomy(Step):
         spec, image = self.inputs, nib.Nifti1Image.from_filename
         anatomy, lesions = load_anatomy(Path(spec.anatomy)), load_lesions(Path(spec.lesions))
         if anatomy.structures is None:
-            return {"files": []}
+            return {"files": [], "locations": []}
         scan = make_scan(image(spec.image), image(spec.mask), np.eye(4))
-        files = draw_regions(spec.sequence, scan, anatomy.structures, lesions.labels, folder)
-        return {"files": [str(path) for path in files]}
+        files, locations = draw_regions(spec.sequence, scan, anatomy.structures, lesions.labels, folder)
+        return {"files": [str(path) for path in files], "locations": locations}
 
 
 class DrawFindingsInputSpec(StepInputSpec):
@@ -537,6 +538,7 @@ class DrawFindingsInputSpec(StepInputSpec):
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
     gate = traits.Tuple(traits.Float, traits.Float, mandatory=True, desc="how far stage 2 looks, and from where")
+    locations = traits.List(traits.Str, usedefault=True, desc="where each lesion is; empty where that is not known")
 
 
 class DrawFindingsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -564,7 +566,8 @@ class DrawFindings(Step):
             maps["uncertainty"] = image(path)
         if isdefined(spec.t1w):
             maps["t1w"] = image(spec.t1w)
-        findings = gather_findings(spec.sequence, scan, load_lesions(Path(spec.lesions)), maps, spec.gate)
+        lesions = load_lesions(Path(spec.lesions))
+        findings = gather_findings(spec.sequence, scan, lesions, maps, spec.gate, spec.locations)
         files = draw_findings(findings, folder)
         return {"files": [str(path) for path in files], "contrast": lesion_contrast(scan, findings.lesion)}
 

@@ -251,6 +251,7 @@ def _add_anatomy(graph: Workflow, plan: OutputPlan, common: dict[str, Any]) -> N
     graph.connect(graph.get_node("lesions"), "lesions", draw, "lesions")
     files = graph.get_node("files")
     graph.connect(draw, "files", files, f"in{files.interface._numinputs}")
+    graph.connect(draw, "locations", graph.get_node("figures"), "locations")
     for target in ("outputs", "report", "draw_anatomy"):
         graph.connect(anatomy, "anatomy", graph.get_node(target), "anatomy")
 

@@ -13,7 +13,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from bids_cascade.imaging.grid import Grid
-from bids_cascade.report.viewer import coarsened, viewer_page
+from bids_cascade.report.visit_viewer import coarsened, viewer_page
 
 READY = "new Promise(done => {const wait = () => window.viewer ? done(true) : setTimeout(wait, 20); wait()})"
 
@@ -120,7 +120,8 @@ def test_coarsened_grid_keeps_its_extent() -> None:
 def colours(opened: Any, panel: int) -> Any:
     """Return the colours at the crosshair's four neighbours of a panel, 40 pixels off."""
     return opened.evaluate(
-        f"""(() => {{ const {{ canvas, across, down }} = viewer.panels[{panel}];
+        f"""(() => {{ const panel = viewer.panels[{panel}], {{ canvas }} = panel;
+        const {{ across, down }} = viewer.planeOf(panel);
         const [x, y] = [across, down].map((axis, index) =>
           (1 - (viewer.at[axis] + 0.5) / viewer.shape[axis]) * (index ? canvas.height : canvas.width));
         return [[-9, -9], [9, 9]].map(([dx, dy]) =>
@@ -179,10 +180,11 @@ def test_the_lesion_under_the_crosshair_is_named_or_none(opened: Any) -> None:
     assert opened.evaluate(NAMED) == "lesion on this image's grid alone, not in the table"
 
 
-CENTRE = "multiply(viewer.from_world, viewer.lesions[{}].centre)"
+CENTRE = "multiply(viewer.from_world, viewer.lesions[{}].centre_mm)"
 CLICK = """(([x, y, z]) => {{
   for (const [panel, across, down] of [[0, x, y], [1, x, z]]) {{
-    const {{ canvas, ...plane }} = viewer.panels[panel], box = canvas.getBoundingClientRect();
+    const {{ canvas }} = viewer.panels[panel], plane = viewer.planeOf(viewer.panels[panel]);
+    const box = canvas.getBoundingClientRect();
     const along = (value, axis) => 1 - (value + 0.5) / viewer.shape[axis];
     canvas.dispatchEvent(new PointerEvent("pointermove", {{ buttons: 1, pointerId: 1,
       clientX: box.left + along(across, plane.across) * box.width,
@@ -193,7 +195,8 @@ CLICK = """(([x, y, z]) => {{
 
 def test_lesions_in_one_voxel_are_all_reached(opened: Any) -> None:
     opened.evaluate(
-        "viewer.lesions[1].centre = viewer.lesions[0].centre; viewer.lesions.push({...viewer.lesions[0], index: 3})"
+        "viewer.lesions[1].centre_mm = viewer.lesions[0].centre_mm; viewer.n_stops = 3;"
+        "viewer.lesions.push({...viewer.lesions[0], number: 3})"
     )
     named = []
     for _ in range(3):
@@ -271,13 +274,13 @@ def test_zoomed_in_a_click_goes_to_what_is_under_the_pointer(opened: Any) -> Non
     click = """(() => { const { canvas } = viewer.panels[0], box = canvas.getBoundingClientRect();
       canvas.dispatchEvent(new PointerEvent("pointermove", { buttons: 1, pointerId: 1,
         clientX: box.left + 0.999 * box.width, clientY: box.top + 0.5 * box.height })); return viewer.at[0]; })()"""
-    first, count = opened.evaluate("viewer.shown(0)")
+    first, count = opened.evaluate("viewer.view(0)")
     assert count == pytest.approx(opened.evaluate("viewer.shape[0]") / 1.5**2)
     assert opened.evaluate(click) == int(first + 0.001 * count)
     opened.evaluate("viewer.move(0, -5)")
-    assert opened.evaluate("viewer.shown(0)[0] <= viewer.at[0]"), "what is shown goes along"
+    assert opened.evaluate("viewer.view(0)[0] <= viewer.at[0]"), "what is shown goes along"
     opened.evaluate("document.querySelector('#next').click(); viewer.magnify(0.01)")
-    assert opened.evaluate("[viewer.zoom, ...viewer.shown(0)]") == [1, 0, opened.evaluate("viewer.shape[0]")]
+    assert opened.evaluate("[viewer.zoom, ...viewer.view(0)]") == [1, 0, opened.evaluate("viewer.shape[0]")]
 
 
 def test_a_scale_says_what_colours_mean(opened: Any) -> None:
@@ -289,6 +292,35 @@ def test_a_scale_says_what_colours_mean(opened: Any) -> None:
         "[0, 109].map(x => [...document.querySelector('.scale canvas').getContext('2d').getImageData(x, 5, 1, 1).data])"
     )
     assert ends == [[89, 0, 150, 255], [255, 255, 0, 255]]
+
+
+def test_lesions_can_be_coloured_by_region(visit_content: Any, page: str, browser: Any, tmp_path: Path) -> None:
+    assert "coloured by region" not in page, "where regions are not known"
+    one, _ = visit_content
+    parts = (one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
+    path = tmp_path / "viewer.html"
+    path.write_text(viewer_page(*parts, locations=["deep_white_matter", "periventricular"]), encoding="utf-8")
+    tab = browser.open(path)
+    assert tab.evaluate(READY)
+    choose(tab, "opacity", "100")
+    assert tab.evaluate("document.querySelector('.legend').hidden")
+    assert tab.problems == []
+    tab.evaluate("document.querySelector('[name=kinds]').click()")
+    assert tab.evaluate("[...document.querySelectorAll('.legend span')].map(s => s.textContent)") == [
+        "infratentorial 0",
+        "periventricular 1",
+        "juxtacortical 0",
+        "deep white matter 1",
+    ]
+    for name, red_green_blue in (
+        ("lesion 1, deep white matter", [0xFF, 0x3B, 0x3B, 255]),
+        ("lesion 2, periventricular", [0xFF, 0x8C, 0x1A, 255]),
+    ):
+        assert tab.evaluate(NAMED) == name
+        assert tab.evaluate("viewer.colourAt(viewer.offset(...viewer.at))") == red_green_blue[:3]
+        tab.evaluate("document.querySelector('#next').click()")
+    assert np.allclose(colours(tab, 0), [0xFF, 0x3B, 0x3B, 255], atol=4), "the mask is drawn in it"
+    tab.close()
 
 
 @pytest.mark.parametrize("width", [400, 1280])
