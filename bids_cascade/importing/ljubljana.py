@@ -11,10 +11,11 @@ _PATIENT = re.compile(r"patient(\d+)", re.IGNORECASE)
 _STEMS = {"T1w": "T1W", "FLAIR": "FLAIR", "T2w": "T2W", "ce-gadolinium_T1w": "T1WKS"}
 _KINDS = ("raw", "coregistered", "preprocessed", "coregistered_resampled")
 """Folders there may be, the ones to be taken first in front; the kind lies above the patient's folder or in it."""
+_MASK = "consensus_gt"
 
 
 def find(root: Path) -> list[SourceVisit]:
-    """Return the patients, each from the first kind of folder that has all that is needed."""
+    """Return the patients, each from the first kind of folder, if there is one with a mask from the first of these."""
     by_patient: dict[str, dict[Path, int]] = {}
     for path in find_images(root):
         if re.fullmatch(r"(?:patient\d+_)?FLAIR\.nii(?:\.gz)?", path.name, re.IGNORECASE):
@@ -23,12 +24,15 @@ def find(root: Path) -> list[SourceVisit]:
             if patient is not None:
                 rank = next((_KINDS.index(part.lower()) for part in below if part.lower() in _KINDS), len(_KINDS))
                 by_patient.setdefault(patient, {})[path.parent] = rank
-    return [_visit(patient, min(folders, key=lambda one: folders[one])) for patient, folders in by_patient.items()]
+    return [
+        _visit(patient, min(folders, key=lambda one: (beside(one, *_names(patient, _MASK)) is None, folders[one])))
+        for patient, folders in by_patient.items()
+    ]
 
 
 def _visit(patient: str, folder: Path) -> SourceVisit:
     images = gather(folder, {name: _names(patient, stem) for name, stem in _STEMS.items()})
-    mask = beside(folder, *_names(patient, "consensus_gt"))
+    mask = beside(folder, *_names(patient, _MASK))
     return SourceVisit(f"patient{patient}", None, images, {} if mask is None else {"manual": SourceMask(mask)})
 
 

@@ -55,9 +55,9 @@ def _visit(folder: Path, root: Path) -> SourceVisit:
     centre = next((part for part in folder.parts[::-1] if part.lower().startswith("center")), "")
     split = next((part.lower() for part in parts if part.lower() in ("training", "testing")), "")
     columns = {"centre": centre, "split": split}
-    return SourceVisit(
-        label_of(centre, folder.name), None, images, masks, {name: value for name, value in columns.items() if value}
-    )
+    # Both parts of the challenge may count a centre's patients from 1.
+    label = label_of(split.capitalize(), centre, folder.name)
+    return SourceVisit(label, None, images, masks, {name: value for name, value in columns.items() if value})
 
 
 MSSEG2016 = PublicDataset(

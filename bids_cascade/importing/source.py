@@ -87,10 +87,15 @@ class PublicDataset:
 
 
 def find_images(root: Path) -> Iterator[Path]:
-    """Yield all NIfTI files below a folder in the order of their names, but for hidden ones."""
-    for path in sorted(root.rglob("*.nii*")):
-        parts = path.relative_to(root).parts
-        if path.name.endswith(EXTENSIONS) and not any(part.startswith((".", "__MACOSX")) for part in parts):
+    """Yield all NIfTI files below a folder in the order of their names, but for hidden ones.
+
+    Of a file that is there compressed and not, the compressed one is yielded.
+    """
+    paths = sorted(path for path in root.rglob("*.nii*") if path.name.endswith(EXTENSIONS))
+    known = set(paths)
+    for path in paths:
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+        if not hidden and path.with_name(f"{path.name}.gz") not in known:
             yield path
 
 

@@ -28,13 +28,14 @@ def find(root: Path) -> list[SourceVisit]:
     cases = dict.fromkeys(
         path.parent.parent
         for path in find_images(root)
-        if path.parent.name in _KINDS and path.name.partition(".")[0] == "FLAIR"
+        if path.parent.name.lower() in _KINDS and path.name.partition(".")[0].lower() == "flair"
     )
     return [_visit(case, root) for case in cases]
 
 
 def _visit(case: Path, root: Path) -> SourceVisit:
-    kind = next(kind for kind in _KINDS if beside(case / kind, "FLAIR") is not None)
+    kinds = {path.name.lower(): path for path in sorted(case.iterdir())}
+    images = next(kinds[kind] for kind in _KINDS if kind in kinds and beside(kinds[kind], "FLAIR") is not None)
     below = case.relative_to(root).parts or (case.name,)
     while below[:-1] and below[0].lower() not in _SPLITS and any(part.lower() in _SPLITS for part in below):
         below = below[1:]  # what lies between the folder and its splits
@@ -53,7 +54,7 @@ def _visit(case: Path, root: Path) -> SourceVisit:
     return SourceVisit(
         label_of(*place),
         None,
-        gather(case / kind, _STEMS),
+        gather(images, _STEMS),
         masks,
         {name: value for name, value in columns.items() if value},
     )

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_cascade import __version__
 from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.names import bids_uri
 from bids_cascade.derivatives.root import BIDS_VERSION
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, cannot_create
+from bids_cascade.imaging.images import SAME_GRID_TOLERANCE_MM
 from bids_cascade.importing.source import PublicDataset, SourceMask, SourceVisit
 from bids_cascade.nifti_file import open_nifti, read_header
 from bids_cascade.whole_file import write_whole_file
+
+_LOGGER = logging.getLogger(__name__)
 
 MANUAL = "manual"
 """The derivative dataset with the masks to train on and to evaluate against."""
@@ -57,6 +63,7 @@ def import_dataset(public: PublicDataset, source: Path, bids_dir: Path, *, link:
         raise OutputError(f"{bids_dir} lies in the source {source}; choose a folder outside it")
     visits = public.find(source)
     _check(public, visits, source)
+    _warn_of_places(visits)
     staging = bids_dir.with_name(f".{bids_dir.name}.{uuid.uuid4().hex}")
     try:
         staging.mkdir(parents=True)
@@ -88,6 +95,30 @@ def _check(public: PublicDataset, visits: Sequence[SourceVisit], source: Path) -
                     f"{mask.path} has {read_header(mask.path).shape} voxels; expected {shapes[flair]}, as {flair}: "
                     "fetch the data set again"
                 )
+
+
+def _warn_of_places(visits: Sequence[SourceVisit]) -> None:
+    """Name the masks whose header places them elsewhere than their FLAIR image: nothing can be paired by that."""
+    apart_mm = {}
+    for visit in visits:
+        box = _box_mm(visit.images["FLAIR"])
+        for mask in visit.masks.values():
+            apart_mm[mask.path] = float(np.abs(_box_mm(mask.path) - box).max())
+    elsewhere = [path for path, apart in apart_mm.items() if apart > SAME_GRID_TOLERANCE_MM]
+    if elsewhere:
+        _LOGGER.warning(
+            "%d of %d masks lie, by their headers, up to %.3g mm beside their FLAIR image, so that they can be neither "
+            "evaluated against nor learnt from; the first of them: %s",
+            *(len(elsewhere), len(apart_mm), max(apart_mm.values()), elsewhere[0]),
+        )
+
+
+def _box_mm(path: Path) -> NDArray[np.float64]:
+    """Return the corners of the box around an image's voxel centres, (2, 3), in whatever order it stores them."""
+    image = read_header(path)
+    corners = np.array(list(product(*((0, size - 1) for size in image.shape[:3]))))
+    placed = nib.affines.apply_affine(image.affine, corners)
+    return np.array([placed.min(axis=0), placed.max(axis=0)])
 
 
 def _write_all(public: PublicDataset, visits: Sequence[SourceVisit], root: Path, *, link: bool) -> None:

@@ -38,21 +38,31 @@ def test_mslesseg(make_tree: Tree, tmp_path: Path) -> None:
 
 def test_msseg2016_raw_before_preprocessed_and_raters_apart(make_tree: Tree, tmp_path: Path) -> None:
     visits = found("msseg2016", make_tree(tmp_path, LAYOUTS["msseg2016"]))
-    assert set(visits) == {"sub-Center01Patient01", "sub-Center07Patient01", "sub-Center03Patient02"}
+    assert set(visits) == {
+        "sub-TrainingCenter01Patient01",
+        "sub-TrainingCenter07Patient01",
+        "sub-TestingCenter03Patient02",
+    }
     place = "Training/Center_07/Patient_01"
-    files = below(tmp_path, visits["sub-Center07Patient01"])
+    files = below(tmp_path, visits["sub-TrainingCenter07Patient01"])
     assert files["ce-gadolinium_T1w"] == f"{place}/Raw_Data/GADO.nii.gz"
     assert files["PDw"] == f"{place}/Raw_Data/DP.nii.gz"
     assert files["manual"] == f"{place}/Masks/Consensus.nii.gz"
     assert files["rater7"] == f"{place}/Masks/ManualSegmentation_7.nii.gz"
-    assert visits["sub-Center03Patient02"].columns == {"centre": "Center_03", "split": "testing"}
+    assert visits["sub-TestingCenter03Patient02"].columns == {"centre": "Center_03", "split": "testing"}
+
+
+def test_msseg2016_both_parts_may_count_from_one(make_tree: Tree, tmp_path: Path) -> None:
+    names = [name.replace("Center_03/Patient_02", "Center_01/Patient_01") for name in LAYOUTS["msseg2016"]]
+    visits = found("msseg2016", make_tree(tmp_path, names))
+    assert set(visits) == {f"sub-{one}Patient01" for one in ("TrainingCenter01", "TrainingCenter07", "TestingCenter01")}
 
 
 def test_msseg2016_preprocessed_alone_and_the_release_of_2016(make_tree: Tree, tmp_path: Path) -> None:
     names = [name for name in LAYOUTS["msseg2016"] if "Raw_Data" not in name]
     visits = found("msseg2016", make_tree(tmp_path / "a", names))
     place = "Training/Center_01/Patient_01"
-    files = below(tmp_path / "a", visits["sub-Center01Patient01"])
+    files = below(tmp_path / "a", visits["sub-TrainingCenter01Patient01"])
     assert files["T1w"] == f"{place}/Preprocessed_Data/T1_preprocessed.nii.gz"
     first = [f"01016SACH/{name}.nii.gz" for name in ("3DFLAIR", "3DT1", "3DT1GADO", "T2", "DP", "Consensus")]
     visits = found("msseg2016", make_tree(tmp_path / "b", [*first, "01016SACH/ManualSegmentation_1.nii.gz"]))
@@ -101,6 +111,15 @@ def test_ljubljana_raw_before_coregistered_in_either_order(make_tree: Tree, tmp_
     assert files["manual"] == f"{folder}/{prefix.format(n='30')}consensus_gt.nii.gz"
 
 
+def test_ljubljana_with_a_mask_before_raw_without(make_tree: Tree, tmp_path: Path) -> None:
+    names = [name for name in LAYOUTS["ljubljana"] if name != "raw/patient02/consensus_gt.nii.gz"]
+    visits = found("ljubljana", make_tree(tmp_path, names))
+    assert below(tmp_path, visits["sub-patient01"])["manual"] == "raw/patient01/consensus_gt.nii.gz"
+    files = below(tmp_path, visits["sub-patient02"])
+    assert files["manual"] == "coregistered/patient02/consensus_gt.nii.gz"
+    assert files["FLAIR"] == "coregistered/patient02/FLAIR.nii.gz"
+
+
 def test_wmh2017(make_tree: Tree, tmp_path: Path) -> None:
     visits = found("wmh2017", make_tree(tmp_path, LAYOUTS["wmh2017"]))
     assert set(visits) == {"sub-Utrecht0", "sub-AmsterdamGE3T100", "sub-AmsterdamPhilipsVUPETMR01161"}
@@ -131,6 +150,32 @@ def test_folders_above_hidden_files_and_other_sets_do_not_matter(make_tree: Tree
     assert set(found(name, whole / "unpacked here")) == set(found(name, tmp_path / "other"))
     for other in set(LAYOUTS) - {name}:
         assert not found(other, tmp_path / "other"), f"{other} takes {name} for itself"
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_everything_is_found_in_folders_of_folders_with_spaces(make_tree: Tree, tmp_path: Path, name: str) -> None:
+    """As when archives are unpacked in archives, on a system that adds folders of its own."""
+    top = tmp_path / "My Data" / f"{name} (1)" / "Data Set FINAL v2"
+    make_tree(top, LAYOUTS[name])
+    make_tree(tmp_path / "My Data" / "__MACOSX", LAYOUTS[name])
+    make_tree(tmp_path / "plain", LAYOUTS[name])
+    plain, nested = found(name, tmp_path / "plain"), found(name, tmp_path / "My Data")
+    assert [below(top, visit) for visit in nested.values()] == [
+        below(tmp_path / "plain", visit) for visit in plain.values()
+    ]
+    assert [visit.columns for visit in nested.values()] == [visit.columns for visit in plain.values()]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_file_that_is_there_compressed_too_is_one_file(make_tree: Tree, tmp_path: Path, name: str) -> None:
+    root = make_tree(tmp_path, LAYOUTS[name])
+    before = set(found(name, root))
+    for path in list(root.rglob("*.nii*")):
+        twin = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+        twin.write_bytes(path.read_bytes())
+    visits = PUBLIC_DATASETS[name].find(root)
+    assert len(visits) == len(before)
+    assert all(path.name.endswith(".nii.gz") for visit in visits for path in visit.images.values())
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

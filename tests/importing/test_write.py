@@ -56,15 +56,17 @@ def test_raters_are_kept_apart_and_their_consensus_is_named(make_tree: Tree, tmp
         "manual",
         *(f"rater{n}" for n in range(1, 8)),
     ]
-    stem = "sub-Center01Patient01/anat/sub-Center01Patient01_space-orig_label-L_desc-"
+    stem = "sub-TrainingCenter01Patient01/anat/sub-TrainingCenter01Patient01_space-orig_label-L_desc-"
     assert (out / f"derivatives/manual/{stem}consensus_mask.nii.gz").is_file()
     assert (out / f"derivatives/rater3/{stem}rater3_mask.nii.gz").is_file()
     sidecar = json.loads((out / f"derivatives/rater3/{stem}rater3_mask.json").read_text())
-    assert sidecar["Sources"] == ["bids:raw:sub-Center01Patient01/anat/sub-Center01Patient01_FLAIR.nii.gz"]
+    assert sidecar["Sources"] == [
+        "bids:raw:sub-TrainingCenter01Patient01/anat/sub-TrainingCenter01Patient01_FLAIR.nii.gz"
+    ]
     assert "rater 3 alone" in sidecar["Description"]
     assert "`derivatives/manual`: the consensus of seven raters" in (out / "README.md").read_text()
     table = (out / "participants.tsv").read_text().splitlines()
-    assert table[:2] == ["participant_id\tcentre\tsplit", "sub-Center03Patient02\tCenter_03\ttesting"]
+    assert table[:2] == ["participant_id\tcentre\tsplit", "sub-TestingCenter03Patient02\tCenter_03\ttesting"]
 
 
 def test_other_pathology_is_no_lesion(make_tree: Tree, tmp_path: Path) -> None:
@@ -108,6 +110,24 @@ def test_a_source_that_does_not_fit_is_refused_in_a_line_and_nothing_is_left(mak
             import_dataset(public, source, tmp_path / "bids")
         assert "\n" not in str(refused.value)
     assert not [path for path in tmp_path.iterdir() if "bids" in path.name]
+
+
+def test_masks_that_lie_elsewhere_are_named(make_tree: Tree, tmp_path: Path, caplog) -> None:
+    source = make_tree(tmp_path / "source", LAYOUTS["mslesseg"])
+    path = source / "train/P1/T1/P1_T1_MASK.nii.gz"
+    mask = nib.load(path)
+    flipped = mask.affine @ np.diag([-1.0, 1, 1, 1])
+    flipped[0, 3] = 2
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[::-1], flipped), path)
+    import_dataset(PUBLIC_DATASETS["mslesseg"], source, tmp_path / "flipped")
+    assert not caplog.messages, "the same grid, stored the other way round"
+    flipped[1, 3] = 1.5
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[::-1], flipped), path)
+    import_dataset(PUBLIC_DATASETS["mslesseg"], source, tmp_path / "moved")
+    assert caplog.messages == [
+        "1 of 4 masks lie, by their headers, up to 1.5 mm beside their FLAIR image, so that they can be neither "
+        f"evaluated against nor learnt from; the first of them: {path}"
+    ]
 
 
 def test_what_is_there_is_never_overwritten(make_tree: Tree, tmp_path: Path) -> None:
