@@ -123,16 +123,25 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
     """Say whose probability map is used, and what is done to it first."""
     n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
     said = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
+    if sidecar.get("Mirrored", False):
+        said.append("The networks looked at the scan as it was and mirrored left to right, and the mean counted.")
     weight = sidecar.get("PrevalenceWeight", 0)
     if (slope, intercept) != UNCHANGED or weight:
-        prevalence = f" {weight:+g} logit(prevalence)" if weight else ""
-        said.append(f"The probability p was calibrated to sigmoid({slope:g} logit(p) {intercept:+g}{prevalence}).")
+        prevalence = f" {_signed(weight)} logit(prevalence)" if weight else ""
+        said.append(
+            f"The probability p was calibrated to sigmoid({slope:g} logit(p) {_signed(intercept)}{prevalence})."
+        )
     if weight:
         said.append(
             "There, the prevalence of lesion among the voxels that the second network looked at was estimated from "
             "their probabilities by expectation maximisation (Saerens et al., 2002)."
         )
     return " ".join([*said, "The"]) if said else "Its"
+
+
+def _signed(number: float) -> str:
+    """Write a number that is added: with its sign, apart."""
+    return f"{'-' if number < 0 else '+'} {abs(number):g}"
 
 
 def _join(names: list[str]) -> str:

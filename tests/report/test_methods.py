@@ -122,11 +122,14 @@ def test_what_is_done_to_the_probability_is_said() -> None:
     several = _paragraph({"NumberOfCascades": 2, "Calibration": [0.75, -0.5]})
     assert (
         "The probabilities of 2 such cascades were averaged. The probability p was calibrated to "
-        "sigmoid(0.75 logit(p) -0.5). The probability map was interpolated"
+        "sigmoid(0.75 logit(p) - 0.5). The probability map was interpolated"
     ) in several
     assert "above 0.3. Its probability map was interpolated" in _paragraph(once)
+    assert "as it was and mirrored left to right, and the mean counted. The probability map" in _paragraph(
+        {"Mirrored": True}
+    )
     adapted = _paragraph({"Calibration": [0.75, -0.5], "PrevalenceWeight": 0.5})
-    assert "sigmoid(0.75 logit(p) -0.5 +0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
+    assert "sigmoid(0.75 logit(p) - 0.5 + 0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
 
 
 def test_stripped_scans_and_single_sequences_are_told_apart() -> None:
