@@ -316,9 +316,12 @@ def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:
     different = [
         f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
     ]
+    if before["sequences"] != after["sequences"]:
+        remedy = "lesions seen in other sequences differ without any change"
+    else:
+        remedy = "run the participant level for both with the same model and options"
     return (
-        f"{_label(pair)} and ses-{pair.later.session} were not made in the same way ({'; '.join(different)}): run the "
-        "participant level for both with the same model and options"
+        f"{_label(pair)} and ses-{pair.later.session} were not made in the same way ({'; '.join(different)}): {remedy}"
     )
 
 
