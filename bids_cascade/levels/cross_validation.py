@@ -200,6 +200,7 @@ def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> No
         seed=job.config.training.seed,
         guess_orientation=job.config.guess_orientation,
         longitudinal=False,
+        anatomy=False,
     )
     results = segment_visits([visit.visit for visit in left_out], inputs, config, run, stored, wait=True)
     failed = [result for result in results if result.exit_code != OK]
