@@ -206,15 +206,15 @@ class CropPool:
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
                 visit = self.visits[index]
                 crop = visit.read(visit.draw(rng), self._negative_weight(visit))
-                crops.append(self._augmented(crop, rng) if augment else crop)
+                crops.append(self._augmented(crop, visit.samples.visit.absent, rng) if augment else crop)
             yield _batch(crops, self.geometry)
 
-    def _augmented(self, crop: Crop, rng: np.random.Generator) -> Crop:
-        """Change a crop's intensities, leave out some of its optional channels now and then, and mirror it."""
-        absent: tuple[int, ...] = ()
-        if self.optional_channels and rng.random() < self.config.sequence_dropout:
-            n_absent = rng.integers(1, len(self.optional_channels), endpoint=True)
-            absent = tuple(rng.choice(self.optional_channels, n_absent, replace=False).tolist())
+    def _augmented(self, crop: Crop, absent: tuple[int, ...], rng: np.random.Generator) -> Crop:
+        """Change a crop's intensities, leave out some optional channels beside the absent, and mirror it."""
+        optional = [channel for channel in self.optional_channels if channel not in absent]
+        if optional and rng.random() < self.config.sequence_dropout:
+            n_absent = rng.integers(1, len(optional), endpoint=True)
+            absent += tuple(rng.choice(optional, n_absent, replace=False).tolist())
         return _mirrored(_without(_scaled(crop, self.config, rng), absent, rng), rng)
 
     def _negative_weight(self, visit: VisitCrops) -> float:

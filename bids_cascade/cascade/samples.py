@@ -28,6 +28,8 @@ class LabelledVisit:
         Whether it was computed rather than scanned.
     ignored : (X, Y, Z) bool array, optional
         Voxels from which nothing is learnt, since their label is doubtful.
+    absent : tuple of int
+        Channels that the scan lacks, which are 0.
     """
 
     subject: str
@@ -36,6 +38,7 @@ class LabelledVisit:
     lesion: BoolVolume
     synthetic: bool = False
     ignored: BoolVolume | None = None
+    absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that all arrays share one grid."""

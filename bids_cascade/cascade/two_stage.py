@@ -242,8 +242,9 @@ def _samples(
         return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
     probability = np.zeros(visit.brain.shape, np.float32)
+    own = tuple(config.sequences[channel] for channel in visit.absent)
     # What is hard without the optional sequences is not what is hard with them.
-    for absent in dict.fromkeys(((), config.optional_sequences)):
+    for absent in dict.fromkeys((own, config.optional_sequences)):
         channels = without_sequences(visit.channels, absent, config)
         np.maximum(
             probability, dense_probability(trained[0], channels, looked_at, device=device, half=half), out=probability

@@ -22,7 +22,7 @@ their labels; ``ImageSHA256``, the :func:`hash_voxels` of their images, which ea
 def describe_source(bids_dir: Path, visits: Iterable[Visit], sequences: Sequence[str]) -> Source:
     """Return what a model that learns from these visits keeps of them."""
     used = list(visits)
-    images = {visit.images[sequence].path for visit in used for sequence in sequences}
+    images = {choice.path for visit in used for sequence, choice in visit.images.items() if sequence in sequences}
     return {
         "Dataset": dataset_name(bids_dir),
         "Participants": sorted({visit.participant for visit in used}),

@@ -83,16 +83,16 @@ def check_visits(
             _LOGGER.error("%s: %s; not processed", visit.name, message)
         else:
             found.ready.append(visit)
-            found.flags[visit.name] = join_flags(flags, _absent(visit))
+            found.flags[visit.name] = join_flags(flags, _absent(visit, "found" if masks is None else "learnt"))
     return found
 
 
-def _absent(visit: Visit) -> Flags:
-    """Return that a visit lacks sequences of the model, if it does: what is found is less sure."""
+def _absent(visit: Visit, done: str) -> Flags:
+    """Return that a visit lacks sequences of the model, if it does: what is done with its lesions is less sure."""
     if not visit.absent:
         return {}
     lacking, there = " and no ".join(visit.absent), " and ".join(visit.images)
-    said = [f"there is no {lacking} image: lesions were found in {there} alone, less surely", *visit.left_out]
+    said = [f"there is no {lacking} image: lesions were {done} in {there} alone, less surely", *visit.left_out]
     return {SEQUENCES_ABSENT: "; ".join(said)}
 
 

@@ -15,7 +15,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def find_selected(
-    inputs: Inputs, sequences: Sequence[str], validation: Validation | None = None, *, optional: Sequence[str] = ()
+    inputs: Inputs,
+    sequences: Sequence[str],
+    validation: Validation | None = None,
+    *,
+    optional: Sequence[str] = (),
+    remedy: str = "name another with --model, or train one for the sequences there are",
 ) -> list[Visit]:
     """Find the selected visits, complete or not, and say what is missing.
 
@@ -28,6 +33,8 @@ def find_selected(
         Of the dataset, already under way; else one starts if the inputs are to be validated.
     optional : sequence of str
         Those of the model that a visit may lack.
+    remedy : str
+        What to do where no visit has a sequence that is needed.
     """
     wanted, needed = needed_sequences(sequences), needed_sequences(sequences, optional)
     layout = open_dataset(inputs.bids_dir, inputs.selection, inputs.database_dir)
@@ -46,8 +53,7 @@ def find_selected(
     for sequence in needed:
         if all(sequence in visit.missing for visit in visits):
             _LOGGER.error(
-                "%s: none of the %d selected visits has a %s image; the model takes %s; name another with --model, or "
-                "train one for the sequences there are",
-                *(inputs.bids_dir, len(visits), sequence, ", ".join(needed)),
+                "%s: none of the %d selected visits has a %s image; the model takes %s; %s",
+                *(inputs.bids_dir, len(visits), sequence, ", ".join(needed), remedy),
             )
     return visits

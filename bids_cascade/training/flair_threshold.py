@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.config import CascadeConfig, LesionRule
+from bids_cascade.config import CascadeConfig, LesionRule, needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
@@ -58,7 +58,7 @@ def flair_curve(visit: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
 def write_flair_masks(
     one: Prepared, threshold: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
 ) -> None:
-    """Write a visit's masks of bright FLAIR on the grids of its T1w and FLAIR images.
+    """Write a visit's masks of bright FLAIR on the grids of its T1w, if it has one, and FLAIR images.
 
     Parameters
     ----------
@@ -72,11 +72,12 @@ def write_flair_masks(
         Roots of the derivatives: that of the cascade, whose registration is taken, and that to write into.
     """
     visit = one.visit
+    first, *_ = needed_sequences(config.sequences, visit.absent)
     bright = nib.Nifti1Image(_flair(one, config), one.affine)
-    for space in ("T1w", config.candidate_sequence):
+    for space in dict.fromkeys((first, config.candidate_sequence)):
         raw = visit.images[space].path
         grid = grid_of(load_image(raw))
-        moved = data_of(resample(bright, grid, 1, _to_t1w(visit, space, cascade_dir)))
+        moved = data_of(resample(bright, grid, 1, _to_first(visit, space, first, cascade_dir)))
         mask = mask_above(threshold, moved, _rule(config), grid.voxel_volume_mm3)
         path = derivative_path(out_dir, visit, "mask", ".nii.gz", space=space, label="L")
         sidecar = {
@@ -103,9 +104,9 @@ def _flair(visit: Prepared, config: CascadeConfig) -> NDArray[np.float32]:
     return np.asarray(visit.data.channels[config.sequences.index(config.candidate_sequence)], np.float32)
 
 
-def _to_t1w(visit: Visit, space: str, cascade_dir: Path) -> NDArray[np.float64] | None:
-    """Return what maps points of an image's world to the T1w image's, as the cascade's outputs have it."""
-    if space == "T1w":
+def _to_first(visit: Visit, space: str, first: str, cascade_dir: Path) -> NDArray[np.float64] | None:
+    """Return what maps points of an image's world to the first image's, as the cascade's outputs have it."""
+    if space == first:
         return None
-    path = derivative_path(cascade_dir, visit, "xfm", ".txt", from_=space, to="T1w", mode="image")
+    path = derivative_path(cascade_dir, visit, "xfm", ".txt", from_=space, to=first, mode="image")
     return np.asarray(np.linalg.inv(read_itk_transform(path)), np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,9 +16,13 @@ from bids_cascade.synthesis.insertion import insert_lesions, single_lesions
 from bids_cascade.training.heads import find_images, patients_of
 from bids_cascade.training.prepare import Prepared
 
+_LOGGER = logging.getLogger(__name__)
+
 
 def with_insertions(prepared: Sequence[Prepared], config: HeadsConfig, seed: int) -> Iterator[LabelledVisit]:
     """Yield so many copies of each visit as the configuration says, each with other lesions put into it.
+
+    Visits that lack a sequence are left out: where lesions can be is seen in both.
 
     Parameters
     ----------
@@ -40,6 +45,9 @@ def with_insertions(prepared: Sequence[Prepared], config: HeadsConfig, seed: int
             "--insertions needs a collection of single lesions (an NPZ file) among --lesion-masks; found masks only"
         )
     for visit in prepared:
+        if visit.data.absent:
+            _LOGGER.info("%s: no copies with further lesions, as it lacks %s", visit.name, *visit.visit.absent)
+            continue
         slice_mm = max(read_header(visit.visit.images["FLAIR"].path).header.get_zooms()[:3])
         for number in range(config.n_insertions):
             rng = np.random.default_rng([seed, number, int(visit.sha256[:8], 16)])

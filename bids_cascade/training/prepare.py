@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bids_cascade.cascade.doubt import doubtful_lesions
 from bids_cascade.cascade.samples import LabelledVisit
-from bids_cascade.config import Inputs, RunConfig, TrainConfig
+from bids_cascade.config import CascadeConfig, Inputs, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import reasons_of
@@ -30,6 +30,9 @@ from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome
 
 _LOGGER = logging.getLogger(__name__)
 
+_DROPOUT = "--sequence-dropout 0.25"
+"""What lets a model learn to do without sequences; the packaged one has learnt with it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -40,7 +43,7 @@ class Prepared:
     visit : Visit
     data : LabelledVisit
     affine : (4, 4) ndarray
-        Of the model's grid: voxel to RAS+ mm of the T1w image's world.
+        Of the model's grid: voxel to RAS+ mm of the T1w image's world, or of the FLAIR's where that stands in for it.
     sha256 : str
         Of all voxels.
     """
@@ -64,12 +67,21 @@ def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dic
     MissingInputError
         When there is no mask of any visit.
     """
-    visits = find_selected(inputs, config.cascade.sequences)
+    cascade = config.cascade
+    remedy = f"with {_DROPOUT}, or --sequences {cascade.candidate_sequence}, training learns from such visits"
+    visits = find_selected(inputs, cascade.sequences, optional=cascade.optional_sequences, remedy=remedy)
     labels = find_labels(config.labels, inputs.bids_dir, visits)
     unlabelled = [visit.name for visit in visits if visit.name not in labels]
     if unlabelled:
         _LOGGER.warning("left out, as there is no lesion mask: %s", ", ".join(unlabelled))
-    return [visit for visit in visits if visit.name in labels], labels
+    return [_with_hint(visit, cascade) for visit in visits if visit.name in labels], labels
+
+
+def _with_hint(visit: Visit, cascade: CascadeConfig) -> Visit:
+    """Return a visit that says, if it lacks sequences that models can learn to do without, how they do."""
+    if not visit.missing or cascade.candidate_sequence in visit.missing:
+        return visit
+    return replace(visit, left_out=(*visit.left_out, f"with {_DROPOUT}, training learns from such visits, too"))
 
 
 def prepare_visits(
@@ -132,7 +144,8 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfi
     lesion = _mapped_mask(nib.Nifti1Image.from_filename(lesion_dir / "lesion.nii"))
     flair = channels[config.cascade.sequences.index(config.cascade.candidate_sequence)]
     doubtful = doubtful_lesions(flair, brain, lesion, config.training.least_contrast, config.cascade.voxel_size_mm)
-    data = LabelledVisit(visit.participant, channels, brain, lesion, ignored=doubtful)
+    absent = tuple(config.cascade.sequences.index(sequence) for sequence in visit.absent)
+    data = LabelledVisit(visit.participant, channels, brain, lesion, ignored=doubtful, absent=absent)
     digest = hashlib.sha256()
     for array in (data.channels, data.brain, data.lesion):
         digest.update(np.ascontiguousarray(array).data)

@@ -338,6 +338,24 @@ def test_some_crops_lack_optional_sequences() -> None:
     ).all()
 
 
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_crops_of_a_visit_that_lacks_a_sequence_never_have_it(dropout: float) -> None:
+    """Neither scaling nor shifting makes anything of nothing."""
+    whole = make_visit("a", 0)
+    channels = np.array(whole.channels)
+    channels[0] = 0
+    visits = (whole, replace(whole, subject="b", channels=channels, absent=(0,)))
+    geometry, config = CropGeometry(8, 8, (1, 2), 2, 2), TrainingConfig(batch_size=60, sequence_dropout=dropout)
+    lone = first_stage_samples(visits[1], CONFIG)
+    (batch,) = CropPool([lone], geometry, config, [0]).batches(1, np.random.default_rng(0))
+    assert not any(view[:, 0].any() for view in batch.views)
+    assert all(view[:, 1].any() for view in batch.views)
+    both = CropPool([first_stage_samples(visit, CONFIG) for visit in visits], geometry, config, [0])
+    (batch,) = both.batches(1, np.random.default_rng(0))
+    there = batch.views[0][:, 0].reshape(60, -1).any(axis=1)
+    assert not there.any() if dropout else 10 < there.sum() < 50
+
+
 def test_what_is_left_of_a_crop_is_shifted_further() -> None:
     """Without the T1w image, the level of white matter in FLAIR is less sure; fluid outside the brain stays 0."""
     visit = make_visit("a", 0)

@@ -229,6 +229,17 @@ def test_the_second_stage_learns_from_what_the_first_takes_for_lesion(visits, st
     ]
 
 
+def test_a_visit_without_a_sequence_is_looked_at_once_and_one_with_it_both_ways(visits, stages, monkeypatch) -> None:
+    looks = []
+    monkeypatch.setattr(
+        module, "dense_probability", lambda network, channels, *_, **__: looks.append(channels) or channels[1] * 0
+    )
+    lone = replace(visits[0], channels=without_sequences(visits[0].channels, ("T1w",), CONFIG), absent=(0,))
+    config = CascadeConfig(optional_sequences=("T1w",))
+    train_cascade([lone, visits[1]], config, TINY, replace(SHORT, validation_fraction=0))
+    assert [bool(channels[0].any()) for channels in looks] == [False, True, False]
+
+
 def test_channels_of_half_precision_on_disk(visits, tmp_path) -> None:
     for visit in visits[:2]:
         np.save(tmp_path / f"{visit.subject}.npy", visit.channels.astype(np.float16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -55,6 +56,16 @@ def test_each_copy_has_other_lesions_beside_those_of_the_scan(prepared, pool) ->
 
 def test_none_are_made_unless_asked_for(prepared, tmp_path: Path) -> None:
     assert list(with_insertions([prepared], HeadsConfig((), (tmp_path / "absent",)), 0)) == []
+
+
+def test_none_are_made_of_a_visit_without_a_t1w(prepared, pool) -> None:
+    lone = replace(
+        prepared,
+        visit=replace(prepared.visit, absent=("T1w",)),
+        data=replace(prepared.data, absent=(0,), channels=prepared.data.channels * [[[[0]]], [[[1]]]]),
+    )
+    copies = with_insertions([lone, prepared], HeadsConfig((), (pool,), n_insertions=1), 0)
+    assert [copy.absent for copy in copies] == [()]
 
 
 def test_masks_alone_are_no_collection(prepared, tmp_path: Path) -> None:
