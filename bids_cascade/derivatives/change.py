@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,20 +17,24 @@ from bids_cascade import __version__
 from bids_cascade.change.compare import Comparison, FinishedVisit, Found
 from bids_cascade.change.thresholds import ChangeThresholds
 from bids_cascade.change.tracking import KINDS, TrackedLesion, keep_numbers, least_change_mm3
-from bids_cascade.dataset.tables import read_object, read_tsv
+from bids_cascade.dataset.tables import NOT_AVAILABLE, read_object, read_tsv
 from bids_cascade.derivatives.change_columns import LESION_COLUMNS, STATS_COLUMNS
 from bids_cascade.derivatives.files import write_json, write_tsv
 from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of
 from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
-from bids_cascade.derivatives.read import results_space
+from bids_cascade.derivatives.read import digest_of_tables, results_space
 from bids_cascade.errors import BidsCascadeError, MissingInputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import load_image, save_image
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.visit_key import VisitKey
+from bids_cascade.whole_file import write_whole_file
 
 PREVIOUS, FIRST = "change", "changefromfirst"
 """``desc`` of what compares a visit with the previous one, and with the first."""
+
+OUT_OF_DATE = "comparison_out_of_date"
+"""Flag of a comparison of which a visit has been processed anew since, or is gone."""
 
 FINGERPRINT_KEY = "Fingerprint"
 _NUMBER_KEY = "HighestNumber"
@@ -77,6 +81,22 @@ class ChangeResults:
     fingerprint: str
 
 
+@dataclass(frozen=True, eq=False)
+class EarlierNumbers:
+    """The numbers that lesions had before a comparison.
+
+    Attributes
+    ----------
+    image : (X, Y, Z) int32 array
+        On the pair's grid.
+    highest : int
+        Of all that were ever given.
+    """
+
+    image: NDArray[np.int32]
+    highest: int
+
+
 def stats_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
     """Return the path of the table that says that a comparison is whole."""
     return derivative_path(out_dir, later, "stats", ".tsv", desc=desc)
@@ -89,44 +109,49 @@ def lesions_path(out_dir: Path, later: VisitKey, desc: str, extension: str) -> P
 
 
 def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | None:
-    """Return what a comparison of a visit has left, None where there is nothing whole."""
+    """Return what a comparison of a visit has left, None where there is nothing whole.
+
+    Of one that no longer fits its visits' results nothing is left but a flag that says so.
+    """
     path = stats_path(out_dir, later, desc)
     try:
         (row,), sidecar = read_tsv(path).dicts(), read_object(sidecar_path(path))
     except (BidsCascadeError, ValueError):
         return None
-    return ChangeResults(row, flags_of(sidecar), str(sidecar.get(FINGERPRINT_KEY, "")))
+    fingerprint = str(sidecar.get(FINGERPRINT_KEY, ""))
+    earlier = _visit_of(str(row.get("compared_with", "")), later)
+    of_tables, _, _ = fingerprint.rpartition("-")
+    if of_tables and of_tables != _hash_tables(out_dir, earlier, later):
+        text = (
+            f"{_label(earlier)} or {_label(later)} has been processed anew, or removed, since they were compared: run "
+            "the longitudinal level"
+        )
+        left = {"compared_with": _label(earlier), "comparable": "no"}
+        return ChangeResults(dict.fromkeys(row, NOT_AVAILABLE) | left, {OUT_OF_DATE: text}, fingerprint)
+    return ChangeResults(row, flags_of(sidecar), fingerprint)
+
+
+def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
+    """Return what tells two visits' results from those of other runs; no image is read."""
+    return hashlib.sha256("".join(digest_of_tables(out_dir, visit) for visit in (earlier, later)).encode()).hexdigest()
 
 
 def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
-    """Return hashes of all that a comparison depends on: images of both visits; limits, version, earlier numbers.
+    """Return hashes of all that a comparison depends on: tables of both visits; images, limits, version, earlier numbers.
 
     Raises
     ------
     MissingInputError
         When a file is not there.
     """
-    settings = hashlib.sha256(repr((__version__, thresholds, pair, others)).encode())
-    return f"{_hash_images(out_dir, pair)}-{settings.hexdigest()}"
-
-
-def is_stale(out_dir: Path, pair: Pair, done: ChangeResults) -> bool:
-    """Whether a comparison was made from other images than those that its visits have now."""
-    try:
-        return done.fingerprint.split("-")[0] != _hash_images(out_dir, pair)
-    except MissingInputError:
-        return True
-
-
-def _hash_images(out_dir: Path, pair: Pair) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr((__version__, thresholds, pair, others)).encode())
     for visit in (pair.earlier, pair.later):
         for path in _inputs(out_dir, visit).values():
             try:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise MissingInputError(f"{path}: can't be read: {error.strerror}") from error
-    return digest.hexdigest()
+    return f"{_hash_tables(out_dir, pair.earlier, pair.later)}-{digest.hexdigest()}"
 
 
 def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
@@ -156,11 +181,8 @@ def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
     }
 
 
-def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair | None) -> NDArray[np.int32]:
-    """Return the numbers that lesions had before, on the pair's grid.
-
-    They are those of the comparison before this one, or of the first visit's own table.
-    """
+def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair | None) -> EarlierNumbers:
+    """Return the numbers that lesions had before: in the comparison before this one, or in the first visit's table."""
     if previous is None:
         space = results_space(out_dir, pair.earlier)
         path = derivative_path(out_dir, pair.earlier, "dseg", ".nii.gz", space=space, seg="lesions")
@@ -169,13 +191,14 @@ def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair
         path = lesions_path(out_dir, previous.later, previous.desc, ".nii.gz")
         to_own = found.space.half_to_earlier if previous.later == pair.earlier else found.space.half_to_later
     try:
-        image = load_image(path)
+        image = resample(load_image(path), found.grid, 0, to_own)
+        numbers = np.asarray(np.rint(image.dataobj), np.int32)
     except MissingInputError:
-        return np.zeros(found.grid.shape, np.int32)
-    return np.asarray(np.rint(resample(image, found.grid, 0, to_own).dataobj), np.int32)
+        numbers = np.zeros(found.grid.shape, np.int32)
+    return EarlierNumbers(numbers, max(_highest_number(out_dir, previous), int(numbers.max(initial=0))))
 
 
-def highest_number(out_dir: Path, pair: Pair | None) -> int:
+def _highest_number(out_dir: Path, pair: Pair | None) -> int:
     """Return the highest number that any lesion has been given up to a comparison; 0 where there is none."""
     if pair is None:
         return 0
@@ -194,13 +217,23 @@ def write_refused(
     row = {"compared_with": _label(pair.earlier), "comparable": "no", "days": pair.days}
     if measured is not None:
         row |= _registration(measured)
-    sidecar = {**STATS_COLUMNS, FLAGS_KEY: flags, FINGERPRINT_KEY: fingerprint, "Sources": _sources(out_dir, pair)}
+    sidecar = {
+        **STATS_COLUMNS,
+        FLAGS_KEY: flags,
+        FINGERPRINT_KEY: fingerprint,
+        "Sources": _sources(out_dir, pair),
+    }
     write_tsv([row], list(STATS_COLUMNS), stats_path(out_dir, pair.later, pair.desc), sidecar)
 
 
 def write_change(
-    out_dir: Path, pair: Pair, found: Comparison, numbers: NDArray[np.int32], taken: int, fingerprint: str
-) -> dict[int, int]:
+    out_dir: Path,
+    pair: Pair,
+    found: Comparison,
+    before: EarlierNumbers,
+    make_page: Callable[[dict[int, int]], str],
+    fingerprint: str,
+) -> None:
     """Write a comparison, whose table of numbers comes last: with it, it is whole.
 
     Parameters
@@ -209,16 +242,10 @@ def write_change(
     pair : Pair
     found : Comparison
         Without flags.
-    numbers : (X, Y, Z) int32 array
-        That lesions had before, on the pair's grid.
-    taken : int
-        The highest ever given.
+    before : EarlierNumbers
+    make_page : callable
+        Returns the viewer from the number that each lesion keeps, by that in the result.
     fingerprint : str
-
-    Returns
-    -------
-    dict of int to int
-        The number that each lesion keeps, by that in the result.
 
     Raises
     ------
@@ -230,18 +257,19 @@ def write_change(
         raise ValueError("a pair that can't be compared has no change to write")
     thresholds = ChangeThresholds()
     remove_change(out_dir, pair.later, pair.desc)
-    labels, kept = keep_numbers(result.labels, numbers, taken)
+    labels, kept = keep_numbers(result.labels, before.image, before.highest)
     later_to_earlier = np.asarray(np.linalg.inv(found.space.earlier_to_later), np.float64)
     write_itk_transform(later_to_earlier, _transform_path(out_dir, pair))
     rows = sorted(
         (_lesion_row(lesion, kept[lesion.number], found) for lesion in result.lesions), key=lambda row: row["index"]
     )
     _write_images(out_dir, pair, found, labels, rows)
+    write_whole_file(make_page(kept).encode(), viewer_path(out_dir, pair.later, pair.desc))
     sidecar = {
         **STATS_COLUMNS,
         FLAGS_KEY: {},
         FINGERPRINT_KEY: fingerprint,
-        _NUMBER_KEY: max(taken, int(numbers.max(initial=0)), *kept.values(), 0),
+        _NUMBER_KEY: max(before.highest, *kept.values(), 0),
         "Thresholds": asdict(thresholds),
         "NoiseFloorCopies": result.floor.n_copies,
         "Sources": _sources(out_dir, pair),
@@ -249,7 +277,6 @@ def write_change(
     }
     row = _stats_row(pair, found, result, thresholds)
     write_tsv([row], list(STATS_COLUMNS), stats_path(out_dir, pair.later, pair.desc), sidecar)
-    return kept
 
 
 def _write_images(
@@ -361,6 +388,11 @@ def _registration(found: Comparison) -> dict[str, Any]:
 
 def _label(visit: VisitKey) -> str:
     return f"ses-{visit.session}" if visit.session else visit.name
+
+
+def _visit_of(label: str, other: VisitKey) -> VisitKey:
+    """Return the visit that is called so beside another one of the same participant."""
+    return VisitKey(other.participant, label.removeprefix("ses-") if label.startswith("ses-") else None)
 
 
 def _sources(out_dir: Path, pair: Pair) -> list[str]:

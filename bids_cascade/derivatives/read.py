@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -139,6 +140,17 @@ def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
             if _state(folder / f"{key.name}{_STATS}") == before:
                 return results
     raise TemporaryError("its results are being replaced by another run")
+
+
+def digest_of_tables(out_dir: Path, key: VisitKey) -> str:
+    """Return a hash of what a visit's tables say and of how they were made; empty where it has no whole results."""
+    folder = out_dir / key.folder / "anat"
+    lesions = lesions_path(out_dir, key)
+    paths = (folder / f"{key.name}{_STATS}", folder / f"{key.name}{_STATS_JSON}", lesions, sidecar_path(lesions))
+    try:
+        return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    except OSError:
+        return ""
 
 
 def results_space(out_dir: Path, key: VisitKey) -> str:

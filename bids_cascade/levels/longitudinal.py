@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,16 +17,14 @@ from bids_cascade.config import Inputs
 from bids_cascade.dataset.tables import acquisition_date
 from bids_cascade.derivatives.change import (
     FIRST,
+    OUT_OF_DATE,
     PREVIOUS,
     Pair,
     earlier_numbers,
     fingerprint_of,
-    highest_number,
-    is_stale,
     read_change,
     read_finished,
     remove_change,
-    viewer_path,
     write_change,
     write_refused,
 )
@@ -39,7 +38,6 @@ from bids_cascade.report.change_viewer import change_viewer_page
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.surroundings import say
 from bids_cascade.visit_key import VisitKey, natural_key
-from bids_cascade.whole_file import write_whole_file
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -188,7 +186,7 @@ def remove_stale(inputs: Inputs, participants: Sequence[str]) -> None:
                 done = read_change(task.out_dir, pair.later, pair.desc)
                 if done is None:
                     continue
-                if is_stale(task.out_dir, pair, done):
+                if OUT_OF_DATE in done.flags:
                     _LOGGER.warning(
                         "%s: its comparison with %s was of results that have been replaced, and was removed; the "
                         "longitudinal level makes it again",
@@ -228,11 +226,10 @@ def _flag_visits(out_dir: Path, visits: Iterable[VisitKey], outcomes: Sequence[P
 
 
 def _compare_participant(task: _Task) -> list[PairOutcome]:
-    """Do all comparisons of a participant that are not done yet, again where another run has replaced a visit."""
+    """Do a participant's comparisons that are not done yet; again where another run has added or replaced a visit."""
     outcomes: list[PairOutcome] = []
-    processings: dict[VisitKey, Processing] = {}
+    processings, pairs = _plan(task)
     for _ in range(_ATTEMPTS):
-        processings, pairs = _plan(task)
         _remove_others(task.out_dir, processings, pairs)
         outcomes, previous, all_fresh = [], None, True
         for pair in pairs:
@@ -241,18 +238,32 @@ def _compare_participant(task: _Task) -> list[PairOutcome]:
             all_fresh &= fresh
             if pair.desc == PREVIOUS:
                 previous = pair
-        if all_fresh:
+        done = pairs
+        processings, pairs = _plan(task)
+        if all_fresh and pairs == done:
             break
     _flag_visits(task.out_dir, processings, outcomes)
     return outcomes
 
 
-def _remove_others(out_dir: Path, visits: dict[VisitKey, Processing], pairs: Sequence[Pair]) -> None:
-    """Remove comparisons that a visit added before, or taken away, has made pointless."""
+def _plan(task: _Task) -> tuple[dict[VisitKey, Processing], list[Pair]]:
+    """Return how the participant's visits with whole results were made, and which are to be compared."""
+    processings: dict[VisitKey, Processing] = {}
+    for session in list_sessions_with_results(task.out_dir, task.participant):
+        visit = VisitKey(task.participant, session)
+        try:
+            processings[visit] = read_results(task.out_dir, visit).processing
+        except BidsCascadeError as error:
+            _LOGGER.debug("%s: not compared: %s", visit.name, error)
+    return processings, plan_pairs([(visit, acquisition_date(task.bids_dir, visit)) for visit in processings])
+
+
+def _remove_others(out_dir: Path, visits: Iterable[VisitKey], pairs: Sequence[Pair]) -> None:
+    """Remove comparisons, whole or not, that a visit added before, or taken away, has made pointless."""
     wanted = {(pair.later, pair.desc) for pair in pairs}
     for visit in visits:
         for desc in (PREVIOUS, FIRST):
-            if (visit, desc) not in wanted and read_change(out_dir, visit, desc):
+            if (visit, desc) not in wanted:
                 with comparison_locked(out_dir, visit):
                     remove_change(out_dir, visit, desc)
 
@@ -303,11 +314,9 @@ def _compare(
     if found.flags or found.result is None:
         write_refused(task.out_dir, pair, found.flags, fingerprint, found)
         return
-    numbers = earlier_numbers(task.out_dir, pair, found, previous)
-    taken = highest_number(task.out_dir, previous)
-    kept = write_change(task.out_dir, pair, found, numbers, taken, fingerprint)
-    page = change_viewer_page(found, kept, (_label(pair), f"ses-{pair.later.session}"))
-    write_whole_file(page.encode(), viewer_path(task.out_dir, pair.later, pair.desc))
+    before = earlier_numbers(task.out_dir, pair, found, previous)
+    make_page = partial(change_viewer_page, found, names=(_label(pair), f"ses-{pair.later.session}"))
+    write_change(task.out_dir, pair, found, before, make_page, fingerprint)
 
 
 def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:
