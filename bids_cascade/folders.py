@@ -20,7 +20,8 @@ from bids_cascade.whole_file import clear_leftovers, hold_folder
 CACHE = "bids_cascade_cache"
 """Folder in the work folder that holds the caches of libraries."""
 
-_CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA", "TEMPLATEFLOW_HOME")
+_CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA")
+_TEMPLATES = "TEMPLATEFLOW_HOME"
 _LONGEST_SOCKET_FOLDER = 75
 """Characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
 
@@ -33,6 +34,9 @@ _OWN_TEMPORARY = re.compile(r"tmp_\w{8}")
 
 _OWN_SOCKETS = re.compile(r"bids_cascade_\w{8}")
 """Folders of runs for sockets, in the system's temporary folder."""
+
+_LITTLE_BYTES = 1 << 20
+"""A disk with less left is full: what does not fit is often larger, and leaves some room."""
 
 _ROOM_BYTES = 2 << 30
 """A temporary folder with less left is none to work in: Apptainer's own has 64 MB."""
@@ -91,6 +95,15 @@ def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:
     if not beside.is_relative_to(bids_dir):
         folders.append(beside)
     return [*folders, out_dir / "work"]
+
+
+def is_full(folder: str | Path) -> bool:
+    """Return whether the disk of a folder takes no more."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def system_temporary() -> Path | None:
@@ -216,6 +229,8 @@ def _environment(work_dir: Path, temporary: str) -> dict[str, str]:
             folder = cache / name.lower()
             folder.mkdir(parents=True, exist_ok=True)
             variables[name] = str(folder)
+    if os.environ.get(_TEMPLATES):  # read from only, and from another current folder than the user's
+        variables[_TEMPLATES] = os.path.abspath(os.environ[_TEMPLATES])
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as containers have

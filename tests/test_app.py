@@ -356,6 +356,22 @@ def test_a_damaged_model_is_bad_data(dataset: Path, tmp_path: Path, capsys) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_template_that_is_not_there_is_named_before_anything_is_done(
+    dataset: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    templates = tmp_path / "templates" / "tpl-Cut"
+    templates.mkdir(parents=True)
+    (templates / "tpl-Cut_desc-brain_T1w.nii.gz").write_bytes(b"cut off")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", "templates")  # a relative path, though the app leaves the current folder
+    arguments = [str(dataset), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work"), "--output-spaces"]
+    assert main([*arguments, "MNI152NLin2009aSym", "Nowhere"]) == 66
+    assert f"{tmp_path}/templates/tpl-Nowhere holds no T1w image" in capsys.readouterr().err
+    assert main([*arguments, "Cut"]) == 65
+    assert "tpl-Cut_desc-brain_T1w.nii.gz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> None:
     arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--skip-bids-validation", "--participant-label", "lacking"]) == 66

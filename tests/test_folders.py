@@ -131,6 +131,15 @@ def test_variables_point_into_the_work_folder_and_are_restored(tmp_path: Path, m
     assert not Path(tempfile.gettempdir()).is_relative_to(tmp_path / folders.CACHE)
 
 
+def test_templates_stay_where_the_user_has_them(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "templates").mkdir(mode=0o555)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(folders, "_is_writable", lambda folder: False)  # as of a shared folder on a cluster
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", "templates")
+    with contained(tmp_path / "templates" / ".."):
+        assert os.environ["TEMPLATEFLOW_HOME"] == str(tmp_path / "templates")
+
+
 @pytest.mark.parametrize("home", [None, "/", "/nowhere"])
 def test_a_home_folder_is_found_for_who_has_none(tmp_path: Path, monkeypatch, home: str | None) -> None:
     monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)

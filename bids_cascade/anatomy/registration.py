@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
-from bids_cascade.errors import BadDataError
+from bids_cascade.errors import BadDataError, ReadWriteError
+from bids_cascade.folders import is_full
 from bids_cascade.imaging.grid import Grid
 from bids_cascade.imaging.images import data_of, from_ants, load_ants, to_ants
 from bids_cascade.imaging.registration import write_itk_transform
@@ -82,6 +85,8 @@ def register_to_template(
     ------
     BadDataError
         When ANTs gives up.
+    ReadWriteError
+        When the disk is full.
 
     References
     ----------
@@ -111,12 +116,21 @@ def register_to_template(
         arguments += ["--output", f"{work}/"]
         try:
             ants.registration(arguments, None)
-            found = Deformation(folder / "to_template.h5", folder / "from_template.h5")
-            shutil.move(f"{work}/Composite.h5", found.to_template)
-            shutil.move(f"{work}/InverseComposite.h5", found.from_template)
+            return Deformation(
+                _take_transform(Path(work, "Composite.h5"), folder / "to_template.h5"),
+                _take_transform(Path(work, "InverseComposite.h5"), folder / "from_template.h5"),
+            )
         except (RuntimeError, ValueError, OSError) as error:
+            for place in (Path(work).parent, folder):
+                if is_full(place):
+                    raise ReadWriteError(f"{os.strerror(errno.ENOSPC)} for transforms in {place}; make room") from error
             raise BadDataError(f"the head could not be registered to the template ({error})") from error
-    return found
+
+
+def _take_transform(written: Path, target: Path) -> Path:
+    """Move a transform to its place if it is whole: ANTs says nothing where it could not write all of it."""
+    load_ants().read_transform(str(written))
+    return Path(shutil.move(written, target))
 
 
 def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np.float64]:

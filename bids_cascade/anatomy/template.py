@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_cascade.errors import MissingInputError
+from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.images import load_image, load_mask, mask_of
 
 BUILT_IN = "MNI152NLin2009aSym"
@@ -74,6 +74,11 @@ def load_template(name: str) -> nib.Nifti1Image:
     if mask is None:
         return image
     inside = mask_of(load_mask(mask))
+    if inside.shape != image.shape or not inside.any():
+        raise BadDataError(
+            f"{mask} has {inside.shape} voxels, {np.count_nonzero(inside)} of them in the brain; expected "
+            f"{image.shape}, as {scan}: fetch the template again"
+        )
     return nib.Nifti1Image(np.where(inside, np.asarray(image.dataobj, np.float32), 0), image.affine)
 
 

@@ -137,7 +137,7 @@ def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
 
 
 def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
-    """Return hashes of all that a comparison depends on: tables of both visits; images, limits, version, earlier numbers.
+    """Return hashes of all that a comparison depends on: both visits' tables; images, limits, version, earlier numbers.
 
     Raises
     ------

@@ -246,18 +246,6 @@ def _compare_participant(task: _Task) -> list[PairOutcome]:
     return outcomes
 
 
-def _plan(task: _Task) -> tuple[dict[VisitKey, Processing], list[Pair]]:
-    """Return how the participant's visits with whole results were made, and which are to be compared."""
-    processings: dict[VisitKey, Processing] = {}
-    for session in list_sessions_with_results(task.out_dir, task.participant):
-        visit = VisitKey(task.participant, session)
-        try:
-            processings[visit] = read_results(task.out_dir, visit).processing
-        except BidsCascadeError as error:
-            _LOGGER.debug("%s: not compared: %s", visit.name, error)
-    return processings, plan_pairs([(visit, acquisition_date(task.bids_dir, visit)) for visit in processings])
-
-
 def _remove_others(out_dir: Path, visits: Iterable[VisitKey], pairs: Sequence[Pair]) -> None:
     """Remove comparisons, whole or not, that a visit added before, or taken away, has made pointless."""
     wanted = {(pair.later, pair.desc) for pair in pairs}

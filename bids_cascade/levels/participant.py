@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bids_cascade.anatomy.template import load_template
 from bids_cascade.config import Inputs, ParticipantConfig, RunConfig
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit
@@ -53,6 +54,8 @@ def run_participant(
         Of the dataset, if it is already under way.
     """
     model = load_model(config.model or PACKAGED_MODEL)
+    for name in config.output_spaces:
+        load_template(name)  # what is wrong with one is said before hours of work
     cascade = model.header.cascade
     visits = find_selected(inputs, cascade.sequences, validation, optional=config.may_lack(cascade))
     if model.header.patch_wise:

@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 
 from bids_cascade import __version__
 from bids_cascade.config import NORMALISATIONS, WHITE_MATTER
-from bids_cascade.errors import BadDataError, BidsCascadeError
+from bids_cascade.errors import BadDataError, MissingInputError
 
 
 class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -339,7 +339,7 @@ class RegisterTemplate(Step):
         channels, brain, sequences = _read_channels(spec)
         try:
             found = register_visit(channels, brain, sequences, folder, spec.seed, spec.template)
-        except (BidsCascadeError, ValueError) as error:
+        except (BadDataError, MissingInputError, ValueError) as error:
             return {"space": TemplateSpace(spec.template, None, str(error))}
         return {"space": TemplateSpace(spec.template, found)}
 
@@ -375,7 +375,7 @@ class FindAnatomy(Step):
             _, lesion = find_lesions(image(spec.probability), grid_of(brain), np.eye(4), spec.rule)
             try:
                 found = find_anatomy(channels, brain, sequences, lesion, spec.space.deformation)
-            except (BidsCascadeError, ValueError) as error:
+            except (BadDataError, ValueError) as error:
                 found = no_anatomy(str(error))
         else:
             found = no_anatomy(spec.space.failure)

@@ -25,14 +25,13 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from bids_cascade import errors
 from bids_cascade.children import end_with_parent, end_workers, start_fork_server
+from bids_cascade.folders import is_full
 
 KILLED = (
     "its process was killed, most likely for lack of memory; give the app fewer processes (--nprocs) or more memory"
 )
 _OWN_ERROR = re.compile(r"^\s*bids_cascade\.errors\.(\w+): (.*)$", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"^\s*\w*Error: \[Errno (\d+)\] (.*)$", re.MULTILINE)
-_LITTLE_BYTES = 1 << 20
-"""A disk with less left is full: what does not fit is often larger, and leaves some room."""
 
 _LOGGER = getLogger(__name__)
 
@@ -223,18 +222,10 @@ def run_step(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
     except Exception as error:
         lines = format_exception(error)
         folder = node.base_dir or os.curdir
-        if _is_full(folder):  # of which libraries say other things, such as that what they could not write isn't there
+        if is_full(folder):  # of which libraries say other things, such as that what they could not write isn't there
             why = f"{os.strerror(errno.ENOSPC)} in the work folder {folder}; make room, or choose another with -w"
             lines.append(f"bids_cascade.errors.ReadWriteError: {why}\n")
         return {"result": None, "traceback": lines, "taskid": taskid}
-
-
-def _is_full(folder: str) -> bool:
-    try:
-        disk = os.statvfs(folder)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _why_ended(processes: Mapping[int, BaseProcess]) -> str:

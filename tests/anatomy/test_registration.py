@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
+from bids_cascade.anatomy import registration
 from bids_cascade.anatomy.registration import (
     Deformation,
     Effort,
+    _take_transform,
     coarse,
     move_points,
     register_to_template,
     rough_affine,
     warp,
 )
+from bids_cascade.errors import BadDataError, ReadWriteError
 from bids_cascade.imaging.grid import grid_of
 
 SHIFT_MM = np.array([6.0, -4.0, 3.0])
@@ -52,6 +55,25 @@ def test_equal_images_give_equal_files(found: Deformation, tmp_path: Path) -> No
     again = register_to_template([blob(np.zeros(3))], [blob(SHIFT_MM)], tmp_path, EFFORT)
     points = np.array([[4.0, 8, 2], [-10, 5, 3]])
     assert (move_points(points, again.to_template) == move_points(points, found.to_template)).all()
+
+
+@pytest.mark.parametrize("n_lost", [1, 1000, 10**9])
+def test_a_transform_that_is_not_whole_is_none(found: Deformation, tmp_path: Path, n_lost: int) -> None:
+    content = found.to_template.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(content[:-n_lost])  # as ANTs leaves it on a full disk, without a word
+    with pytest.raises(RuntimeError):
+        _take_transform(tmp_path / "cut.h5", tmp_path / "taken.h5")
+    assert not (tmp_path / "taken.h5").exists()
+
+
+@pytest.mark.parametrize(("full", "kind"), [(True, ReadWriteError), (False, BadDataError)])
+def test_a_full_disk_is_no_fault_of_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool, kind: type[Exception]
+) -> None:
+    monkeypatch.setattr(registration, "is_full", lambda folder: full)
+    head = blob(np.zeros(3))
+    with pytest.raises(kind):  # what can't be moved into a folder that is not there stands for it
+        register_to_template([head], [head], tmp_path / "gone", Effort(8.0, (1, 1, 0), (1, 1, 0)))
 
 
 @pytest.mark.parametrize("degrees", [-35, 0, 25])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.anatomy.template import BUILT_IN, HOME, find_template, load_template, template_image
-from bids_cascade.errors import MissingInputError
+from bids_cascade.errors import BadDataError, MissingInputError
 
 
 def leave(home: Path, name: str, value: float) -> Path:
@@ -33,6 +33,20 @@ def test_brain_is_cut_out_by_the_templates_own_mask(tmp_path: Path, monkeypatch:
     data = np.asarray(load_template("Small").dataobj)
     assert (data[:10] == 0).all()
     assert (data[10:] == 7).all()
+
+
+def test_a_mask_of_another_template_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    leave(tmp_path, "res-01_T1w", 7)
+    mask = leave(tmp_path, "res-01_desc-brain_mask", 1)
+    nib.Nifti1Image(np.ones((30, 30, 31), np.uint8), np.eye(4)).to_filename(mask)
+    with pytest.raises(
+        BadDataError, match=r"desc-brain_mask.nii.gz has \(30, 30, 31\) voxels.*expected \(30, 30, 30\)"
+    ):
+        load_template("Small")
+    nib.Nifti1Image(np.zeros((30, 30, 30), np.uint8), np.eye(4)).to_filename(mask)
+    with pytest.raises(BadDataError, match="0 of them in the brain"):
+        load_template("Small")
 
 
 def test_finer_and_stripped_images_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
