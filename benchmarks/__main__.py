@@ -21,6 +21,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, Any] = {"machine": machine.describe()}
     found |= networks.inference()
+    found |= networks.padded()
     found |= networks.training()
     found["scaling"] = networks.scaling()
     found |= visit.visit()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -111,10 +112,9 @@ def _network_of(path: Path) -> PaddedNetwork:
             raise ValueError(f"{wrong[0]} has the shape {arrays[wrong[0]].shape}; expected {expected[wrong[0]]}")
         if any((array < 0).any() for name, array in arrays.items() if name.endswith("running_var")):
             raise ValueError("a batch norm has variances below 0")
-    except (KeyError, ValueError, IndexError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    except (ValueError, IndexError) as error:
         raise BadDataError(
-            f"{path}: not a network of nicMSlesions: {reason}; expected the layers conv1_1 to conv2_2, each with bn_ "
+            f"{path}: not a network of nicMSlesions: {error}; expected the layers conv1_1 to conv2_2, each with bn_ "
             "and prelu_conv, d1 to d3 with prelu_d, and out"
         ) from error
     network = PaddedNetwork(config)
@@ -129,34 +129,43 @@ def _channels_first(weight: NDArray[np.float32], n_channels: int) -> NDArray[np.
     return weight.reshape(len(weight), -1, n_channels).swapaxes(1, 2).reshape(weight.shape)
 
 
+def _take(layers: Mapping[str, Mapping[str, NDArray[np.float32]]], layer: str, name: str) -> NDArray[np.float32]:
+    """Return an array of a layer."""
+    if layer not in layers:
+        raise ValueError(f"there is no layer {layer}")
+    if name not in layers[layer]:
+        raise ValueError(f"{layer} has no {name} but {', '.join(sorted(layers[layer]))[:80]}, as other versions may")
+    return layers[layer][name]
+
+
 def _translate(weights: KerasWeights) -> tuple[Arrays, PaddedNetworkConfig]:
     """Return Keras' arrays by our names, in our order of axes, and the network that they tell of."""
-    layers, arrays = weights.layers, Arrays()
+    take, arrays = partial(_take, weights.layers), Arrays()
     for number, (convolution, norm, slope) in enumerate(_CONVOLUTIONS):
-        kernel = layers[convolution]["kernel"]
+        kernel = take(convolution, "kernel")
         if kernel.ndim != 5:
             raise ValueError(f"the kernel of {convolution} has the shape {kernel.shape}; expected (3, 3, 3, in, out)")
         if weights.is_theano:
             kernel = kernel[::-1, ::-1, ::-1]
         prefix = f"convolutions.{number}."
         arrays[f"{prefix}convolution.weight"] = kernel.transpose(4, 3, 0, 1, 2)
-        arrays[f"{prefix}convolution.bias"] = layers[convolution]["bias"]
+        arrays[f"{prefix}convolution.bias"] = take(convolution, "bias")
         for ours, theirs in zip(
             ("weight", "bias", "running_mean", "running_var"),
             ("gamma", "beta", "moving_mean", "moving_variance"),
             strict=True,
         ):
-            arrays[f"{prefix}norm.{ours}"] = layers[norm][theirs]
-        arrays[f"{prefix}slope"] = layers[slope]["alpha"]
+            arrays[f"{prefix}norm.{ours}"] = take(norm, theirs)
+        arrays[f"{prefix}slope"] = take(slope, "alpha")
     for number, (dense, slope) in enumerate(_DENSE):
         prefix = f"dense.{number}."
-        arrays[f"{prefix}linear.weight"] = layers[dense]["kernel"].T
-        arrays[f"{prefix}linear.bias"] = layers[dense]["bias"]
-        arrays[f"{prefix}slope"] = layers[slope]["alpha"]
+        arrays[f"{prefix}linear.weight"] = take(dense, "kernel").T
+        arrays[f"{prefix}linear.bias"] = take(dense, "bias")
+        arrays[f"{prefix}slope"] = take(slope, "alpha")
     if weights.flattens_last:
-        n_maps = len(layers[_CONVOLUTIONS[-1][0]]["bias"])
+        n_maps = len(take(_CONVOLUTIONS[-1][0], "bias"))
         arrays["dense.0.linear.weight"] = _channels_first(arrays["dense.0.linear.weight"], n_maps)
-    arrays["out.weight"], arrays["out.bias"] = layers["out"]["kernel"].T, layers["out"]["bias"]
+    arrays["out.weight"], arrays["out.bias"] = take("out", "kernel").T, take("out", "bias")
     config = PaddedNetworkConfig(
         n_channels=arrays["convolutions.0.convolution.weight"].shape[1],
         patch_size=arrays["convolutions.0.slope"].shape[-1],

@@ -125,8 +125,15 @@ def without(layers, layer):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda layers: without(layers, "bn_2_1"), "'bn_2_1' is missing"),
-        (lambda layers: {**layers, "d3": {"kernel": layers["d3"]["kernel"]}}, "'bias' is missing"),
+        (lambda layers: without(layers, "bn_2_1"), "there is no layer bn_2_1"),
+        (lambda layers: {**layers, "d3": {"kernel": layers["d3"]["kernel"]}}, "d3 has no bias but kernel, as"),
+        (
+            lambda layers: {**layers, "conv1_1": {"conv1_1_W": np.ones((32, 2, 3, 3, 3)), "conv1_1_b": np.ones(32)}},
+            "conv1_1 has no kernel but conv1_1_W, conv1_1_b, as other versions may",
+        ),
+        (lambda layers: {**layers, "prelu_d2": {"alpha": np.ones((64, 1))}}, "the shape"),
+        (lambda layers: {**layers, "out": {**layers["out"], "kernel": np.ones((3, 64, 2))}}, "shape"),
+        (lambda layers: {**layers, "bn_1_2": {**layers["bn_1_2"], "gamma": np.float32(1)}}, "shape"),
         (lambda layers: {**layers, "conv1_1": {**layers["conv1_1"], "kernel": np.ones((3, 3))}}, "the shape"),
         (lambda layers: {**layers, "prelu_d1": {"alpha": np.ones(7)}}, r"has the shape \(7,\); expected \(256,\)"),
         (lambda layers: {**layers, "prelu_conv1_1": {"alpha": np.ones((32, 1, 1, 1))}}, "expected"),
