@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.anatomy.histograms import structure_likelihoods
 from bids_cascade.anatomy.structures import FLUID, Structure
 from bids_cascade.cascade.normalisation import FLUID as FLUID_TISSUE
 from bids_cascade.cascade.normalisation import WHITE as WHITE_TISSUE
@@ -36,7 +37,8 @@ _REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
 """How far fluid goes on from a ventricle, and the prior from which on it is a sulcus all the same."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
 """By which ventricles are closed, where the prior is at least this."""
-_SAMPLED = ("T1w", "FLAIR")
+STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
+"""Sequences in which tissues are known."""
 _SPREAD = 1.3
 """By which the spread of a tissue is widened: noise and what the mixture's trimming leaves out."""
 
@@ -54,7 +56,7 @@ def widen_fluid(priors: NDArray[np.floating], voxel_mm: Sequence[float]) -> NDAr
 
 
 def find_structures(
-    likelihoods: NDArray[np.floating],
+    channels: NDArray[np.floating],
     priors: NDArray[np.floating],
     brain: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
@@ -63,8 +65,8 @@ def find_structures(
 
     Parameters
     ----------
-    likelihoods : (3, X, Y, Z) array
-        From :func:`tissue_likelihoods`.
+    channels : (C, X, Y, Z) array
+        T1w and FLAIR, or the one that is there, normalised.
     priors : (S, X, Y, Z) array
         Probability of each :class:`~bids_cascade.anatomy.structures.Structure`.
     brain : (X, Y, Z) bool array
@@ -79,25 +81,25 @@ def find_structures(
     Raises
     ------
     ValueError
-        When the shapes differ.
+        When the shapes differ, or all is lesion.
     """
-    expected = {"likelihoods": (3, *brain.shape), "priors": (len(Structure), *brain.shape), "lesion": brain.shape}
-    for (name, shape), array in zip(expected.items(), (likelihoods, priors, lesion), strict=True):
+    expected = {"channels": (len(channels), *brain.shape), "priors": (len(Structure), *brain.shape)}
+    for (name, shape), array in zip(expected.items(), (channels, priors), strict=True):
         if array.shape != shape:
             raise ValueError(f"expected {name} {shape} for this brain mask, found {array.shape}")
-    best = np.full(brain.shape, -np.inf, np.float32)
-    found = np.zeros(brain.shape, np.uint8)
+    inside, diseased = priors[:, brain] + np.float32(_FLOOR), lesion[brain]
+    fits = structure_likelihoods(channels[:, brain], inside, ~diseased)
     rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS) & (priors[Structure.CORTEX] < _MAY_BE_CORTEX)
-    for structure, mixture in _MIXTURES.items():
-        fits = np.tensordot(np.array(mixture, np.float32), likelihoods, 1)
-        # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.
-        fits[rim] = likelihoods[FLUID_TISSUE][rim] if structure in FLUID else 1 - likelihoods[FLUID_TISSUE][rim]
-        score = (priors[structure] + _FLOOR) * fits
-        score[lesion] = priors[structure][lesion] if structure in _LESION_MAY_BE else -1
-        better = score > best
-        found[better] = structure + 1
-        best[better] = score[better]
-    found[~brain] = 0
+    # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.
+    around, solid = rim[brain], [structure for structure in Structure if structure not in FLUID]
+    likeliest = fits[solid][:, around].max(axis=0)
+    score = inside * fits
+    for structure in Structure:
+        if structure in solid:
+            score[structure, around] = inside[structure, around] * likeliest
+        score[structure, diseased] = inside[structure, diseased] if structure in _LESION_MAY_BE else 0
+    found = np.zeros(brain.shape, np.uint8)
+    found[brain] = score.argmax(axis=0) + 1
     _complete_ventricles(found, priors, lesion)
     _remove_islands(found)
     return found
@@ -149,7 +151,7 @@ def tissue_likelihoods(
     ValueError
         When neither T1w nor FLAIR is among the sequences, or there are too few voxels.
     """
-    told_by = [index for index, name in enumerate(sequences) if name in _SAMPLED]
+    told_by = [index for index, name in enumerate(sequences) if name in STRUCTURES_TOLD_BY]
     if not told_by:
         raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
     tissues = find_tissues(channels[told_by], sample, [sequences[index] for index in told_by])

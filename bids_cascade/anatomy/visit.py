@@ -17,7 +17,7 @@ from bids_cascade.anatomy.atlas import warped_priors
 from bids_cascade.anatomy.registration import Deformation, Effort, register_to_template
 from bids_cascade.anatomy.template import BUILT_IN, load_template
 from bids_cascade.anatomy.thresholds import THRESHOLDS
-from bids_cascade.anatomy.tissue import agreement, find_structures, tissue_likelihoods
+from bids_cascade.anatomy.tissue import STRUCTURES_TOLD_BY, agreement, find_structures, tissue_likelihoods
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.images import data_of, mask_of, save_image
@@ -143,7 +143,8 @@ def find_anatomy(
             f"least {THRESHOLDS.agreement_below:g}), so there are no regions of lesions"
         )
         return VisitAnatomy(None, None, agree, {ANATOMY_FAILED: reason})
-    structures = find_structures(likelihoods, priors, inside, lesion)
+    told_by = [index for index, name in enumerate(sequences) if name in STRUCTURES_TOLD_BY]
+    structures = find_structures(channels[told_by], priors, inside, lesion)
     return VisitAnatomy(nib.Nifti1Image(structures, brain.affine), deformation, agree, {})
 
 

@@ -35,8 +35,7 @@ def priors_of(truth: np.ndarray) -> np.ndarray:
 
 
 def structures_of(head: dict[str, np.ndarray], priors: np.ndarray, lesion: np.ndarray) -> np.ndarray:
-    likelihoods = tissue_likelihoods(head["channels"], head["brain"] & ~lesion, ("T1w", "FLAIR"))
-    return find_structures(likelihoods, priors, head["brain"], lesion)
+    return find_structures(head["channels"], priors, head["brain"], lesion)
 
 
 def test_ventricles_larger_than_the_atlas_stay_ventricles(head: dict[str, np.ndarray]) -> None:
@@ -88,9 +87,13 @@ def test_agreement_falls_where_the_registration_is_off(head: dict[str, np.ndarra
 
 
 def test_shapes_must_agree(head: dict[str, np.ndarray]) -> None:
-    likelihoods = tissue_likelihoods(head["channels"], head["brain"], ("T1w", "FLAIR"))
     with pytest.raises(ValueError, match="expected priors"):
-        find_structures(likelihoods, priors_of(head["truth"])[1:], head["brain"], head["brain"])
+        find_structures(head["channels"], priors_of(head["truth"])[1:], head["brain"], head["brain"])
+
+
+def test_a_head_that_is_all_lesion_has_no_structures(head: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="no voxel of normal tissue"):
+        structures_of(head, priors_of(head["truth"]), head["brain"])
 
 
 def test_tissues_need_t1w_or_flair(head: dict[str, np.ndarray]) -> None:
