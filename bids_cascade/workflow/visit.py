@@ -105,23 +105,25 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
         FLAIR stands in for that in all that is said here.
     preprocessing : Preprocessing
 
-    Inputs
-    ------
-    brain.image, register_<sequence>.moving, bias_<sequence>.image
+    Notes
+    -----
+    Inputs:
+
+    ``brain.image``, ``register_<sequence>.moving``, ``bias_<sequence>.image``
         Raw images; set when the graph is made.
 
-    Outputs
-    -------
-    brain.mask, brain.method
+    Outputs:
+
+    ``brain.mask``, ``brain.method``
         Brain mask on the grid of the T1w image, and how it was found.
-    corrected.out
+    ``corrected.out``
         Bias-corrected images, each on its own grid, the T1w image first.
-    transforms.out, qualities.out, flags.out
+    ``transforms.out``, ``qualities.out``, ``flags.out``
         Of each image but the T1w image: what maps points of the T1w image to it, similarity after registration, and
         what should be looked at.
-    channels.channels, channels.brain
+    ``channels.channels``, ``channels.brain``
         Normalised sequences, 0 where there is no image, and brain mask on the model's grid.
-    channels.contrast
+    ``channels.contrast``
         Of each sequence, see :func:`bids_cascade.imaging.contrast.measure_contrast`.
     """
     graph = Workflow(visit.slug)
@@ -170,26 +172,30 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
     networks : Networks
     plan : OutputPlan
 
-    Inputs
-    ------
-    Those of :func:`preprocessing_graph`
-    cascade.model
+    Notes
+    -----
+    Inputs:
+
+    Those of :func:`preprocessing_graph`, and
+
+    ``cascade.model``
         Model file.
 
-    Outputs
-    -------
-    Those of :func:`preprocessing_graph`
-    cascade.probability, cascade.first_probability
+    Outputs:
+
+    Those of :func:`preprocessing_graph`, and
+
+    ``cascade.probability``, ``cascade.first_probability``
         Probability of lesion by the whole cascade and by stage 1, on the model's grid.
-    cascade.members, cascade.uncertainty
+    ``cascade.members``, ``cascade.uncertainty``
         Of a model with several cascades: each one's own probability, and what they disagree on.
-    lesions.lesions
+    ``lesions.lesions``
         The lesions on the grids of the T1w image and of the image that they are shown on.
-    template_<name>.space, anatomy.anatomy
+    ``template_<name>.space``, ``anatomy.anatomy``
         Transforms to and from a template, and the structures of the brain, unless the plan leaves them out.
-    outputs.stats
+    ``outputs.stats``
         Table of the visit's volumes, the last of its derivatives to be written.
-    figures.files, report.files
+    ``figures.files``, ``report.files``
         Figures, which ``report`` copies to the derivatives.
     """
     graph = preprocessing_graph(visit, preprocessing)
@@ -352,16 +358,20 @@ def labelled_graph(visit: Visit, preprocessing: Preprocessing, label: Path) -> W
     label : Path
         Manual lesion mask, on the grid of one of the images.
 
-    Inputs
-    ------
-    Those of :func:`preprocessing_graph`
-    lesion.label
+    Notes
+    -----
+    Inputs:
+
+    Those of :func:`preprocessing_graph`, and
+
+    ``lesion.label``
         Manual lesion mask.
 
-    Outputs
-    -------
-    Those of :func:`preprocessing_graph`
-    lesion.lesion
+    Outputs:
+
+    Those of :func:`preprocessing_graph`, and
+
+    ``lesion.lesion``
         Manual lesion mask on the model's grid.
     """
     graph = preprocessing_graph(visit, preprocessing)
