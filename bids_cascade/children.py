@@ -59,7 +59,7 @@ def end_workers(pool: ProcessPoolExecutor) -> None:
 
 
 def map_in_processes(
-    function: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int, what: str, each_gb: float
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int, work: str, each_gb: float
 ) -> Iterator[_Result]:
     """Do tasks in so many processes; yield what `function`, one of a module, returns, in the tasks' order.
 
@@ -89,7 +89,7 @@ def map_in_processes(
             yield from pool.map(function, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
         except BrokenProcessPool as error:
             raise BidsCascadeError(
-                f"a process that {what} was killed, perhaps for lack of memory (some {each_gb:g} GB each); "
+                f"a process that {work} was killed, perhaps for lack of memory (some {each_gb:g} GB each); "
                 "run the same command again with fewer --nprocs"
             ) from error
         except BaseException:  # nobody waits for the others

@@ -109,13 +109,13 @@ def is_full(folder: str | Path) -> bool:
 def system_temporary() -> Path | None:
     """Return the system's temporary folder; None where it has none to write to."""
     try:
-        found = tempfile.gettempdir()
+        folder = tempfile.gettempdir()
     except FileNotFoundError:
         return None
     named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     # tempfile's last resort is the current folder, which is nobody's to litter.
-    is_meant = any(name and os.path.abspath(name) == found for name in [*named, "/tmp", "/var/tmp", "/usr/tmp"])
-    return Path(found) if is_meant else None
+    is_meant = any(name and os.path.abspath(name) == folder for name in [*named, "/tmp", "/var/tmp", "/usr/tmp"])
+    return Path(folder) if is_meant else None
 
 
 @contextmanager
@@ -170,8 +170,8 @@ def contained(work_dir: Path) -> Iterator[None]:
 
 def _socket_parent() -> Path | None:
     """Return the system's temporary folder, or another where that has a long name; None if there is none."""
-    found = system_temporary()
-    places = [found, *map(Path, _SHORT_TEMPORARY)] if found is not None else []
+    temporary = system_temporary()
+    places = [temporary, *map(Path, _SHORT_TEMPORARY)] if temporary is not None else []
     usable = (place for place in places if os.access(place, os.W_OK | os.X_OK))
     return next((place for place in usable if len(os.fspath(place)) <= _LONGEST_SOCKET_PARENT), None)
 

@@ -25,11 +25,11 @@ def allowed_processors(root: Path = _ROOT) -> int:
     """
     allowed = [len(os.sched_getaffinity(0)), *_slurm_numbers("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")[:1]]
     for folder in _control_groups("cpu", root):
-        one = _words(folder / "cpu.max")
-        two = [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
+        unified = _words(folder / "cpu.max")
+        legacy = [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
         allowed += [
             int(words[0]) // int(words[1])
-            for words in (one, two)
+            for words in (unified, legacy)
             if len(words) == 2 and words[0].isdigit() and words[1].isdigit()
         ]
     return max(1, min(allowed))

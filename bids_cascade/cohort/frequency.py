@@ -38,12 +38,12 @@ class LesionFrequency:
 
 def template_masks(out_dir: Path, keys: Iterable[VisitKey]) -> dict[str, list[Path]]:
     """Return by participant the lesion masks that there are in the template's space."""
-    found: dict[str, list[Path]] = {}
+    masks: dict[str, list[Path]] = {}
     for key in keys:
         path = derivative_path(out_dir, key, "mask", ".nii.gz", space=BUILT_IN, label="L")
         if path.is_file():
-            found.setdefault(key.participant, []).append(path)
-    return found
+            masks.setdefault(key.participant, []).append(path)
+    return masks
 
 
 def lesion_frequency(masks: Iterable[Sequence[Path]]) -> LesionFrequency | None:

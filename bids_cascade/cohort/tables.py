@@ -101,13 +101,13 @@ def lesion_rows(visits: Sequence[GroupVisit]) -> Iterator[dict[str, Any]]:
 
 def without_unused(columns: Mapping[str, Any], visits: Sequence[GroupVisit]) -> dict[str, Any]:
     """Return the columns of a table without those optional ones that no visit has."""
-    there = {
+    in_use = {
         name for visit in visits if visit.results for name in (*visit.results.stats, *visit.results.lesions.columns)
     }
     if any(visit.change for visit in visits):
-        there |= {*OF_CHANGE, CHANGE_FLAGS}
+        in_use |= {*OF_CHANGE, CHANGE_FLAGS}
     optional = {*OPTIONAL, *OF_CHANGE, CHANGE_FLAGS}
-    return {name: text for name, text in columns.items() if name not in optional or name in there}
+    return {name: text for name, text in columns.items() if name not in optional or name in in_use}
 
 
 def summary_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -55,17 +55,17 @@ def find_lesion_masks(derivative: str, bids_dir: Path, visits: Iterable[Visit]) 
     participants = tuple(dict.fromkeys(visit.participant for visit in asked_for))
     layout = index_anat(root, participants, is_derivative=True)
     files = layout.get(suffix="mask", label=list(LESION_LABELS), extension=[".nii", ".nii.gz"])
-    found = {}
+    masks = {}
     for visit in asked_for:
         own = [file for file in files if _belongs_to(file, visit)]
         if own:
-            found[visit.name] = [Path(file.path) for file in sorted(own, key=_preference)]
-    if not found:
+            masks[visit.name] = [Path(file.path) for file in sorted(own, key=_preference)]
+    if not masks:
         raise MissingInputError(
             f"no lesion mask (label-L or label-lesion, suffix mask, in sub-*/[ses-*/]anat) in {root} "
             f"for any of the {len(asked_for)} visits"
         )
-    return found
+    return masks
 
 
 def space_of(mask: Path) -> str | None:
@@ -74,8 +74,8 @@ def space_of(mask: Path) -> str | None:
     >>> space_of(Path("sub-01_space-FLAIR_label-L_mask.nii.gz"))
     'FLAIR'
     """
-    found = re.search(r"_space-([0-9a-zA-Z+]+)_", mask.name)
-    return found.group(1) if found else None
+    match = re.search(r"_space-([0-9a-zA-Z+]+)_", mask.name)
+    return match.group(1) if match else None
 
 
 def find_derivative(derivative: str, bids_dir: Path) -> Path:

@@ -175,8 +175,10 @@ def _check_sessions(root: Path, participants: Sequence[str], selection: Selectio
     existing = {session for participant in participants for session in list_sessions(root, participant)}
     unknown = [label for label in dict.fromkeys(selection.sessions) if label not in existing]
     if unknown:
-        found = f"there is {enumerated(sorted(existing, key=natural_key))}" if existing else "there are no sessions"
-        raise NothingSelectedError(f"no session {enumerated(unknown)} of the participants asked for in {root}; {found}")
+        available = f"there is {enumerated(sorted(existing, key=natural_key))}" if existing else "there are no sessions"
+        raise NothingSelectedError(
+            f"no session {enumerated(unknown)} of the participants asked for in {root}; {available}"
+        )
 
 
 def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:

@@ -174,9 +174,9 @@ def acquisition_date(bids_dir: Path, key: VisitKey) -> date | None:
     read counts as not said.
     """
     folder = bids_dir / key.folder
-    said = [*_times_of_scans(folder / f"{key.name}_scans.tsv"), *_times_of_session(bids_dir, key)]
-    found = next((day for day in map(_parse_day, said) if day), None)
-    return found or next((day for day in map(_parse_day, _times_of_sidecars(folder / "anat")) if day), None)
+    times = [*_times_of_scans(folder / f"{key.name}_scans.tsv"), *_times_of_session(bids_dir, key)]
+    day_in_tables = next((day for day in map(_parse_day, times) if day), None)
+    return day_in_tables or next((day for day in map(_parse_day, _times_of_sidecars(folder / "anat")) if day), None)
 
 
 def _read_keyed(path: Path, key: str, prefix: str, problems: list[BidsCascadeError]) -> dict[str, dict[str, str]]:
@@ -209,10 +209,10 @@ def _renamed(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]
 
 def _descriptions(bids_dir: Path, table: str, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return what the table's sidecar says of its columns, by their new names."""
-    said = _read_json(bids_dir / f"{table}.json")
+    sidecar = _read_json(bids_dir / f"{table}.json")
     descriptions = {}
     for column, name in names.items():
-        own = said.get(column)
+        own = sidecar.get(column)
         described = {"Description": f"Column {column} of {table}.tsv", **(own if isinstance(own, dict) else {})}
         descriptions[name] = {**described, "JoinedFrom": f"{table}.tsv, column {column}"}
     return descriptions

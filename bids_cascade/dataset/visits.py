@@ -87,20 +87,20 @@ def find_visits(
         A filter names what is no BIDS entity.
     """
     filters = _filters_by_sequence(selection, sequences)
-    found = {sequence: _find_files(layout, sequence, filters.get(sequence, {})) for sequence in sequences}
-    for sequence, files in found.items():
+    files_of = {sequence: _find_files(layout, sequence, filters.get(sequence, {})) for sequence in sequences}
+    for sequence, files in files_of.items():
         if filters.get(sequence) and not files:
             raise NothingSelectedError(
                 f"no image in {layout.root} passes the filter {dict(filters[sequence])} for {sequence}"
             )
     others = [] if filters else [suffix for suffix in SEQUENCES if suffix not in sequences]
-    every_file = [file for files in found.values() for file in files]
+    every_file = [file for files in files_of.values() for file in files]
     every_file += [file for suffix in others for file in _find_files(layout, suffix, {})]
     keys = {_key_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
     if not keys:
         hint = dicom_hint(Path(layout.root))
         raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}{hint}")
-    candidates = {sequence: _by_visit(files) for sequence, files in found.items()}
+    candidates = {sequence: _by_visit(files) for sequence, files in files_of.items()}
     stand_ins = _find_stand_ins(layout, sequences)
     ordered = sorted(keys, key=lambda key: key.order)
     visits = [_make_visit(key, candidates, filters, optional, stand_ins) for key in ordered]
@@ -170,16 +170,18 @@ def _by_visit(files: Iterable[BIDSFile]) -> dict[VisitKey, list[BIDSFile]]:
 
 def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
     """Return the unwanted entities of a BIDSImageFile that the filter doesn't name, with their values."""
-    found = {entity: str(file.entities[entity]) for entity in UNWANTED_ENTITIES if entity in file.entities}
+    special = {entity: str(file.entities[entity]) for entity in UNWANTED_ENTITIES if entity in file.entities}
     return {
-        entity: value for entity, value in found.items() if entity not in wanted and (entity, value) != ("part", "mag")
+        entity: value
+        for entity, value in special.items()
+        if entity not in wanted and (entity, value) != ("part", "mag")
     }
 
 
 def _find_stand_ins(layout: BIDSLayout, sequences: Sequence[str]) -> dict[str, dict[VisitKey, list[BIDSFile]]]:
     """Return by sequence the images of each visit that somebody may take for it."""
-    found = {name: suffix for name, suffix in _STAND_INS.items() if name in sequences and suffix not in sequences}
-    return {name: _by_visit(_find_files(layout, suffix, {})) for name, suffix in found.items()}
+    suffixes = {name: suffix for name, suffix in _STAND_INS.items() if name in sequences and suffix not in sequences}
+    return {name: _by_visit(_find_files(layout, suffix, {})) for name, suffix in suffixes.items()}
 
 
 def _make_visit(

@@ -180,9 +180,9 @@ def print_scores(scores: Sequence[Score]) -> None:
     print("\nWhat was found of the known lesions (phantoms: this says nothing about accuracy on patients)")
     print(f"{'participant':<12}{'lesions found':>15}{'false':>7}{'known ml':>10}{'found ml':>10}{'Dice':>7}")
     for score in scores:
-        found = f"{score.n_found} of {score.n_known}"
+        detected = f"{score.n_found} of {score.n_known}"
         volumes = f"{score.known_ml:>10.2f}{score.segmented_ml:>10.2f}"
-        print(f"{'sub-' + score.participant:<12}{found:>15}{score.n_false:>7}{volumes}{score.dice:>7.2f}")
+        print(f"{'sub-' + score.participant:<12}{detected:>15}{score.n_false:>7}{volumes}{score.dice:>7.2f}")
     print()
 
 

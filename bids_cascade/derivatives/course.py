@@ -74,8 +74,8 @@ def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
 
 def _other_sequences(before: VisitResults, after: VisitResults) -> str:
     """Say that lesions were found in other sequences than at the visit before, if they were."""
-    one, other = before.processing.sequences, after.processing.sequences
-    return "" if one == other else f" They were found in {other} and in {one}, which finds others."
+    earlier, later = before.processing.sequences, after.processing.sequences
+    return "" if earlier == later else f" They were found in {later} and in {earlier}, which finds others."
 
 
 @contextmanager
@@ -126,5 +126,5 @@ def set_flag(out_dir: Path, visit: VisitKey, flag: str, reason: str | None) -> N
 
 
 def _with_flag(flags: Mapping[str, str], flag: str, reason: str | None) -> Flags:
-    others = {one: text for one, text in flags.items() if one != flag}
+    others = {name: text for name, text in flags.items() if name != flag}
     return others | ({flag: reason} if reason else {})

@@ -19,10 +19,10 @@ FLAGS_COLUMN = "quality_flags"
 """Column of the table of quality measures."""
 
 
-def join_flags(*found: Mapping[str, str]) -> Flags:
+def join_flags(*all_flags: Mapping[str, str]) -> Flags:
     """Return all flags; where one was raised more than once, its reasons in one line."""
     joined: dict[str, list[str]] = {}
-    for flags in found:
+    for flags in all_flags:
         for flag, reason in flags.items():
             joined.setdefault(flag, []).append(reason)
     return {flag: "; ".join(dict.fromkeys(reasons)) for flag, reasons in joined.items()}

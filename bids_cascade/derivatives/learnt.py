@@ -41,13 +41,13 @@ def sources_of(provenance: Mapping[str, Any]) -> list[Source] | None:
         Of the model's header.
     """
     if isinstance(provenance.get("members"), list):
-        found: list[Source] = []
+        sources: list[Source] = []
         for member in provenance["members"]:
             of_member = sources_of(member["provenance"])
             if of_member is None:
                 return None
-            found += [source for source in of_member if source not in found]
-        return found
+            sources += [source for source in of_member if source not in sources]
+        return sources
     if isinstance(provenance.get("learnt_from"), list):
         return list(provenance["learnt_from"])
     if "dataset" not in provenance:
@@ -91,10 +91,10 @@ def _texts(values: object) -> set[str]:
 
 def _hashes(visit: Visit) -> set[str]:
     """Return what a visit's images are known by; one that can't be read is left out."""
-    found = set()
+    hashes = set()
     for choice in visit.images.values():
         try:
-            found.add(hash_voxels(choice.path))
+            hashes.add(hash_voxels(choice.path))
         except BidsCascadeError as error:
             _LOGGER.debug("%s: not compared with what the model has learnt from: %s", visit.name, error)
-    return found
+    return hashes

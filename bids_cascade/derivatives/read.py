@@ -208,14 +208,14 @@ def _labels(folder: Path, prefix: str) -> list[str]:
 def _require_all(folder: Path, name: str) -> None:
     """Raise unless all files that make a whole result are there."""
     try:
-        there = {file for file in os.listdir(folder) if file.startswith(f"{name}_")}
+        names = {file for file in os.listdir(folder) if file.startswith(f"{name}_")}
     except OSError:
-        there = set()
-    if not there:
+        names = set()
+    if not names:
         raise MissingInputError("no results")
-    lesions = _LESIONS[_space_of(there, name)]
+    lesions = _LESIONS[_space_of(names, name)]
     needed = (_STATS, _STATS_JSON, lesions, sidecar_path(Path(lesions)).name)
-    lacking = [ending.removeprefix("_") for ending in needed if f"{name}{ending}" not in there]
+    lacking = [ending.removeprefix("_") for ending in needed if f"{name}{ending}" not in names]
     if lacking:
         raise TemporaryError(f"half-written: {', '.join(lacking)} missing; run the participant level for it again")
 

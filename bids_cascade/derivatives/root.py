@@ -140,8 +140,8 @@ def _read_doi(raw: Path) -> str | None:
 
 def _bidsignore_text(path: Path) -> str:
     """Return what is in ``.bidsignore`` with the app's own lines added."""
-    there = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.is_file() else []
-    return "\n".join([*there, *(line for line in _BIDSIGNORE if line not in there)]) + "\n"
+    lines = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.is_file() else []
+    return "\n".join([*lines, *(line for line in _BIDSIGNORE if line not in lines)]) + "\n"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

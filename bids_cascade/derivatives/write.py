@@ -118,9 +118,9 @@ class OutputPlan:
     anatomy: bool = True
     output_spaces: tuple[str, ...] = ()
 
-    def joined_flags(self, found: Sequence[Flags]) -> Flags:
+    def joined_flags(self, of_registrations: Sequence[Flags]) -> Flags:
         """Return the flags of the visit's images with those that were found later."""
-        return join_flags(self.flags, *found)
+        return join_flags(self.flags, *of_registrations)
 
     @property
     def space(self) -> str:
@@ -324,8 +324,8 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
             row["uncertainty"] = uncertainty
     if cells is not None:
         columns = {**columns, **LOCATION_COLUMNS}
-        for row, found in zip(rows, cells.of_lesions, strict=True):
-            row.update(found)
+        for row, location in zip(rows, cells.of_lesions, strict=True):
+            row.update(location)
     space = writer.plan.space
     mask = writer.path("mask", ".nii.gz", space=space, label="L")
     sidecar = {
@@ -392,8 +392,8 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
 
 def read_agreement(plan: OutputPlan) -> float | None:
     """Return how well the cascades agree on a visit whose volumes have been written; None of a single cascade."""
-    found = read_stats(plan)
-    return float(found[0][AGREEMENT]) if found and AGREEMENT in found[0] else None
+    stats = read_stats(plan)
+    return float(stats[0][AGREEMENT]) if stats and AGREEMENT in stats[0] else None
 
 
 def has_outputs(plan: OutputPlan) -> bool:
@@ -441,7 +441,7 @@ def _remove_earlier(plan: OutputPlan) -> None:
         derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_uncertainty_entities(plan.space)),
         *(path for space in _SPACES if space != plan.space for path in _paths_in(plan, space)),
     ]
-    single = [path for one in (quality, *stale) for path in (one, sidecar_path(one))]
+    single = [path for table in (quality, *stale) for path in (table, sidecar_path(table))]
     single += earlier_anatomy(plan.out_dir, plan.visit)
     try:
         for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:

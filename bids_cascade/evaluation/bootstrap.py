@@ -69,7 +69,7 @@ def summarise(values: Sequence[float], subjects: Sequence[str], seed: int = 0) -
     all_values = np.asarray(values, np.float64)
     defined = np.isfinite(all_values)
     kept = all_values[defined]
-    whose = [subject for subject, there in zip(subjects, defined, strict=True) if there]
+    whose = [subject for subject, is_defined in zip(subjects, defined, strict=True) if is_defined]
     if not len(kept):
         nothing = Estimate(math.nan)
         return Summary(0, 0, nothing, nothing, math.nan, math.nan)
@@ -103,9 +103,9 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
     for index, own in enumerate(of_subject):
         padded[index, : len(own)] = own
     draws = np.random.default_rng(seed).integers(len(names), size=(N_RESAMPLES, len(names)))
-    found = statistic(padded[draws].reshape(N_RESAMPLES, -1, rows.shape[1]))
+    resampled = statistic(padded[draws].reshape(N_RESAMPLES, -1, rows.shape[1]))
     # A correlation is not defined where a draw is of one subject alone; such draws say nothing.
-    defined = found[np.isfinite(found)]
+    defined = resampled[np.isfinite(resampled)]
     if not len(defined):
         return Estimate(value)
     low, high = np.percentile(defined, [2.5, 97.5])
@@ -130,10 +130,10 @@ def agreement_over_cohort(
     """
     volumes, counts = (
         np.array(
-            [[measured[f"reference_{what}"], measured[f"predicted_{what}"]] for measured in measures],
+            [[measured[f"reference_{quantity}"], measured[f"predicted_{quantity}"]] for measured in measures],
             np.float64,
         ).reshape(-1, 2)
-        for what in ("volume_ml", "lesions")
+        for quantity in ("volume_ml", "lesions")
     )
     statistics: dict[str, tuple[Values, Statistic]] = {
         "volume_pearson_r": (volumes, _pearson),
@@ -222,8 +222,8 @@ def _precision(rows: Values) -> Values:
 def _f1(rows: Values) -> Values:
     """Return the harmonic mean of the two: 0 where one is, or is not defined, NaN without any lesion."""
     both = np.nan_to_num([_sensitivity(rows), _precision(rows)])
-    there = np.nansum(rows[..., [0, 2]], axis=(1, 2)) > 0
-    return np.where(there, np.nan_to_num(_ratio(2 * both.prod(axis=0), both.sum(axis=0))), np.nan)
+    any_lesion = np.nansum(rows[..., [0, 2]], axis=(1, 2)) > 0
+    return np.where(any_lesion, np.nan_to_num(_ratio(2 * both.prod(axis=0), both.sum(axis=0))), np.nan)
 
 
 def _ratio(part: Values, whole: Values) -> Values:

@@ -138,17 +138,17 @@ def _column(measure: str, method: str) -> str:
 def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
     fold_of = {name: fold for fold in whole.folds for name in fold.visits}
     rows = []
-    for one, measures in zip(whole.cascade.visits, whole.flair_threshold.measures, strict=True):
-        fold = fold_of[one.name]
+    for visit, measures in zip(whole.cascade.visits, whole.flair_threshold.measures, strict=True):
+        fold = fold_of[visit.name]
         row: dict[str, Any] = {
-            **one.columns,
+            **visit.columns,
             "fold": fold.number,
             "threshold": fold.threshold,
             "flair_threshold": fold.flair_threshold,
             "reference_volume_ml": measures["reference_volume_ml"],
         }
         for measure in (*_SHOWN, "predicted_volume_ml"):
-            row[_column(measure, CASCADE)] = one.agreement.measures[measure]
+            row[_column(measure, CASCADE)] = visit.agreement.measures[measure]
             row[_column(measure, FLAIR_THRESHOLD)] = measures[measure]
         rows.append(row)
     return rows

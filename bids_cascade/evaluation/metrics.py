@@ -81,11 +81,11 @@ def lesion_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> L
         When the shapes differ.
     """
     check_shapes(reference, predicted)
-    found, right = (
+    detected, right = (
         overlap_by_lesion(label_lesions(mask)[0], other) > 0
         for mask, other in ((reference, predicted), (predicted, reference))
     )
-    return LesionWise(len(found), int(found.sum()), len(right), int(right.sum()))
+    return LesionWise(len(detected), int(detected.sum()), len(right), int(right.sum()))
 
 
 def overlap_by_lesion(labels: NDArray[np.integer], other: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -60,12 +60,12 @@ def compare_visits(
     evaluated, failed = [], []
     for visit in visits:
         try:
-            one = _compare(visit, references[visit.name], predictions.get(visit.name, ()), dataset)
+            compared = _compare(visit, references[visit.name], predictions.get(visit.name, ()), dataset)
         except BidsCascadeError as error:
             failed.append(VisitOutcome(visit.name, error.exit_code, str(error)))
         else:
-            evaluated.append(one)
-            _LOGGER.info("%s: Dice %.3f (%s)", visit.name, one.agreement.measures["dice"], one.predicted.name)
+            evaluated.append(compared)
+            _LOGGER.info("%s: Dice %.3f (%s)", visit.name, compared.agreement.measures["dice"], compared.predicted.name)
     return evaluated, failed
 
 
@@ -113,12 +113,12 @@ def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_M
     for reference in references:
         fitting = [prediction for prediction in predictions if same_grid(reference.image, prediction.image)]
         if fitting:
-            return reference, min(fitting, key=lambda one: _distance(reference.path, one.path))
+            return reference, min(fitting, key=lambda prediction: _distance(reference.path, prediction.path))
     first = references[0]
-    found = ", ".join(f"{prediction.path.name} ({_grid_text(prediction.image)})" for prediction in predictions)
+    grids = ", ".join(f"{prediction.path.name} ({_grid_text(prediction.image)})" for prediction in predictions)
     raise BadDataError(
         f"{first.path}: the reference mask, {_grid_text(first.image)}, is on the grid of no predicted mask; "
-        f"found {found}; bring one onto the grid of the other first"
+        f"found {grids}; bring one onto the grid of the other first"
     )
 
 

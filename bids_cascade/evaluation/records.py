@@ -117,11 +117,11 @@ class Evaluation:
     @property
     def learnt_from(self) -> dict[str, list[str]]:
         """Names of the visits that the model has learnt from, and of those it may have, by what is known of that."""
-        found: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for visit in self.visits:
             if visit.origin.learnt_from in ("visit", "participant"):
-                found.setdefault(LEARNT_FROM[visit.origin.learnt_from], []).append(visit.name)
-        return found
+                names.setdefault(LEARNT_FROM[visit.origin.learnt_from], []).append(visit.name)
+        return names
 
     @property
     def n_unknown(self) -> int:

@@ -27,13 +27,13 @@ def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitOut
     counts = [f"{name} (>= 14 mm3)" for name in _COUNTS]
     width = max([len("visit"), *(len(visit.name) for visit in evaluated), *(len(other.name) for other in others)])
     lines = ["  ".join([f"{'visit':<{width}}", *_COLUMNS, *counts])]
-    for one in evaluated:
-        measures = one.agreement.measures
+    for visit in evaluated:
+        measures = visit.agreement.measures
         cells = [_cell(measures[measure], len(head)) for head, measure in _COLUMNS.items()]
         for head, measure in zip(counts, _COUNTS.values(), strict=True):
             both = f"{measures[measure]:.0f} ({measures[f'{measure}_14mm3']:.0f})"
             cells.append(f"{both:>{len(head)}}")
-        lines.append("  ".join([f"{one.name:<{width}}", *cells]))
+        lines.append("  ".join([f"{visit.name:<{width}}", *cells]))
     lines += [f"{other.name:<{width}}  NOT EVALUATED: {other.message}" for other in others]
     return "\n".join([*lines, f"{len(evaluated)} of {len(evaluated) + len(others)} visits evaluated"])
 
@@ -43,10 +43,10 @@ def format_sizes(evaluation: Evaluation, summaries: Summaries) -> str:
     names = {name: f"{name.replace('_', ' ')} mm3" for name in COUNTED_CLASSES_MM3}
     width = max(len("sensitivity/precision/F1"), *(len(visit.name) for visit in evaluation.visits))
     lines = ["  ".join([f"{'sensitivity/precision/F1':<{width}}", *(f"{text:>14}" for text in names.values())])]
-    for one in evaluation.visits:
-        measures = one.agreement.measures
-        cells = ["/".join(_short(measures[f"lesion_{what}_{name}"]) for what in _RATIOS) for name in names]
-        lines.append("  ".join([f"{one.name:<{width}}", *(f"{cell:>14}" for cell in cells)]))
+    for visit in evaluation.visits:
+        measures = visit.agreement.measures
+        cells = ["/".join(_short(measures[f"lesion_{ratio}_{name}"]) for ratio in _RATIOS) for name in names]
+        lines.append("  ".join([f"{visit.name:<{width}}", *(f"{cell:>14}" for cell in cells)]))
     interval = " [95 % interval]" if len(set(evaluation.subjects)) >= MIN_SUBJECTS else ""
     lines += ["", f"lesions of all visits together: sensitivity, precision, F1{interval}"]
     for name, summary in summaries.sizes.items():
@@ -82,8 +82,8 @@ def format_origin(evaluation: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def _plural(n: int, what: str) -> str:
-    return f"{n} {what}" + "s" * (n != 1)
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)
 
 
 def _cell(value: float, width: int) -> str:

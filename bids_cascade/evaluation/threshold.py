@@ -38,7 +38,7 @@ def dice_by_threshold(
     if not boxes:
         return np.ones(len(thresholds))
     values, reference = values[boxes[0]], reference[boxes[0]]
-    masks = (mask_above(one, values, rule, voxel_volume_mm3) for one in thresholds)
+    masks = (mask_above(threshold, values, rule, voxel_volume_mm3) for threshold in thresholds)
     return np.array([dice(reference, mask) for mask in masks])
 
 
@@ -56,4 +56,8 @@ def best_threshold(thresholds: Sequence[float], dice_of_visits: Sequence[NDArray
         return default
     means = np.round(np.mean(dice_of_visits, axis=0), 9)
     best = np.flatnonzero(means == means.max())
-    return float(min((thresholds[index] for index in best), key=lambda one: (round(abs(one - default), 9), one)))
+    return float(
+        min(
+            (thresholds[index] for index in best), key=lambda threshold: (round(abs(threshold - default), 9), threshold)
+        )
+    )

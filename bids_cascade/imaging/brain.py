@@ -97,8 +97,8 @@ def brain_mask(
        Computers in Biology and Medicine 179 (2024) 108845.
     """
     skip = mode == "skip" or (mode == "auto" and is_skull_stripped(image))
-    found = foreground(data_of(image)) if skip else _extract(image, n_threads, sequence)
-    voxels = _solid(found) if found.any() else found
+    voxels = foreground(data_of(image)) if skip else _extract(image, n_threads, sequence)
+    voxels = _solid(voxels) if voxels.any() else voxels
     volume_ml = _volume_ml(voxels, image)
     low, high = BRAIN_VOLUME_LIMITS_ML
     fault = ""
@@ -125,14 +125,14 @@ def _extract(image: nib.Nifti1Image, n_threads: int, sequence: str) -> NDArray[n
     torch.set_num_threads(n_threads)
     try:
         extraction: Any = BrainExtraction(no_gpu=True)
-        found = extraction.run_model(data.copy()) > 0.5
+        extracted = extraction.run_model(data.copy()) > 0.5
     except (AssertionError, ValueError, RuntimeError) as error:
         # deepbet asserts, or fails on an empty array, when it sees no brain at all.
         name = image.get_filename() or f"{sequence} image"
         raise BadDataError(f"{name}: deepbet finds no brain ({error}); check that it is a {sequence} image.") from error
     finally:
         torch.set_num_threads(threads_before)
-    return in_order_of(found, image.affine)
+    return in_order_of(extracted, image.affine)
 
 
 def _solid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -71,14 +71,14 @@ def stack_channels(
         for image, transform in zip(images.values(), transforms, strict=True)
     ]
     normalised = normalise(np.stack(resampled), brain, list(images))
-    there = [name for name in sequences if name in images]
-    chosen = [list(images).index(name) for name in there]
+    present = [name for name in sequences if name in images]
+    chosen = [list(images).index(name) for name in present]
     channels = np.zeros((len(sequences), *brain.shape), np.float32)
     if normalisation == WHITE_MATTER:
-        found = normalised[chosen]
+        values = normalised[chosen]
     else:
-        found = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
-    channels[[list(sequences).index(name) for name in there]] = found
+        values = zscore_over_volume(np.stack([resampled[i] for i in chosen]), brain, _n_voxels(images, grid))
+    channels[[list(sequences).index(name) for name in present]] = values
     contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
 

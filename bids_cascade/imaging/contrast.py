@@ -90,23 +90,23 @@ def measure_contrast(
     coarse, values = brain[::step, ::step, ::step], channels[:, ::step, ::step, ::step]
     rim = coarse & ~ndimage.binary_erosion(coarse, iterations=_RIM_STEPS)
     inner = ndimage.binary_erosion(coarse, iterations=_INNER_STEPS)
-    found: dict[str, dict[str, float | None]] = {}
+    contrasts: dict[str, dict[str, float | None]] = {}
     with_t1w = sequences[0] == "T1w"
-    for name, one in zip(sequences, values, strict=True):
-        spread = float(one[coarse].std()) if coarse.any() else 0.0
+    for name, channel in zip(sequences, values, strict=True):
+        spread = float(channel[coarse].std()) if coarse.any() else 0.0
         enough = spread > 0 and min(np.count_nonzero(rim), np.count_nonzero(inner)) >= _FEWEST_VOXELS
-        depth = float(np.median(one[inner]) - np.median(one[rim])) / spread if enough else None
-        found[name] = {"depth_contrast": depth}
+        depth = float(np.median(channel[inner]) - np.median(channel[rim])) / spread if enough else None
+        contrasts[name] = {"depth_contrast": depth}
         if with_t1w and name != "T1w":
-            correlation = float(np.corrcoef(values[0][coarse], one[coarse])[0, 1]) if enough else None
-            found[name]["t1w_correlation"] = correlation
+            correlation = float(np.corrcoef(values[0][coarse], channel[coarse])[0, 1]) if enough else None
+            contrasts[name]["t1w_correlation"] = correlation
         if with_t1w and name == "FLAIR":
             rise = _white_rise(values[[0, sequences.index(name)]], coarse, step * voxel_size_mm)
-            found[name]["tissue_order"] = float(rise[0] - rise[1]) if rise is not None else None
+            contrasts[name]["tissue_order"] = float(rise[0] - rise[1]) if rise is not None else None
         elif name == "FLAIR":
-            rise = _white_rise(one[None], coarse, step * voxel_size_mm)
-            found[name]["white_rise"] = float(rise[0]) if rise is not None else None
-    return found
+            rise = _white_rise(channel[None], coarse, step * voxel_size_mm)
+            contrasts[name]["white_rise"] = float(rise[0]) if rise is not None else None
+    return contrasts
 
 
 def _white_rise(

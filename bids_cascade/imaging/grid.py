@@ -190,8 +190,8 @@ def _not_zero(data: NDArray[Any], margin: int) -> tuple[slice, ...]:
     """Return the part of an image that is not 0, with so many voxels around it; nothing if all is 0."""
     voxels, part = data != 0, []
     for axis, size in enumerate(data.shape):
-        found = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
-        start, stop = (found[0] - margin, found[-1] + 1 + margin) if len(found) else (0, 0)
+        indices = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
+        start, stop = (indices[0] - margin, indices[-1] + 1 + margin) if len(indices) else (0, 0)
         part.append(slice(max(0, int(start)), min(int(stop), size)))
     return tuple(part)
 
@@ -240,10 +240,10 @@ def _interpolate(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tupl
     for start in range(0, len(i), _PLANES):
         part = slice(start, start + _PLANES)
         places = i[part, None, None] + (j[:, None] + (k + shift))
-        found = torch.nn.functional.grid_sample(
+        sampled = torch.nn.functional.grid_sample(
             source, places[None], mode="bilinear", padding_mode="border", align_corners=True
         )
-        values[part] = found[0, 0].numpy()
+        values[part] = sampled[0, 0].numpy()
     return values
 
 

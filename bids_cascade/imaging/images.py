@@ -181,16 +181,16 @@ def load_labels(path: str | Path) -> nib.Nifti1Image:
 def _check_voxel_sizes(path: Path, sizes_mm: NDArray[np.float64]) -> None:
     low, high = VOXEL_SIZE_LIMITS_MM
     if not np.all((sizes_mm >= low) & (sizes_mm <= high)):
-        found = " x ".join(f"{size:g}" for size in sizes_mm)
+        actual = " x ".join(f"{size:g}" for size in sizes_mm)
         raise BadDataError(
-            f"{path} has voxels of {found} mm; expected {low:g} to {high:g} mm on each axis. Correct its header."
+            f"{path} has voxels of {actual} mm; expected {low:g} to {high:g} mm on each axis. Correct its header."
         )
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
     if len(shape) < 3 or min(shape[:3]) < 2 or any(n != 1 for n in shape[3:]):
-        found = " x ".join(str(n) for n in shape)
-        raise BadDataError(f"{path} has {found} voxels; expected a 3D image, so extract one volume or exclude it.")
+        actual = " x ".join(str(n) for n in shape)
+        raise BadDataError(f"{path} has {actual} voxels; expected a 3D image, so extract one volume or exclude it.")
 
 
 def _check_invertible(path: Path, affine: NDArray[np.float64]) -> None:
@@ -206,8 +206,8 @@ def _check_affine(path: Path, image: nib.Nifti1Image) -> None:
     low, high = FIELD_OF_VIEW_LIMITS_MM
     extent_mm = sizes_mm * shape
     if extent_mm.min() < low or extent_mm.max() > high:
-        found = " x ".join(f"{extent:.0f}" for extent in extent_mm)
-        raise BadDataError(f"{path} covers {found} mm; expected {low:g} to {high:g} mm on each axis.")
+        actual = " x ".join(f"{extent:.0f}" for extent in extent_mm)
+        raise BadDataError(f"{path} covers {actual} mm; expected {low:g} to {high:g} mm on each axis.")
     sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
     if sform is None or qform is None:
         return

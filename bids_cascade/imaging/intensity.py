@@ -91,7 +91,7 @@ def without_noise_around(data: NDArray[np.float32]) -> NDArray[np.float32]:
     with little noise, as after masking, comes out unchanged.
     """
     low, high = np.percentile(_some(data), (1, 99))
-    mean, square = (ndimage.uniform_filter(one, _NOISE_WINDOW) for one in (data, np.square(data)))
+    mean, square = (ndimage.uniform_filter(values, _NOISE_WINDOW) for values in (data, np.square(data)))
     noisy = np.sqrt(np.maximum(square - np.square(mean), 0)) > _NOISE_SD * (high - low)
     labels, n_pieces = ndimage.label(ndimage.binary_opening(~noisy, iterations=_PIECE_VOXELS))
     if noisy.mean() < _LEAST_NOISE or not n_pieces:
@@ -120,8 +120,8 @@ def _above_background(data: NDArray[np.float32]) -> NDArray[np.float32]:
         far = not _FAR_BELOW * (high - low) <= low <= _FAR_ABOVE * high
         return np.asarray(data - np.float32(low)) if far else data
     level = background_value(data)
-    some = _some(data)[_some(inside)]
-    low, high = np.percentile(some, (1, 99)) if some.size else (level, level)
+    sample = _some(data)[_some(inside)]
+    low, high = np.percentile(sample, (1, 99)) if sample.size else (level, level)
     if low < level + _FAR_BELOW * (high - level):
         # As after a z-score of the brain alone: what is dark there lies below the background.
         least = np.float32(_LEAST * (high - low))
@@ -139,8 +139,8 @@ def _without_outliers(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _brightest(data: NDArray[np.float32]) -> float:
     """Return the intensity that a thousandth of the voxels above 0 exceed; 0 where there are none."""
-    some = _some(data)
-    above = some[some > 0]
+    sample = _some(data)
+    above = sample[sample > 0]
     return float(np.percentile(above, 99.9)) if above.size else 0.0
 
 

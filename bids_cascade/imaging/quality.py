@@ -264,14 +264,14 @@ def gather(measured: Mapping[str, Row], contrast: float | None, agreement: float
         for column in ("registration_similarity", "brain_coverage")
     }
     row |= {column: measured[t1w][column] for column in ("brain_volume_ml", "brain_cut_area_cm2", "neck_volume_ml")}
-    for name, found in measured.items():
-        contrasts = {f"{column}_{name.lower()}": found[column] for column in _CONTRASTS if column in found}
+    for name, measures in measured.items():
+        contrasts = {f"{column}_{name.lower()}": measures[column] for column in _CONTRASTS if column in measures}
         row |= {column: value for column, value in contrasts.items() if column in _RULES}
     row["lesion_contrast_sd"] = contrast
     if agreement is not None:
         row[AGREEMENT] = agreement
-    for name, found in measured.items():
-        row |= {f"{column}_{name.lower()}": found[column] for column in ("noise", "ghosting", "outlier_voxels")}
+    for name, measures in measured.items():
+        row |= {f"{column}_{name.lower()}": measures[column] for column in ("noise", "ghosting", "outlier_voxels")}
     return row
 
 
@@ -346,7 +346,7 @@ def noise(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
     .. [1] Immerkaer J., Fast noise variance estimation, Computer Vision and Image Understanding 64 (1996) 300-302.
     """
     axis = slice_axis(raw)
-    data, brain = (np.moveaxis(one, axis, 0) for one in (data_of(raw), mask_of(brain_mask)))
+    data, brain = (np.moveaxis(volume, axis, 0) for volume in (data_of(raw), mask_of(brain_mask)))
     area = brain.sum(axis=(1, 2))
     wide = np.flatnonzero(area > area.max() / 2)
     if not len(wide):
@@ -391,25 +391,25 @@ def ghosting(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
 
 def find_flags(row: Row) -> dict[str, str]:
     """Return what should be looked at, by flag, with the reason in a sentence."""
-    found: dict[str, list[str]] = {}
+    reasons_by_flag: dict[str, list[str]] = {}
     for column, value in row.items():
         rule, sequence = _rule_of(column)
         if value is not None and not rule.low <= value <= rule.high:
             reason = rule.reason.format(sequence=sequence, value=value, low=rule.low, high=rule.high)
-            found.setdefault(rule.flag, []).append(reason)
-    return {flag: "; ".join(reasons) + "." for flag, reasons in found.items()}
+            reasons_by_flag.setdefault(rule.flag, []).append(reason)
+    return {flag: "; ".join(reasons) + "." for flag, reasons in reasons_by_flag.items()}
 
 
 def describe_columns(row: Row) -> dict[str, dict[str, str]]:
     """Return for each column what BIDS wants to know of it, and which values raise which flag."""
-    found = {}
+    descriptions = {}
     for column in row:
         rule, sequence = _rule_of(column)
         usual = " to ".join(f"{limit:g}" for limit in (rule.low, rule.high) if np.isfinite(limit))
         word = "at least " if np.isinf(rule.high) else "at most " if np.isinf(rule.low) else ""
         text = f"{rule.description.format(sequence=sequence)}; expected {word}{usual}, else flagged {rule.flag}"
-        found[column] = {"Description": text} | ({"Units": rule.units} if rule.units else {})
-    return found
+        descriptions[column] = {"Description": text} | ({"Units": rule.units} if rule.units else {})
+    return descriptions
 
 
 def _rule_of(column: str) -> tuple[_Rule, str]:

@@ -56,15 +56,15 @@ class RigidRegistration:
 
     def flags(self, name: str) -> dict[str, str]:
         """Say what should be looked at, by quality flag, calling the moving image `name`; nothing when all is well."""
-        found = {}
+        flags = {}
         if looks_failed(self.quality):
-            found["registration_looks_failed"] = (
+            flags["registration_looks_failed"] = (
                 f"the registration of {name} to the T1w image looks failed "
                 f"(similarity {self.quality:.2f}, expected at least {FAILED_BELOW:g})"
             )
         if self.fraction_inside < COVERED_FROM:
-            found["truncated_field_of_view"] = f"{name} shows only {self.fraction_inside:.0%} of the brain"
-        return found
+            flags["truncated_field_of_view"] = f"{name} shows only {self.fraction_inside:.0%} of the brain"
+        return flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,10 +258,10 @@ def _register(moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float6
         arguments += ["--output", f"{folder}/"]
         try:
             ants.registration(arguments, None)
-            found = ants.read_transform(f"{folder}/0GenericAffine.mat")
+            transform = ants.read_transform(f"{folder}/0GenericAffine.mat")
         except (RuntimeError, ValueError) as error:
             raise BadDataError(f"{_name(moving)} could not be registered to the T1w image ({error}).") from error
-    return _nearest_rigid(_from_itk(found.parameters, found.fixed_parameters))
+    return _nearest_rigid(_from_itk(transform.parameters, transform.fixed_parameters))
 
 
 def _nearest_rigid(transform: NDArray[np.float64]) -> NDArray[np.float64]:

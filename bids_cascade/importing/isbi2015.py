@@ -24,7 +24,9 @@ def find(root: Path) -> list[SourceVisit]:
         drawn = (path.parent.parent / "masks", path.parent)
         masks = {}
         for rater in (1, 2):
-            mask = next((one for folder in drawn if (one := beside(folder, f"{stem}_mask{rater}")) is not None), None)
+            mask = next(
+                (drawing for folder in drawn if (drawing := beside(folder, f"{stem}_mask{rater}")) is not None), None
+            )
             if mask is not None:
                 masks[f"rater{rater}"] = SourceMask(mask)
         if "rater1" in masks:

@@ -20,7 +20,7 @@ def find(root: Path) -> list[SourceVisit]:
     for path in find_images(root):
         if re.fullmatch(r"(?:patient\d+_)?FLAIR\.nii(?:\.gz)?", path.name, re.IGNORECASE):
             below = path.parent.relative_to(root).parts or (path.parent.name,)
-            patient = next((found.group(1) for part in below[::-1] if (found := _PATIENT.fullmatch(part))), None)
+            patient = next((match.group(1) for part in below[::-1] if (match := _PATIENT.fullmatch(part))), None)
             if patient is not None:
                 rank = next((_KINDS.index(part.lower()) for part in below if part.lower() in _KINDS), len(_KINDS))
                 by_patient.setdefault(patient, {})[path.parent] = rank

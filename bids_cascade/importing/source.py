@@ -101,11 +101,11 @@ def find_images(root: Path) -> Iterator[Path]:
 
 def beside(folder: Path, *stems: str) -> Path | None:
     """Return the first image there is in a folder of those with these names, without regard to case."""
-    there = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)} if folder.is_dir() else {}
+    files = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)} if folder.is_dir() else {}
     for stem in stems:
         for extension in EXTENSIONS:
-            if f"{stem}{extension}".lower() in there:
-                return there[f"{stem}{extension}".lower()]
+            if f"{stem}{extension}".lower() in files:
+                return files[f"{stem}{extension}".lower()]
     return None
 
 

@@ -79,12 +79,12 @@ def import_dataset(public: PublicDataset, source: Path, bids_dir: Path, *, link:
 def _check(public: PublicDataset, visits: Sequence[SourceVisit], source: Path) -> None:
     """Refuse a source without visits, with two of one name, or with masks on other grids than their FLAIR image."""
     if not visits:
-        there = ", ".join(sorted(path.name for path in source.iterdir())[:5]) or "nothing"
-        raise MissingInputError(f"{source} does not hold {public.name}: expected {public.layout}; found {there}")
+        listing = ", ".join(sorted(path.name for path in source.iterdir())[:5]) or "nothing"
+        raise MissingInputError(f"{source} does not hold {public.name}: expected {public.layout}; found {listing}")
     seen: dict[str, SourceVisit] = {}
     for visit in visits:
         if visit.name in seen:
-            both = " and ".join(str(one.images["FLAIR"].parent) for one in (seen[visit.name], visit))
+            both = " and ".join(str(same_visit.images["FLAIR"].parent) for same_visit in (seen[visit.name], visit))
             raise BadDataError(f"{both} are both {visit.name} of {public.name}; move one of them out of {source}")
         seen[visit.name] = visit
         shapes = {path: read_header(path).shape for path in visit.images.values()}

@@ -45,11 +45,11 @@ def reliability(
     weight = np.ones(len(p)) if weights is None else weights[judged].astype(np.float64)
     # In single precision .3 times 10 is above 3, in double below: what has been rounded to a tenth belongs to the next.
     tenth = np.minimum((np.round(p, 7) * 10 + 1e-9).astype(int), 9)
-    n, total, found = (
-        np.bincount(tenth, weight * of, 10).astype(np.float64) for of in (np.ones(len(p)), p, lesion[judged])
+    n, total, n_lesion = (
+        np.bincount(tenth, weight * values, 10).astype(np.float64) for values in (np.ones(len(p)), p, lesion[judged])
     )
     with np.errstate(invalid="ignore"):
-        return Reliability(n, total / n, found / n)
+        return Reliability(n, total / n, n_lesion / n)
 
 
 def equal_scan_weights(scan: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -117,15 +117,15 @@ def _logistic_regression(
     def likelihood(parameters: NDArray[np.float64]) -> float:
         return float(-(weight * np.logaddexp(0, -sign * (parameters @ inputs + known))).sum())
 
-    found = np.zeros(2)
-    best = likelihood(found)
+    coefficients = np.zeros(2)
+    best = likelihood(coefficients)
     for _ in range(_MOST_STEPS):
-        expected = 0.5 * (1 + np.tanh((found @ inputs + known) / 2))
+        expected = 0.5 * (1 + np.tanh((coefficients @ inputs + known) / 2))
         gradient = inputs @ (weight * (is_lesion - expected))
         step = np.linalg.solve((inputs * (weight * expected * (1 - expected))) @ inputs.T, gradient)
-        while likelihood(found + step) < best and np.abs(step).max() > _GAIN:
+        while likelihood(coefficients + step) < best and np.abs(step).max() > _GAIN:
             step = step / 2
-        found, before, best = found + step, best, likelihood(found + step)
+        coefficients, before, best = coefficients + step, best, likelihood(coefficients + step)
         if best - before <= _GAIN:
             break
-    return float(found[0]), float(found[1])
+    return float(coefficients[0]), float(coefficients[1])

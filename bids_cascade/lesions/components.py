@@ -53,30 +53,30 @@ def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
         Number of lesions.
     """
     labels = np.zeros(mask.shape, np.int32)
-    box, found, sizes = _components(mask)
+    box, components, sizes = _components(mask)
     rank = np.zeros(len(sizes) + 1, np.int32)
     rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
-    labels[box] = rank[found]
+    labels[box] = rank[components]
     return labels, len(sizes)
 
 
 def remove_small_lesions(mask: NDArray[np.bool_], voxel_volume_mm3: float, min_volume_mm3: float) -> NDArray[np.bool_]:
     """Return the mask without its lesions below `min_volume_mm3`; one of exactly this volume stays."""
-    box, found, sizes = _components(mask)
+    box, components, sizes = _components(mask)
     # A voxel of 0.1 mm^3 is not exactly that in binary: a rounding error must not drop a lesion.
     kept = np.concatenate([[False], sizes * voxel_volume_mm3 >= min_volume_mm3 * (1 - 1e-6)])
     large = np.zeros(mask.shape, bool)
-    large[box] = kept[found]
+    large[box] = kept[components]
     return large
 
 
 def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], lowest_peak: float) -> NDArray[np.bool_]:
     """Return the mask without its lesions in which all values are below `lowest_peak`."""
-    box, found, sizes = _components(mask)
+    box, components, sizes = _components(mask)
     peaks = np.full(len(sizes) + 1, -np.inf, values.dtype)
-    np.maximum.at(peaks, found[mask[box]], values[mask])
+    np.maximum.at(peaks, components[mask[box]], values[mask])
     strong = np.zeros(mask.shape, bool)
-    strong[box] = mask[box] & (peaks >= lowest_peak)[found]
+    strong[box] = mask[box] & (peaks >= lowest_peak)[components]
     return strong
 
 
@@ -89,8 +89,8 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
     """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
     box = box_of(mask)
-    found, n = ndimage.label(mask[box], TOUCHING)
-    return box, found, np.bincount(found.ravel(), minlength=n + 1)[1:]
+    components, n = ndimage.label(mask[box], TOUCHING)
+    return box, components, np.bincount(components.ravel(), minlength=n + 1)[1:]
 
 
 def centre_of(voxels: NDArray[np.integer], affine: NDArray[np.floating]) -> tuple[float, float, float]:

@@ -66,4 +66,4 @@ def mean_pairwise_dice(masks: Sequence[NDArray[np.bool_]]) -> float:
     .. [1] Zenk M. et al., Comparative benchmarking of failure detection methods in medical image segmentation:
        unveiling the role of confidence aggregation, arXiv:2406.03323.
     """
-    return float(np.mean([dice(one, other) for one, other in combinations(masks, 2)]))
+    return float(np.mean([dice(first, second) for first, second in combinations(masks, 2)]))

@@ -74,13 +74,15 @@ def find_visit_lesions(
     members : sequence of nibabel.Nifti1Image
         Each cascade's own probability, of a model with several.
     """
-    found = {name: find_lesions(probability, grid, transforms[name], rule) for name, grid in grids.items()}
-    t1w, grid = next(iter(found.values())), next(iter(grids.values()))
+    by_sequence = {name: find_lesions(probability, grid, transforms[name], rule) for name, grid in grids.items()}
+    t1w, grid = next(iter(by_sequence.values())), next(iter(grids.values()))
     labels, _ = label_lesions(t1w[1])
     own_masks = [find_lesions(member, grid, np.eye(4), rule)[1] for member in members]
     return VisitLesions(
-        probability={name: nib.Nifti1Image(values, grids[name].affine) for name, (values, _) in found.items()},
-        mask={name: nib.Nifti1Image(mask.astype(np.uint8), grids[name].affine) for name, (_, mask) in found.items()},
+        probability={name: nib.Nifti1Image(values, grids[name].affine) for name, (values, _) in by_sequence.items()},
+        mask={
+            name: nib.Nifti1Image(mask.astype(np.uint8), grids[name].affine) for name, (_, mask) in by_sequence.items()
+        },
         labels=nib.Nifti1Image(labels, grid.affine),
         table=lesion_table(labels, t1w[0], grid.affine),
         uncertainty=lesion_uncertainty(labels, own_masks) if own_masks else None,

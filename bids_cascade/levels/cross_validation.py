@@ -95,8 +95,8 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, folding: CrossVali
             unfinished += error.results
     if folding.fold is None and not unfinished:
         return _gather(job, done, labelled, results)
-    for one in unfinished:
-        say(f"{one.name}  {one.message}")
+    for visit in unfinished:
+        say(f"{visit.name}  {visit.message}")
     say(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
     return exit_code_of([*results, *unfinished])
 
@@ -168,24 +168,24 @@ def _make_fold(job: _Job, number: int, training: Sequence[Prepared], left_out: S
 def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence[Prepared]) -> float:
     """Write the masks of bright FLAIR of the left-out visits; return the threshold, chosen on the others."""
     config = job.config.cascade
-    for one in training:
-        if one.name not in job.curves:
-            job.curves[one.name] = flair_curve(one, config)
+    for visit in training:
+        if visit.name not in job.curves:
+            job.curves[visit.name] = flair_curve(visit, config)
     flair_threshold = choose_flair_threshold(job.curves, training)
     cascade_dir, out_dir = job.folder / CASCADE, job.folder / FLAIR_THRESHOLD
     prepare_output(out_dir, job.inputs.bids_dir)
-    for one in left_out:
-        write_flair_masks(one, flair_threshold, config, job.inputs.bids_dir, cascade_dir, out_dir)
+    for visit in left_out:
+        write_flair_masks(visit, flair_threshold, config, job.inputs.bids_dir, cascade_dir, out_dir)
     return flair_threshold
 
 
 def _read_fold(path: Path, fingerprint: str) -> Fold | None:
     """Return a fold that is done; None where it isn't, or was done of other data or with other choices."""
     try:
-        found = read_object(path)
-        if found.pop("fingerprint") != fingerprint:
+        saved = read_object(path)
+        if saved.pop("fingerprint") != fingerprint:
             return None
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
         return Fold(**values)
     except (BidsCascadeError, KeyError, TypeError):
         return None
@@ -217,17 +217,19 @@ def _gather(job: _Job, folds: Sequence[Fold], labelled: Sequence[Visit], results
         return exit_code_of(results)
     inputs, seed = job.inputs, job.config.training.seed
     references = find_lesion_masks(job.config.labels, inputs.bids_dir, visits)
-    found: dict[str, list[EvaluatedVisit]] = {}
+    visits_by_method: dict[str, list[EvaluatedVisit]] = {}
     for method in _TITLES:
         predictions = find_lesion_masks(str(job.folder / method), inputs.bids_dir, visits)
-        found[method], not_evaluated = compare_visits(visits, references, predictions, dataset_name(inputs.bids_dir))
+        visits_by_method[method], not_evaluated = compare_visits(
+            visits, references, predictions, dataset_name(inputs.bids_dir)
+        )
         failed |= {outcome.name: outcome.message for outcome in not_evaluated}
         results = [*results, *not_evaluated]
     if len(failed) == len(labelled):
         return exit_code_of(results)
     evaluations = {}
     for method, title in _TITLES.items():
-        both = [one for one in found[method] if one.name not in failed]
+        both = [visit for visit in visits_by_method[method] if visit.name not in failed]
         evaluation = Evaluation(title, f"Left-out visits beside {job.config.labels}", both, failed, seed)
         evaluations[method] = evaluation
         summaries = summarise_evaluation(evaluation)

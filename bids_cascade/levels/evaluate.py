@@ -40,7 +40,7 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             title="Evaluation",
             compared=f"{root} with the masks of {find_derivative(config.labels, inputs.bids_dir)}",
             visits=evaluated,
-            not_evaluated={one.name: one.message for one in (*failed, *unlabelled)},
+            not_evaluated={visit.name: visit.message for visit in (*failed, *unlabelled)},
             seed=config.seed,
         )
         _LOGGER.info("summing up and drawing the page")

@@ -93,13 +93,13 @@ def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
             f"{inputs.bids_dir} has no participant: no folder named sub-<label>{dicom_hint(inputs.bids_dir)}"
         )
     selection = inputs.selection
-    for asked_for, there, what in (
+    for asked_for, available, kind in (
         (selection.participants, {key.participant for key in existing}, "participant"),
         (selection.sessions, {key.session for key in existing}, "session"),
     ):
-        unknown = [label for label in asked_for if label not in there]
+        unknown = [label for label in asked_for if label not in available]
         if unknown:
-            raise NothingSelectedError(f"no {what} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}")
+            raise NothingSelectedError(f"no {kind} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}")
     chosen = [
         key
         for key in existing
@@ -117,11 +117,11 @@ def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: 
     """Return a problem for each participant that participants.tsv names and that has no folder anywhere."""
     if selection.participants or selection.sessions:
         return []
-    there = {key.participant for key in keys}
+    available = {key.participant for key in keys}
     return [
         MissingInputError(f"sub-{label}: in participants.tsv, but there is no such folder")
         for label in joined.participants
-        if label not in there
+        if label not in available
     ]
 
 
@@ -199,15 +199,15 @@ def _groups(joined: JoinedColumns, keys: Sequence[VisitKey], column: str | None)
 
 
 def _say_selection(selection: Selection) -> str:
-    said = {"participants": selection.participants, "sessions": selection.sessions}
-    return "; ".join(f"only {name} {', '.join(labels)}" for name, labels in said.items() if labels)
+    selected = {"participants": selection.participants, "sessions": selection.sessions}
+    return "; ".join(f"only {name} {', '.join(labels)}" for name, labels in selected.items() if labels)
 
 
 def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
     """Return 0 where all results that there are could be read, and there are any."""
     ends = [
         VisitOutcome("", code)
-        for code in [one.exit_code for one in visits] + [problem.exit_code for problem in problems]
+        for code in [visit.exit_code for visit in visits] + [problem.exit_code for problem in problems]
     ]
     if not any(visit.results for visit in visits):
         ends.append(VisitOutcome("", MissingInputError.exit_code))

@@ -122,7 +122,7 @@ def _segment(
 ) -> dict[str, VisitOutcome]:
     """Run the workflow on visits; return how each ended, by name."""
     cascade = model.header.cascade
-    how = Preprocessing(
+    preprocessing = Preprocessing(
         sequences=cascade.sequences,
         voxel_size_mm=cascade.voxel_size_mm,
         skull_strip=config.skull_strip,
@@ -130,18 +130,18 @@ def _segment(
         omp_nthreads=run.omp_nthreads,
         normalisation=cascade.normalisation,
     )
-    finished = [plan for plan in plans if is_finished(plan, how, run.work_dir)]
+    finished = [plan for plan in plans if is_finished(plan, preprocessing, run.work_dir)]
     if finished:
         _LOGGER.info("%s finished by an earlier run with the same options", count(len(finished), "visit"))
     runs = {plan.visit.slug: VisitRun(finished=True) for plan in finished}
     networks = Networks(model.path, run.device, config.half_precision)
-    runs |= _run([plan for plan in plans if plan not in finished], how, networks, run, log_dir)
+    runs |= _run([plan for plan in plans if plan not in finished], preprocessing, networks, run, log_dir)
     try:
         write_steps({plan.visit.name: runs[plan.visit.slug] for plan in plans}, log_dir)
     except BidsCascadeError as error:
         _LOGGER.warning("no table of the steps: %s", error)
-    found = _flag_far_volumes(plans)
-    return {plan.visit.name: _result(plan, runs[plan.visit.slug], found) for plan in plans}
+    far_flags = _flag_far_volumes(plans)
+    return {plan.visit.name: _result(plan, runs[plan.visit.slug], far_flags) for plan in plans}
 
 
 def _run(
@@ -168,17 +168,17 @@ def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
     Visits of earlier runs have no row in the closing table: the log names them.
     """
     own = {plan.visit.name for plan in plans}
-    found: dict[str, Flags] = {}
+    flags: dict[str, Flags] = {}
     for out_dir, participant in dict.fromkeys((plan.out_dir, plan.visit.participant) for plan in plans):
         try:
             far = flag_far_volumes(out_dir, participant)
         except BidsCascadeError as error:
             _LOGGER.warning("sub-%s: its visits' volumes can't be compared: %s", participant, error)
         else:
-            found |= {name: {FAR_FROM_OTHER_VISIT: reason} for name, reason in far.items()}
-    for name in found.keys() - own:
-        _LOGGER.warning("%s: %s", name, found[name][FAR_FROM_OTHER_VISIT])
-    return found
+            flags |= {name: {FAR_FROM_OTHER_VISIT: reason} for name, reason in far.items()}
+    for name in flags.keys() - own:
+        _LOGGER.warning("%s: %s", name, flags[name][FAR_FROM_OTHER_VISIT])
+    return flags
 
 
 def _refuse_link(visit: Visit, out_dir: Path) -> VisitOutcome | None:
@@ -220,14 +220,17 @@ def _compare(
         return [result.with_warnings([f"not compared: {error}"], error.exit_code) for result in results]
     if outcomes:
         say(format_outcomes(outcomes))
-    said: dict[str, list[PairOutcome]] = {}
-    for one in outcomes:
-        if one.message:
-            said.setdefault(one.later, []).append(one)
+    by_visit: dict[str, list[PairOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.message:
+            by_visit.setdefault(outcome.later, []).append(outcome)
     return [
         result.with_warnings(
-            [f"not compared with {one.compared_with}: {one.message}" for one in said.get(result.name, ())],
-            max((one.exit_code for one in said.get(result.name, ())), default=OK),
+            [
+                f"not compared with {outcome.compared_with}: {outcome.message}"
+                for outcome in by_visit.get(result.name, ())
+            ],
+            max((outcome.exit_code for outcome in by_visit.get(result.name, ())), default=OK),
         )
         for result in results
     ]
@@ -252,13 +255,13 @@ def _write_pages(visits: Sequence[Visit], results: Sequence[VisitOutcome], out_d
     ]
 
 
-def _result(plan: OutputPlan, done: VisitRun, found: Mapping[str, Flags]) -> VisitOutcome:
+def _result(plan: OutputPlan, done: VisitRun, far_flags: Mapping[str, Flags]) -> VisitOutcome:
     name = plan.visit.name
     stats = read_stats(plan) if done.finished else None
     if stats is None:
         return unfinished_outcome(name, done)
     row, flags = stats
-    warnings = reasons_of(flags | found.get(name, {}))
+    warnings = reasons_of(flags | far_flags.get(name, {}))
     exit_code = OK
     if done.failure:
         warnings.append(f"no report: {done.failure.message}")

@@ -41,22 +41,24 @@ def join_models(paths: Sequence[Path], name: str, **chosen: Any) -> Model:
         When what is chosen is out of range.
     """
     stored = [load_model(path) for path in paths]
-    for one in stored[1:]:
-        _check_agreement(stored[0], one)
+    for model in stored[1:]:
+        _check_agreement(stored[0], model)
     config = replace(stored[0].header.cascade, **chosen)
-    members = tuple(replace(cascade, config=config) for one in stored for cascade in load_ensemble(one.path).members)
-    licences = dict.fromkeys(one.header.licence or "not stated" for one in stored)
-    provenance = {"members": [member for one in stored for member in _members_of(one, config)]}
+    members = tuple(
+        replace(cascade, config=config) for model in stored for cascade in load_ensemble(model.path).members
+    )
+    licences = dict.fromkeys(model.header.licence or "not stated" for model in stored)
+    provenance = {"members": [member for model in stored for member in _members_of(model, config)]}
     return Model(Ensemble(members), name, "; ".join(licences), provenance)
 
 
 def _check_agreement(first: StoredModel, other: StoredModel) -> None:
     for field in _MUST_AGREE:
-        expected, found = getattr(first.header.cascade, field), getattr(other.header.cascade, field)
-        if found != expected:
+        expected, actual = getattr(first.header.cascade, field), getattr(other.header.cascade, field)
+        if actual != expected:
             raise BadDataError(
-                f"{other.path}: its {field} is {found}; expected {expected}, as in {first.path}: join models that look "
-                "at the same grid and sequences"
+                f"{other.path}: its {field} is {actual}; expected {expected}, as in {first.path}: join models that "
+                "have the same grid and sequences"
             )
 
 

@@ -97,7 +97,7 @@ def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:
     """Return the arrays of a layer by the last part of their names; how the folders between are called varies."""
     import h5py
 
-    found: dict[str, NDArray[np.float32]] = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     if not isinstance(group, h5py.Group):
         raise ValueError(f"{group.name[:100]} is no group of arrays")
     for name in group:
@@ -108,10 +108,10 @@ def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:
             new = _arrays_below(child, depth - 1)
         else:
             raise ValueError(f"{child.name[:100]} is nested too deeply")
-        if found.keys() & new.keys():
+        if arrays.keys() & new.keys():
             raise ValueError(f"{group.name[:100]} has {min(new)} twice")
-        found |= new
-    return found
+        arrays |= new
+    return arrays
 
 
 def _child(group: Any, name: str) -> Any:

@@ -87,8 +87,8 @@ def _networks(of_cascades: Sequence[tuple[AnyNetworkConfig, AnyNetworkConfig]]) 
     kinds = Counter(first for first, _ in of_cascades)
     return [
         f"- {'Cascade' if n == 1 else f'{n} cascades, averaged,'} of two networks{' each' if n > 1 else ''}: patch "
-        f"{one.patch_size}³{_kind(one)}, features {one.features}, dense {one.dense}"
-        for one, n in kinds.items()
+        f"{network.patch_size}³{_kind(network)}, features {network.features}, dense {network.dense}"
+        for network, n in kinds.items()
     ]
 
 
@@ -114,9 +114,9 @@ def _text(value: Any) -> str:
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(one) for one in value) or "none"
+        return ", ".join(_text(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -130,18 +130,18 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _cross_validation(found: Mapping[str, Any] | None) -> list[str]:
-    if not found:
+def _cross_validation(summary: Mapping[str, Any] | None) -> list[str]:
+    if not summary:
         return []
     return [
         "## Cross-validation",
         "",
-        f"{found['folds']} cascades of this recipe, each trained without some of the subjects and applied to them "
-        f"through the participant level: {found['visits']} visits of {found['subjects']} subjects. Thresholds were "
+        f"{summary['folds']} cascades of this recipe, each trained without some of the subjects and applied to them "
+        f"through the participant level: {summary['visits']} visits of {summary['subjects']} subjects. Thresholds were "
         "chosen inside the training part. Mean with 95 % interval (bootstrap over subjects) and median, beside a "
         "single threshold on FLAIR chosen on the same training part; the last column is the difference of the means.",
         "",
-        *_table(found["figures"]),
+        *_table(summary["figures"]),
         "",
     ]
 

@@ -65,12 +65,12 @@ def read_changes(out_dir: Path, visits: Sequence[VisitKey], page: Path) -> list[
     views = []
     for visit in visits:
         for desc in (PREVIOUS, FIRST):
-            found = read_change(out_dir, visit, desc)
-            if found is not None:
+            change = read_change(out_dir, visit, desc)
+            if change is not None:
                 viewer = viewer_path(out_dir, visit, desc)
                 url = relative_url(viewer, page) if viewer.exists() else ""
                 lesions = _read_lesions(out_dir, visit, desc, url)
-                views.append(ChangeView(visit, desc, found.stats, found.flags, lesions, url))
+                views.append(ChangeView(visit, desc, change.stats, change.flags, lesions, url))
     return views
 
 
@@ -127,10 +127,10 @@ def _number(cell: str | None) -> float | None:
 def _read_lesions(out_dir: Path, visit: VisitKey, desc: str, viewer: str) -> Table | None:
     path = lesions_path(out_dir, visit, desc, ".tsv")
     try:
-        found = read_tsv(path)
+        table = read_tsv(path)
     except BidsCascadeError:
         return None
-    kind = found.columns.index("kind") if "kind" in found.columns else 0
-    rows = sorted(found.rows, key=lambda row: row[kind] == "stable")
-    columns = [Column.described(name, LESION_COLUMNS.get(name)) for name in found.columns]
+    kind = table.columns.index("kind") if "kind" in table.columns else 0
+    rows = sorted(table.rows, key=lambda row: row[kind] == "stable")
+    columns = [Column.described(name, LESION_COLUMNS.get(name)) for name in table.columns]
     return Table(path.name, columns, rows, [f"{viewer}#lesion-{row[0]}" for row in rows] if viewer else [])

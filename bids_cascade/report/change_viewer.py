@@ -39,7 +39,7 @@ _WHITEST = 2.2
 _MARGIN = 3
 
 
-def change_viewer_page(found: Comparison, numbers: Mapping[int, int], names: tuple[str, str]) -> str:
+def change_viewer_page(comparison: Comparison, numbers: Mapping[int, int], names: tuple[str, str]) -> str:
     """Return the page as HTML: a file that needs no other and asks for none.
 
     Parameters
@@ -56,7 +56,7 @@ def change_viewer_page(found: Comparison, numbers: Mapping[int, int], names: tup
     ValueError
         When there is no result.
     """
-    result = found.result
+    result = comparison.result
     if result is None:
         raise ValueError("a pair that can't be compared has nothing to show")
     inside = (result.earlier != 0) | (result.later != 0)
@@ -67,7 +67,7 @@ def change_viewer_page(found: Comparison, numbers: Mapping[int, int], names: tup
         "earlier_mask": np.where(result.change.before[box], 255, 0).astype(np.uint8),
         "later_mask": np.where(result.change.after[box], 255, 0).astype(np.uint8),
     }
-    affine = found.grid.affine @ from_matvec(np.eye(3), [edge.start for edge in box])
+    affine = comparison.grid.affine @ from_matvec(np.eye(3), [edge.start for edge in box])
     x, y, z = volumes["earlier"].shape
     # Numbers of the result run from 1 without a gap.
     kept = np.array([0, *(numbers[index] for index in sorted(numbers))])

@@ -35,7 +35,7 @@ Measures = Mapping[str, float]
 def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]) -> bytes:
     """Draw predicted against reference volume, and Bland-Altman's difference against mean."""
     true_ml, found_ml = (
-        np.array([measured[f"{what}_volume_ml"] for measured in measures]) for what in ("reference", "predicted")
+        np.array([measured[f"{source}_volume_ml"] for measured in measures]) for source in ("reference", "predicted")
     )
     figure, (left, right) = figure_of(2, (9, 3.9))
     most = 1.05 * max(true_ml.max(), found_ml.max(), 0.01)
@@ -58,12 +58,12 @@ def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
     """Draw each visit's scores, 0 to 1, with their median; a column a measure."""
     figure, (axes,) = figure_of(1, (9, 3.2))
     for column, values in enumerate(scores.values()):
-        there = np.sort([value for value in values if np.isfinite(value)])
-        spread = 0.3 * _spread(there)
-        axes.scatter(column + spread, there, color=COLOURS[0], s=20, alpha=0.7, linewidth=0)
-        if len(there):
-            axes.hlines(np.median(there), column - 0.32, column + 0.32, color=COLOURS[1], linewidth=2)
-        axes.text(column, 1.04, f"n = {len(there)}", ha="center", fontsize=8, color="#566472")
+        defined = np.sort([value for value in values if np.isfinite(value)])
+        spread = 0.3 * _spread(defined)
+        axes.scatter(column + spread, defined, color=COLOURS[0], s=20, alpha=0.7, linewidth=0)
+        if len(defined):
+            axes.hlines(np.median(defined), column - 0.32, column + 0.32, color=COLOURS[1], linewidth=2)
+        axes.text(column, 1.04, f"n = {len(defined)}", ha="center", fontsize=8, color="#566472")
     axes.set_xticks(range(len(scores)), [name.replace("_", " ") for name in scores])
     axes.set(ylim=(-0.02, 1.12), yticks=np.linspace(0, 1, 6))
     return svg_of(figure)
@@ -72,13 +72,15 @@ def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
 def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
     """Draw lesion-wise sensitivity and precision by size class, over all visits together."""
     figure, (axes,) = figure_of(1, (9, 3.2))
-    for shift, colour, what in ((-0.2, COLOURS[0], "sensitivity"), (0.2, COLOURS[1], "precision")):
-        heights = [getattr(by_size[name], what) for name in COUNTED_CLASSES_MM3]
+    for shift, colour, measure in ((-0.2, COLOURS[0], "sensitivity"), (0.2, COLOURS[1], "precision")):
+        heights = [getattr(by_size[name], measure) for name in COUNTED_CLASSES_MM3]
         places = np.arange(len(heights)) + shift
-        axes.bar(places, np.nan_to_num(heights), 0.36, color=colour, label=what)
+        axes.bar(places, np.nan_to_num(heights), 0.36, color=colour, label=measure)
         for place, height, counts in zip(places, heights, by_size.values(), strict=True):
             part, whole = (
-                (counts.n_found, counts.n_reference) if what == "sensitivity" else (counts.n_right, counts.n_predicted)
+                (counts.n_found, counts.n_reference)
+                if measure == "sensitivity"
+                else (counts.n_right, counts.n_predicted)
             )
             axes.text(place, np.nan_to_num(height) + 0.02, f"{part}/{whole}", ha="center", fontsize=8, color="#566472")
     texts = [size_text(name).removeprefix("of ") for name in COUNTED_CLASSES_MM3]
@@ -113,7 +115,7 @@ def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: 
     """Draw methods side by side: a panel a measure, a line a visit."""
     figure, panels = figure_of(len(measures), (9, 3.2))
     for axes, measure in zip(panels, measures, strict=True):
-        points = np.array([list(one[measure]) for one in values.values()], np.float64)
+        points = np.array([list(scores[measure]) for scores in values.values()], np.float64)
         axes.plot(range(len(values)), points, color="#b8bfc6", linewidth=0.8, zorder=0)
         for column, row in enumerate(points):
             axes.scatter(np.full(len(row), column), row, color=COLOURS[column % len(COLOURS)], s=18)
@@ -143,8 +145,8 @@ def figure_of(n_columns: int, size: tuple[float, float]) -> tuple[Figure, list[A
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, n_columns, squeeze=False)[0])
-    for one in panels:
-        one.spines[["top", "right"]].set_visible(False)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
     return figure, panels
 
 

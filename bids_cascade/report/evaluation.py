@@ -63,8 +63,8 @@ def write_evaluation_page(
 
 def table_of(path: Path, columns: Columns) -> Table:
     """Return the table of a TSV file, cell by cell, for a page."""
-    found = read_tsv(path)
-    return Table(path.name, [Column.described(name, columns[name]) for name in found.columns], found.rows)
+    tsv = read_tsv(path)
+    return Table(path.name, [Column.described(name, columns[name]) for name in tsv.columns], tsv.rows)
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -128,9 +128,9 @@ def _load_background(visit: EvaluatedVisit) -> nib.Nifti1Image | None:
 
 def _worst(visits: Sequence[EvaluatedVisit]) -> list[tuple[EvaluatedVisit, str]]:
     """Return the visits of lowest Dice with a picture each."""
-    ordered = sorted(visits, key=lambda one: (one.agreement.measures["dice"], one.name))
+    ordered = sorted(visits, key=lambda visit: (visit.agreement.measures["dice"], visit.name))
     pictures = []
-    for one in ordered[:_N_WORST]:
-        picture = draw_outlines(load_mask(one.reference), load_mask(one.predicted), _load_background(one))
-        pictures.append((one, data_url(picture, "png")))
+    for visit in ordered[:_N_WORST]:
+        picture = draw_outlines(load_mask(visit.reference), load_mask(visit.predicted), _load_background(visit))
+        pictures.append((visit, data_url(picture, "png")))
     return pictures

@@ -184,7 +184,9 @@ def _three_planes(
     rows = []
     for axis, count, length in ((AXIAL, 7 * axial_rows, 7), (CORONAL, 7, 7), (SAGITTAL, 6, 6)):
         indices = spread_indices(*_extent(inside, axis), count)
-        cut = [grey_levels(one.take(indices, axis), *window) for one, window in zip(volumes, windows, strict=True)]
+        cut = [
+            grey_levels(volume.take(indices, axis), *window) for volume, window in zip(volumes, windows, strict=True)
+        ]
         brain = {"brain": inside.take(indices, axis)}
         tiles = [make_tile(cut, brain, sizes_of(image), axis, number) for number in range(len(indices))]
         rows += _in_rows(tiles, length)
@@ -197,8 +199,8 @@ def _in_rows(tiles: Sequence[Tile], length: int) -> list[list[Tile]]:
 
 def _extent(inside: NDArray[np.bool_], axis: int) -> tuple[int, int]:
     """Return the first slice that a mask has a voxel in and the one after the last; all when the mask is empty."""
-    found = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, inside.shape[axis])
+    slices = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+    return (int(slices[0]), int(slices[-1]) + 1) if len(slices) else (0, inside.shape[axis])
 
 
 def _divided(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

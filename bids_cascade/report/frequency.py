@@ -75,17 +75,17 @@ def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mappin
         path.unlink()
     masks = template_masks(out_dir, keys)
     for name, participants in {"all": list(masks), **groups}.items():
-        found = lesion_frequency(masks[one] for one in participants if one in masks)
-        if found is not None:
-            _write_map(out_dir, name, found)
+        frequency = lesion_frequency(masks[participant] for participant in participants if participant in masks)
+        if frequency is not None:
+            _write_map(out_dir, name, frequency)
 
 
 def read_maps(out_dir: Path) -> list[MapView]:
     """Return what there is of maps, that of all participants first."""
-    found = []
+    views = []
     for path in out_dir.glob("group_*desc-lesionfrequency*_probseg.json"):
         sidecar = read_object(path)
-        found.append(
+        views.append(
             MapView(
                 group=str(sidecar["Group"]),
                 image=path.with_suffix(".nii.gz").name,
@@ -95,25 +95,25 @@ def read_maps(out_dir: Path) -> list[MapView]:
                 highest=float(sidecar["HighestFraction"]),
             )
         )
-    return sorted(found, key=lambda one: (one.group != "all", one.group))
+    return sorted(views, key=lambda view: (view.group != "all", view.group))
 
 
-def _write_map(out_dir: Path, name: str, found: LesionFrequency) -> None:
+def _write_map(out_dir: Path, name: str, frequency: LesionFrequency) -> None:
     label = "lesionfrequency" + ("" if name == "all" else re.sub("[^0-9a-zA-Z]", "", name))
     image = out_dir / f"group_space-{BUILT_IN}_label-L_desc-{label}_probseg.nii.gz"
     sidecar = {
         "Description": "Of the participants, the fraction with lesion in a voxel of the template; visits of one "
         "participant share its weight",
         "Group": name,
-        "NumberOfParticipants": found.n_participants,
-        "NumberOfVisits": found.n_visits,
-        "HighestFraction": float(found.fraction.max()),
+        "NumberOfParticipants": frequency.n_participants,
+        "NumberOfVisits": frequency.n_visits,
+        "HighestFraction": float(frequency.fraction.max()),
         "SpatialReference": URI,
         "GeneratedByVersion": __version__,
     }
     write_json(sidecar, sidecar_path(image))
-    save_image(found.fraction, template_image().affine, image, np.float32)
-    write_whole_file(draw_frequency(found.fraction, template_image()), _picture(sidecar_path(image)))
+    save_image(frequency.fraction, template_image().affine, image, np.float32)
+    write_whole_file(draw_frequency(frequency.fraction, template_image()), _picture(sidecar_path(image)))
 
 
 def _picture(sidecar: Path) -> Path:

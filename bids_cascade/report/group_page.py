@@ -108,12 +108,12 @@ def _write_regions_chart(out_dir: Path, rows: Sequence[Mapping[str, str]]) -> bo
 
 def _links(visits: Tsv, out_dir: Path, page: Path) -> list[str]:
     """Return for each visit the link to its place in its participant's page, if there is such a page."""
-    there = {entry.name for entry in os.scandir(out_dir)}
+    existing = {entry.name for entry in os.scandir(out_dir)}
     links = []
     for row in visits.dicts():
         names = [row[column] for column in ("participant_id", "session_id") if row[column] != NOT_AVAILABLE]
         path = out_dir / f"{names[0]}.html"
-        links.append(f"{relative_url(path, page)}#{'_'.join(names)}" if path.name in there else "")
+        links.append(f"{relative_url(path, page)}#{'_'.join(names)}" if path.name in existing else "")
     return links
 
 
@@ -123,8 +123,8 @@ def _columns(table: Tsv, descriptions: Mapping[str, Any]) -> list[Column]:
 
 def _medians(summary: Tsv) -> dict[str, str]:
     """Return the medians of the most frequent processing by measure, rounded for the eye."""
-    found = {row["measure"]: _round(row["median"]) for row in summary.dicts() if row["processing"] == "1"}
-    return dict.fromkeys(SUMMARISED, NOT_AVAILABLE) | found
+    medians = {row["measure"]: _round(row["median"]) for row in summary.dicts() if row["processing"] == "1"}
+    return dict.fromkeys(SUMMARISED, NOT_AVAILABLE) | medians
 
 
 def _round(cell: str) -> str:
@@ -134,22 +134,22 @@ def _round(cell: str) -> str:
 
 def _by_flag(rows: Iterable[dict[str, str]], column: str) -> dict[str, list[dict[str, str]]]:
     """Return the visits with each flag."""
-    found: dict[str, list[dict[str, str]]] = {}
+    by_flag: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if row[column] != NOT_AVAILABLE:
             for flag in row[column].split(";"):
-                found.setdefault(flag, []).append(row)
-    return dict(sorted(found.items()))
+                by_flag.setdefault(flag, []).append(row)
+    return dict(sorted(by_flag.items()))
 
 
 def _processings(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, Any]]:
     """Return by number the model, options and version, and the visits made so."""
-    found: dict[str, dict[str, Any]] = {}
+    processings: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["processing"] != NOT_AVAILABLE:
-            own = found.setdefault(row["processing"], {**{name: row[name] for name in _PROCESSING}, "visits": []})
+            own = processings.setdefault(row["processing"], {**{name: row[name] for name in _PROCESSING}, "visits": []})
             own["visits"].append(row)
-    return {number: found[number] for number in sorted(found, key=int)}
+    return {number: processings[number] for number in sorted(processings, key=int)}
 
 
 def _count_repeated(rows: Iterable[dict[str, str]]) -> int:

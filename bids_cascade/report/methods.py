@@ -122,21 +122,21 @@ def _gate_extent(sidecar: Mapping[str, Any]) -> str:
 def _averaging(sidecar: Mapping[str, Any]) -> str:
     """Say whose probability map is used, and what is done to it first."""
     n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
-    said = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
+    sentences = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
     if sidecar.get("Mirrored", False):
-        said.append("The networks looked at the scan as it was and mirrored left to right, and the mean counted.")
+        sentences.append("The networks looked at the scan as it was and mirrored left to right, and the mean counted.")
     weight = sidecar.get("PrevalenceWeight", 0)
     if (slope, intercept) != UNCHANGED or weight:
         prevalence = f" {_signed(weight)} logit(prevalence)" if weight else ""
-        said.append(
+        sentences.append(
             f"The probability p was calibrated to sigmoid({slope:g} logit(p) {_signed(intercept)}{prevalence})."
         )
     if weight:
-        said.append(
+        sentences.append(
             "There, the prevalence of lesion among the voxels that the second network looked at was estimated from "
             "their probabilities by expectation maximisation (Saerens et al., 2002)."
         )
-    return " ".join([*said, "The"]) if said else "Its"
+    return " ".join([*sentences, "The"]) if sentences else "Its"
 
 
 def _signed(number: float) -> str:

@@ -52,10 +52,10 @@ class Column:
         if not isinstance(field, Mapping):
             return cls(name)
         text, units, levels = str(field.get("Description", "")).rstrip("."), field.get("Units"), field.get("Levels")
-        said = [f"{text} ({units})".lstrip() if units else text]
+        sentences = [f"{text} ({units})".lstrip() if units else text]
         if isinstance(levels, Mapping):
-            said += [f"{level}: {_level(meaning)}" for level, meaning in levels.items()]
-        return cls(name, ". ".join(part.rstrip(".") for part in said if part))
+            sentences += [f"{level}: {_level(meaning)}" for level, meaning in levels.items()]
+        return cls(name, ". ".join(part.rstrip(".") for part in sentences if part))
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def render_page(
 def render_bare(template: str, *, scripts: Sequence[str], styles: Sequence[str], **content: Any) -> str:
     """Return a page without the shell, under the same policy: see :func:`render_page`."""
     own = [_read(name) for name in scripts]
-    found = _environment().get_template(template)
-    return found.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
+    page = _environment().get_template(template)
+    return page.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
 
 
 def relative_url(path: Path, page: Path) -> str:
@@ -196,7 +196,7 @@ def _policy(scripts: Sequence[str]) -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            "script-src " + " ".join(f"'sha256-{one}'" for one in hashes),
+            "script-src " + " ".join(f"'sha256-{digest}'" for digest in hashes),
             "style-src 'unsafe-inline'",  # also the style attributes of SVG; a style can't fetch anything
             "img-src 'self' file: data:",
             "frame-src 'self' file:",

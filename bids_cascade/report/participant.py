@@ -107,12 +107,12 @@ class VisitView:
 
     def figures_of(self, kind: str) -> list[tuple[str, str]]:
         """Return the figures of a kind: sequences and links, the T1w image first."""
-        found = [
+        figures = [
             (name.rpartition("_")[2].partition(".")[0], url)
             for name, url in self.figures.items()
             if name.startswith(f"{kind}_")
         ]
-        return sorted(found, key=lambda one: (one[0] != "T1w", one[0]))
+        return sorted(figures, key=lambda figure: (figure[0] != "T1w", figure[0]))
 
 
 def write_participant_page(out_dir: Path, participant: str) -> Path:
@@ -263,13 +263,13 @@ def _read_lesions(out_dir: Path, visit: VisitKey, figures: Mapping[str, str], un
 def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -> Table | None:
     """Return the table of a TSV file, described by its sidecar; None where there is none."""
     try:
-        found = read_tsv(path)
+        tsv = read_tsv(path)
     except MissingInputError:
         return None
     except BidsCascadeError as error:
         unreadable.append(str(error).replace(str(path), path.name))
         return None
-    return Table(path.name, [Column.described(name, sidecar.get(name)) for name in found.columns], found.rows)
+    return Table(path.name, [Column.described(name, sidecar.get(name)) for name in tsv.columns], tsv.rows)
 
 
 def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
@@ -285,27 +285,27 @@ def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
 
 def _read_crash_reports(out_dir: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the names and texts of the crash reports that a record names; of a long text the end, with the error."""
-    found = []
+    reports = []
     for name in map(str, record.get("crash_reports", [])):
         path = out_dir / name
         if path.is_file() and path.resolve().is_relative_to(out_dir.resolve()):
-            found.append((name, path.read_text(encoding="utf-8", errors="replace")[-_CRASH_CHARACTERS:]))
-    return found
+            reports.append((name, path.read_text(encoding="utf-8", errors="replace")[-_CRASH_CHARACTERS:]))
+    return reports
 
 
 def _cell(table: Table | None, column: str) -> str:
-    names = [one.name for one in table.columns] if table else []
+    names = [column.name for column in table.columns] if table else []
     return table.rows[0][names.index(column)] if table and column in names else ""
 
 
 def _methods(views: Sequence[VisitView]) -> list[tuple[Methods, list[str]]]:
     """Return each different methods paragraph with the headings of the visits it is about."""
-    found: dict[Methods, list[str]] = {}
+    headings: dict[Methods, list[str]] = {}
     for view in views:
         methods = describe_methods(view.sidecar) if view.stats else None
         if methods:
-            found.setdefault(methods, []).append(view.heading)
-    return list(found.items())
+            headings.setdefault(methods, []).append(view.heading)
+    return list(headings.items())
 
 
 def _state(out_dir: Path, participant: str) -> set[tuple[str, int, int]]:
@@ -313,11 +313,11 @@ def _state(out_dir: Path, participant: str) -> set[tuple[str, int, int]]:
     top = out_dir / f"sub-{participant}"
     paths = [*top.glob("figures/*"), *top.glob("**/anat/*_stats.*"), *top.glob("**/anat/*_dseg.*")]
     paths += visit_record_path(out_dir, "").parent.glob(f"sub-{participant}[._]*")
-    found = set()
+    state = set()
     for path in paths:
         try:
             status = path.stat()
         except OSError:
             continue
-        found.add((path.name, status.st_ino, status.st_mtime_ns))
-    return found
+        state.add((path.name, status.st_ino, status.st_mtime_ns))
+    return state

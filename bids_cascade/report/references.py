@@ -55,7 +55,7 @@ class Reference:
     @property
     def bibtex(self) -> str:
         """A BibTeX entry in UTF-8."""
-        split = (one.rpartition(" ") for one in self.authors)
+        split = (author.rpartition(" ") for author in self.authors)
         names = [f"{family}, {' '.join(f'{letter}.' for letter in initials)}" for family, _, initials in split]
         fields = {
             "author": " and ".join([*names, "others"] if self.has_others else names),

@@ -156,18 +156,18 @@ def draw_regions(
     return _write({f"anatomy_{name}.svg": figure}, folder), locations
 
 
-def draw_findings(found: Findings, folder: Path) -> list[Path]:
+def draw_findings(findings: Findings, folder: Path) -> list[Path]:
     """Write the figures of what has been found, and the viewer, into a folder; return the files."""
-    scan, lesion, first = found.scan, found.lesion, found.first_probability
-    lesions = draw_lesions(scan, lesion, first, found.gate)
+    scan, lesion, first = findings.scan, findings.lesion, findings.first_probability
+    lesions = draw_lesions(scan, lesion, first, findings.gate)
     viewer = viewer_page(
-        *(scan, lesion, found.probability, first, found.labels, found.lesions, found.uncertainty),
-        locations=found.locations,
-        sequence=found.name,
-        t1w=found.t1w,
+        *(scan, lesion, findings.probability, first, findings.labels, findings.lesions, findings.uncertainty),
+        locations=findings.locations,
+        sequence=findings.name,
+        t1w=findings.t1w,
     )
-    sizes = draw_sizes([one.volume_mm3 for one in found.lesions])
-    contents = {f"lesions_{found.name}.svg": lesions, f"viewer_{found.name}.html": viewer.encode()}
+    sizes = draw_sizes([entry.volume_mm3 for entry in findings.lesions])
+    contents = {f"lesions_{findings.name}.svg": lesions, f"viewer_{findings.name}.html": viewer.encode()}
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)
 
 

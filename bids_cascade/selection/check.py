@@ -57,7 +57,7 @@ def check_visits(
     masks : mapping of str to Path, optional
         Manual masks by name of the visit, which are read, too.
     """
-    found = CheckedVisits()
+    checked_visits = CheckedVisits()
     whole = [visit for visit in visits if not visit.missing]
     if len(whole) > _MANY:
         _LOGGER.info("reading the images of %d visits before any of them is processed", len(whole))
@@ -70,30 +70,30 @@ def check_visits(
         ThreadPoolExecutor(max(1, min(n_procs, _MOST_READERS))) as pool,
         progress_bar(len(whole), "visits read") as bar,
     ):
-        for visit, one in zip(whole, pool.map(check, whole), strict=True):
-            checked[visit.name] = one
+        for visit, result in zip(whole, pool.map(check, whole), strict=True):
+            checked[visit.name] = result
             bar.update()
     for visit in visits:
         flags, errors = checked.get(visit.name, ({}, []))
         if visit.missing:
-            found.refused[visit.name] = missing_outcome(visit)
+            checked_visits.refused[visit.name] = missing_outcome(visit)
         elif errors:
             message = "; ".join(str(error).rstrip(".") for error in errors)
-            found.refused[visit.name] = VisitOutcome(visit.name, errors[0].exit_code, f"FAILED: {message}")
+            checked_visits.refused[visit.name] = VisitOutcome(visit.name, errors[0].exit_code, f"FAILED: {message}")
             _LOGGER.error("%s: %s; not processed", visit.name, message)
         else:
-            found.ready.append(visit)
-            found.flags[visit.name] = join_flags(flags, _absent(visit, "found" if masks is None else "learnt"))
-    return found
+            checked_visits.ready.append(visit)
+            checked_visits.flags[visit.name] = join_flags(flags, _absent(visit, "found" if masks is None else "learnt"))
+    return checked_visits
 
 
 def _absent(visit: Visit, done: str) -> Flags:
     """Return that a visit lacks sequences of the model, if it does: what is done with its lesions is less sure."""
     if not visit.absent:
         return {}
-    lacking, there = " and no ".join(visit.absent), " and ".join(visit.images)
-    said = [f"there is no {lacking} image: lesions were {done} in {there} alone, less surely", *visit.left_out]
-    return {SEQUENCES_ABSENT: "; ".join(said)}
+    lacking, present = " and no ".join(visit.absent), " and ".join(visit.images)
+    reasons = [f"there is no {lacking} image: lesions were {done} in {present} alone, less surely", *visit.left_out]
+    return {SEQUENCES_ABSENT: "; ".join(reasons)}
 
 
 def _check(visit: Visit, mask: Path | None, guess_orientation: bool) -> tuple[Flags, list[BidsCascadeError]]:

@@ -43,7 +43,7 @@ def claimed(
 
 
 @contextmanager
-def locked(name: str, work_dir: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock in the work folder; the system lets go of it when this process ends, however it ends.
 
     Parameters
@@ -68,7 +68,7 @@ def locked(name: str, work_dir: Path, what: str, *, wait: bool = False) -> Itera
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise TemporaryError(
-                f"another run works on {what} in {work_dir}; wait for it, or choose another folder with -w"
+                f"another run works on {subject} in {work_dir}; wait for it, or choose another folder with -w"
             ) from error
         except OSError:
             _LOGGER.debug("%s: the file system knows no locks", folder, exc_info=True)

@@ -63,7 +63,7 @@ class Progress:
         self.names, self._bar, self._when_finished = names, bar, when_finished
         self._with_failures: set[str] = set()
         self.visits: dict[str, VisitRun] = defaultdict(VisitRun)
-        self.steps_left = {slug: set(some) for slug, some in steps.items()}
+        self.steps_left = {slug: set(names) for slug, names in steps.items()}
         self._n_visits = len(self.steps_left)
         self._began = time.monotonic()
         self._started: dict[str, float] = {}

@@ -121,13 +121,13 @@ def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
 
     On a disk that is full, some are empty.
     """
-    found = []
+    reports = []
     for path in sorted(folder.glob("crash-*.txt")):
         with path.open(encoding="utf-8", errors="replace") as file:
             first, _, name = file.readline().partition("Node:")
         if not first and "." in name:
-            found.append((name.strip(), path))
-    return found
+            reports.append((name.strip(), path))
+    return reports
 
 
 def delete_intermediates(slug: str, work_dir: Path) -> None:
