@@ -89,7 +89,7 @@ def map_in_processes(
             yield from pool.map(function, tasks, chunksize=max(1, min(5, len(tasks) // n_procs)))
         except BrokenProcessPool as error:
             raise BidsCascadeError(
-                f"a process that {work} was killed, perhaps for lack of memory (some {each_gb:g} GB each); "
+                f"a process that {work} was killed, perhaps for lack of memory (about {each_gb:g} GB each); "
                 "run the same command again with fewer --nprocs"
             ) from error
         except BaseException:  # nobody waits for the others

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
-    about = "print a model's card: what it was made from, how good it is, and what it does"
+    about = "print a model's card: how it was trained, how accurate it is, and how it works"
     show = commands.add_parser("show", help=about, description=f"{about[0].upper()}{about[1:]}.")
     show.add_argument(
         "model", nargs="?", default="default", metavar="FILE", help="model file; the packaged one if none"
@@ -72,7 +72,7 @@ def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
-    about = "make a model file of the two networks that nicMSlesions has trained"
+    about = "convert the two networks of a nicMSlesions model to a model file"
     convert = commands.add_parser(
         "convert",
         help=about,
@@ -102,7 +102,7 @@ def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
-    about = "make one model file of several, whose cascades are averaged"
+    about = "join several models into one whose cascades are averaged"
     join = commands.add_parser("join", help=about, description=f"{about[0].upper()}{about[1:]}; write its card, too.")
     join.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="of the same sequences and voxel size")
     join.add_argument("--name", required=True, help="of the new model")
@@ -130,13 +130,13 @@ def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--mirrored",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="average what is said of the scan and of its mirror image: twice the time",
+        help="average the results for the scan and its mirror image; takes twice as long",
     )
     join.set_defaults(run=_join)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[_Parser]) -> None:
-    about = "fit a model's calibration to labelled scans that it has not learnt from"
+    about = "fit a model's calibration to labelled scans that it was not trained on"
     calibrate = commands.add_parser(
         "calibrate", help=about, description=f"{about[0].upper()}{about[1:]}; write the calibrated model and its card."
     )
@@ -234,7 +234,7 @@ def _refuse_existing(out: Path) -> None:
     """Raise OutputError where a new model, or its card, would replace a file."""
     for path in (out, _card_of(out)):
         if path.exists():
-            raise OutputError(f"{path}: there is already such a file; name another one or remove it")
+            raise OutputError(f"{path}: the file exists already; choose another name or remove it")
 
 
 def _save(model: Model, out: Path) -> None:

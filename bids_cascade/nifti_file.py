@@ -114,13 +114,17 @@ def _is_gzip(path: Path, file: BufferedIOBase) -> bool:
     if not start:
         raise BadDataError(f"{path} is empty; copy or convert it again.")
     if start.startswith(_POINTERS):
-        raise BadDataError(f"{path} only points to content that has not been fetched; git lfs pull or datalad get it.")
+        raise BadDataError(
+            f"{path} is a pointer to content that has not been fetched; run git lfs pull or datalad get."
+        )
     if packed and path.name.endswith(".nii"):
-        raise BadDataError(f"{path} is compressed (gzip), but not named so; rename it to {path.name}.gz.")
+        raise BadDataError(f"{path} is compressed (gzip), but its name does not say so; rename it to {path.name}.gz.")
     if not packed and named_so and _kind_of(start):
-        raise BadDataError(f"{path} is not compressed, but named so; rename it to {path.name.removesuffix('.gz')}.")
+        raise BadDataError(
+            f"{path} is not compressed, but its name says so; rename it to {path.name.removesuffix('.gz')}."
+        )
     if not packed and named_so:
-        raise ImageFileError("this is not gzip")
+        raise ImageFileError("not gzip data")
     return packed
 
 

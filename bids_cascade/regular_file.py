@@ -40,7 +40,7 @@ def open_regular(path: Path) -> BufferedReader:
             raise BadDataError(f"{path} is {kind}, or a link to one; expected a regular file")
         return open(path, "rb")
     except FileNotFoundError as error:
-        hint = "its target is not there: fetch it first (datalad get)" if path.is_symlink() else "check the path"
+        hint = "its target does not exist: fetch it first (datalad get)" if path.is_symlink() else "check the path"
         raise MissingInputError(f"{path} does not exist; {hint}") from error
     except OSError as error:
         raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
@@ -60,7 +60,7 @@ def read_text(path: Path, limit_bytes: int) -> str:
     MissingInputError, ReadWriteError
         See :func:`open_regular`.
     BadDataError
-        It is no regular file, is larger than the limit, or is no UTF-8 text.
+        It is no regular file, is larger than the limit, or is not UTF-8 text.
     """
     with open_regular(path) as file:
         try:
@@ -68,8 +68,8 @@ def read_text(path: Path, limit_bytes: int) -> str:
         except OSError as error:
             raise ReadWriteError(f"{path} can't be read: {error.strerror or error}") from error
     if len(content) > limit_bytes:
-        raise BadDataError(f"{path} is larger than {limit_bytes >> 20} MiB, which no such file should be; check it")
+        raise BadDataError(f"{path} is larger than {limit_bytes >> 20} MiB, too large for such a file; check it")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadDataError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}); correct it") from error
+        raise BadDataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); correct it") from error

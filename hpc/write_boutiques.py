@@ -38,7 +38,7 @@ def make_descriptor() -> dict[str, Any]:
         "description": str(parser.description).partition("\n")[0],
         "author": "The bids_cascade developers",
         "schema-version": "0.5",
-        "command-line": " ".join(["bids-cascade", *(one["value-key"] for one in inputs)]),
+        "command-line": " ".join(["bids-cascade", *(entry["value-key"] for entry in inputs)]),
         "container-image": {"type": "docker", "image": "bids_cascade"},
         "inputs": inputs,
         "output-files": [
@@ -61,7 +61,7 @@ def _only_prints(action: argparse.Action) -> bool:
 
 def _input_of(action: argparse.Action) -> dict[str, Any]:
     """Return one input: what it is called, what it takes, and where it stands on the command line."""
-    one: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "id": action.dest,
         "name": action.dest.replace("_", " "),
         "description": (action.help or "") % {**vars(action), "prog": "bids-cascade"},
@@ -70,13 +70,15 @@ def _input_of(action: argparse.Action) -> dict[str, Any]:
         **_type_of(action),
     }
     if action.option_strings:
-        one["command-line-flag"] = next(name for name in action.option_strings if name.startswith("--"))
+        entry["command-line-flag"] = next(name for name in action.option_strings if name.startswith("--"))
     choices = LEVELS if action.dest == "analysis_level" else action.choices
     if choices:
-        one["value-choices"] = list(choices)
+        entry["value-choices"] = list(choices)
     if action.nargs == "+":
-        one |= {"list": True, "min-list-entries": 1}
-    return one
+        entry |= {"list": True, "min-list-entries": 1}
+    elif isinstance(action.nargs, int) and action.nargs > 1:
+        entry |= {"list": True, "min-list-entries": action.nargs, "max-list-entries": action.nargs}
+    return entry
 
 
 def _type_of(action: argparse.Action) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_convert(tmp_path, capsys) -> None:
     assert "zero-padded convolutions (nicMSlesions): runs patch-wise only" in out.with_suffix(".md").read_text()
     (tmp_path / "cut.hdf5").write_bytes(Path(first).read_bytes()[:1000])
     for arguments, error, message in (
-        ([first, second, "--out", out], OutputError, "there is already such a file"),
+        ([first, second, "--out", out], OutputError, "the file exists already"),
         ([first, tmp_path / "cut.hdf5"], BadDataError, "cut.hdf5: no usable Keras weights"),
         ([first, tmp_path / "none.hdf5"], MissingInputError, "none.hdf5 does not exist"),
         ([first, second, "--sequences", "T1w"], UsageError, "take 2 sequences, found 1; name them with --sequences"),
@@ -82,7 +82,7 @@ def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models,
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(b"no model")
     for arguments, error, message in (
-        ([*models, "--out", there], OutputError, "there.md: there is already such a file; name another one"),
+        ([*models, "--out", there], OutputError, "there.md: the file exists already; choose another name"),
         ([tmp_path / "none.safetensors", "--out", out], MissingInputError, "there is no such model file"),
         ([*models, cut, "--out", out], BadDataError, "cut.safetensors: not a usable model"),
         ([*models, "--threshold", "7", "--out", out], UsageError, "the threshold is 7.0; expected 0 < threshold"),

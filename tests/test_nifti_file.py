@@ -140,20 +140,20 @@ def test_a_small_file_that_claims_to_be_large_takes_no_memory(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.nii", "gzip", r"is compressed \(gzip\), but not named so; rename it to a.nii.gz"),
-        ("a.nii.gz", "plain", r"is not compressed, but named so; rename it to a\.nii\."),
+        ("a.nii", "gzip", r"is compressed \(gzip\), but its name does not say so; rename it to a.nii.gz"),
+        ("a.nii.gz", "plain", r"is not compressed, but its name says so; rename it to a\.nii\."),
         ("a.nii.gz", b"", "is empty"),
         ("a.nii", b"", "is empty"),
-        ("a.nii.gz", b"<html>not found</html>", "is not a readable NIfTI image .this is not gzip"),
+        ("a.nii.gz", b"<html>not found</html>", "is not a readable NIfTI image .not gzip data"),
         (
             "a.nii.gz",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "only points to content that has not been fetched; git lfs pull or datalad get it",
+            "is a pointer to content that has not been fetched; run git lfs pull or datalad get",
         ),
         (
             "a.nii.gz",
             b"/annex/objects/MD5E-s1--0.nii.gz\n",
-            "only points to content that has not been fetched; git lfs pull or datalad get it",
+            "is a pointer to content that has not been fetched; run git lfs pull or datalad get",
         ),
         ("a.nii", bytes(128) + b"DICM" + bytes(400), "is a DICOM file; convert it with dcm2niix"),
         ("a.nii", b"x" * 1000, "is not a readable NIfTI image .no NIfTI header"),

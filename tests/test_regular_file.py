@@ -42,7 +42,7 @@ def test_a_missing_file_and_a_link_to_nothing(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="x does not exist; check the path"):
         open_regular(tmp_path / "x")
     (tmp_path / "x").symlink_to("gone")
-    with pytest.raises(MissingInputError, match="x does not exist; its target is not there: fetch it"):
+    with pytest.raises(MissingInputError, match="x does not exist; its target does not exist: fetch it"):
         open_regular(tmp_path / "x")
     (tmp_path / "file").touch()
     with pytest.raises(ReadWriteError, match="can't be read: Not a directory"):
@@ -61,5 +61,5 @@ def test_size_is_bounded(tmp_path: Path) -> None:
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"ab\xff")
-    with pytest.raises(BadDataError, match=r"x is no UTF-8 text .* at byte 2"):
+    with pytest.raises(BadDataError, match=r"x is not UTF-8 text .* at byte 2"):
         read_text(tmp_path / "x", 100)

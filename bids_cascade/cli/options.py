@@ -173,7 +173,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--group-by",
             levels=("group",),
             metavar="COLUMN",
-            help="column of participants.tsv: a map of lesion frequency for each of its values, too",
+            help="column of participants.tsv: also map the lesion frequency for each of its values",
         ),
         _option(
             "--model",
@@ -235,7 +235,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.template,
             default=[],
             metavar="TEMPLATE",
-            help="bring all images to these templates, too: MNI152NLin2009aSym, or those of TemplateFlow that lie in "
+            help="also resample all images to these templates: MNI152NLin2009aSym, or TemplateFlow templates in "
             "TEMPLATEFLOW_HOME; nothing is downloaded",
         ),
         _option(
@@ -300,7 +300,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_TRAIN,
             type=values.count,
             metavar="N",
-            help="epochs of stage 2 (default: as many as of stage 1)",
+            help="epochs of stage 2 (default: as for stage 1)",
         ),
         _option(
             "--crops-per-epoch",
@@ -367,7 +367,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.path_of,
             default=[],
             metavar="PATH",
-            help="label maps, files or folders, of synthetic heads to train on as well; needs --lesion-masks",
+            help="label maps (files or folders): also train on synthetic heads made from them; needs --lesion-masks",
         ),
         _option(
             "--synthetic-fraction",
@@ -376,7 +376,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.fraction,
             default=_TRAINING.synthetic_fraction,
             metavar="FRACTION",
-            help="fraction of crops from synthetic heads, if there are labelled visits, too (default: %(default)s)",
+            help="fraction of crops from synthetic heads when there are also labelled visits (default: %(default)s)",
         ),
         _option(
             "--insertions",
@@ -385,8 +385,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.seed,
             default=HeadsConfig.n_insertions,
             metavar="N",
-            help="with a collection of single lesions (NPZ) among --lesion-masks: train on N copies of each labelled "
-            "scan with such lesions put into it, too (default: %(default)s)",
+            help="also train on N copies of each labelled scan with single lesions inserted; needs a collection of "
+            "them (NPZ) among --lesion-masks (default: %(default)s)",
         ),
         _option(
             "--component-power",
@@ -394,8 +394,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.fraction,
             default=_TRAINING.component_power,
             metavar="P",
-            help="a lesion voxel has the weight of its lesion's size to the power of -P: 0 weighs all voxels equally, "
-            "1 all lesions (default: %(default)s)",
+            help="weight lesion voxels by their lesion's size to the power -P: 0 weights all voxels equally, 1 all "
+            "lesions (default: %(default)s)",
         ),
         _option(
             "--sequence-dropout",
@@ -403,8 +403,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             type=values.fraction,
             default=_TRAINING.sequence_dropout,
             metavar="P",
-            help="show this fraction of the crops without some of the sequences, drawn at random, but never without "
-            "FLAIR: the model then works on scans that lack them, too (default: %(default)s)",
+            help="fraction of the crops shown without some sequences, drawn at random, but never without FLAIR: the "
+            "model then also works on scans that lack them (default: %(default)s)",
         ),
         _option(
             "--cross-validate",
@@ -419,7 +419,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             needs="--cross-validate",
             type=values.count,
             metavar="I",
-            help="run this fold only, counted from 1; without --fold, all folds are run and gathered",
+            help="run only this fold, counted from 1; without --fold, all folds are run and their results gathered",
         ),
     ),
     "synthetic heads": (
@@ -460,7 +460,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "of their crops (default: about 0.02)",
         ),
     ),
-    "how to run; changes no result but, by its threads, a training": (
+    "how to run; changes no results, but the number of threads changes a training": (
         _option("-v", "--verbose", levels=_ALL, action="count", default=0, help="log each step; -vv for debugging"),
         _option(
             *("--work-dir", "-w"),
@@ -502,7 +502,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             dest="mem_gb",
             type=values.gb_of_mb,
             metavar="MB",
-            help="as --mem-gb, but in MB, or with a unit such as 16G, as in fMRIPrep",
+            help="like --mem-gb, but in MB or with a unit such as 16G, as in fMRIPrep",
         ),
         _option(
             "--device",

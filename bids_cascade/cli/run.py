@@ -47,19 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except BidsCascadeError as error:
         complain(f"bids_cascade: error: {error}")
-        _LOGGER.debug("where it came from", exc_info=True)
+        _LOGGER.debug("traceback", exc_info=True)
         return error.exit_code
     except KeyboardInterrupt:
         complain("bids_cascade: interrupted; rerun to resume")
         return 130
     except OSError as error:
-        complain(f"bids_cascade: error: reading or writing broke off: {one_line(str(error))}")
-        _LOGGER.debug("where it came from", exc_info=True)
+        complain(f"bids_cascade: error: reading or writing failed: {one_line(str(error))}")
+        _LOGGER.debug("traceback", exc_info=True)
         return ReadWriteError.exit_code
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
         what = one_line(f"{type(error).__name__}: {error}")
-        complain(f"bids_cascade: unexpected {what}; please report it, with what -vv says")
-        _LOGGER.debug("where it came from", exc_info=True)
+        complain(f"bids_cascade: unexpected {what}; please report it with the output of -vv")
+        _LOGGER.debug("traceback", exc_info=True)
         return BidsCascadeError.exit_code
     finally:
         release_streams()

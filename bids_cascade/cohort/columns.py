@@ -12,10 +12,10 @@ from bids_cascade.lesions.sizes import CLINICAL_TEXT, SIZE_CLASSES_MM3, size_tex
 
 STATUSES = {
     "complete": "Complete results",
-    "incomplete": "Half-written results: a run is writing them, or broke off; no number is taken from them",
-    "unreadable": "Results with a file that can't be read or holds what can't be; no number is taken from them",
+    "incomplete": "Half-written results: a run is writing them or was interrupted; no numbers are taken from them",
+    "unreadable": "Results with an unreadable or invalid file; no numbers are taken from them",
     "failed": "No results; the last run that tried failed",
-    "missing": "No results; not run yet, or not possible",
+    "missing": "No results; not run yet, or cannot be run",
 }
 GROUP_FLAGS = {
     "lesion_volume_outlier": "lesion_volume_modified_z is beyond the limit",
@@ -48,7 +48,7 @@ CHANGE_FLAGS = "change_flags"
 VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session; n/a in a dataset without sessions"},
-    "status": {"Description": "What there is of this visit", "Levels": STATUSES},
+    "status": {"Description": "State of this visit's results", "Levels": STATUSES},
     "n_lesions": {
         "Description": "Number of lesions (26-connected components) on the grid of the T1w image, or of the FLAIR of a "
         "visit without a T1w"
@@ -69,15 +69,15 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     "visit_number": {
         "Description": "Place among the participant's visits: by acquisition date if all have one, else by session"
     },
-    "acquisition_date": {"Description": "Day the images were made, as scans.tsv, sessions.tsv or sidecars say"},
+    "acquisition_date": {"Description": "Day of acquisition, from scans.tsv, sessions.tsv or sidecars"},
     "days_since_first_visit": {"Description": "Time since the participant's first visit with a date", "Units": "day"},
     "days_since_previous_visit": {
         "Description": "Time since the participant's previous visit with complete results",
         "Units": "day",
     },
     "cascade_agreement": {
-        "Description": "Mean Dice of the masks of each two of the model's cascades, if it has several: the lower, the "
-        "less the mask is to be trusted"
+        "Description": "Mean pairwise Dice of the masks of the model's cascades, if it has several: the lower, the "
+        "less reliable the mask"
     },
     **COUNT_COLUMNS,
     "lesion_volume_brain_percent": {
@@ -104,7 +104,7 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     },
     "processing": {
         "Description": "Number of the combination of sequences, model, options and version; 1 is the most frequent. "
-        "Only visits of one number are comparable"
+        "Only visits with the same number are comparable"
     },
     "sequences": {"Description": "Sequences that were used, joined by +"},
     "model_name": {"Description": "Model"},
@@ -131,7 +131,7 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
         "where none has it"
     },
     **LOCATION_COLUMNS,
-    "processing": {"Description": "As in group_visits.tsv; only lesions of one number are comparable"},
+    "processing": {"Description": "As in group_visits.tsv; only lesions with the same number are comparable"},
 }
 OPTIONAL = ("cascade_agreement", "uncertainty", *COUNT_COLUMNS, *LOCATION_COLUMNS)
 """Columns that are left out where no visit has them: of models with several cascades, and of anatomy."""
@@ -140,8 +140,8 @@ SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
     "measure": {"Description": "A column of group_visits.tsv"},
     "n_visits": {"Description": "Visits with complete results of this processing"},
     "minimum": {"Description": "Smallest value, in the units of the measure"},
-    "first_quartile": {"Description": "A quarter of the visits have no more"},
+    "first_quartile": {"Description": "A quarter of the visits have at most this value"},
     "median": {"Description": "Median"},
-    "third_quartile": {"Description": "Three quarters of the visits have no more"},
+    "third_quartile": {"Description": "Three quarters of the visits have at most this value"},
     "maximum": {"Description": "Largest value"},
 }

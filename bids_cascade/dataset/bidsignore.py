@@ -26,7 +26,7 @@ def warn_of_bidsignore(root: Path, images: Iterable[Path]) -> None:
     ignored = [name.as_posix() for name in names if any(_matches(name, pattern) for pattern in patterns)]
     if ignored:
         logger.warning(
-            "%s sets no image aside, it only quietens the validator: used all the same are %s; leave them out with "
+            "%s only silences the validator and excludes no images: %s are still used; exclude them with "
             "--bids-filter-file or --participant-label",
             path,
             enumerated(ignored),

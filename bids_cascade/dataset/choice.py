@@ -73,9 +73,9 @@ def _reason(best: _Candidate, rest: Sequence[_Candidate]) -> str:
     """Say what set the best candidate apart from the next."""
     n, first, second = len(rest) + 1, best.extent, rest[0].extent
     if first.coverage_mm != second.coverage_mm:
-        return f"shows more of the head than the others of {n}"
+        return f"covers more of the head than the others of {n}"
     if first.is_3d != second.is_3d:
-        return f"a 3D acquisition, before slices, of {n}"
+        return f"a 3D acquisition, preferred to slices, of {n}"
     if best.rank != rest[0].rank:
         return f"finest resolution of {n}: voxels of {first.voxel_mm3:g} mm^3"
     equal = [other for other in rest if other.rank == best.rank]

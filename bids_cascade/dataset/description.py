@@ -31,7 +31,7 @@ def read_description(root: Path) -> dict[str, Any]:
     if not path.exists():
         raise InvalidDatasetError(
             f"{root} is not a BIDS dataset: it has no dataset_description.json{dicom_hint(root)}; give the root folder "
-            'of the dataset, or write one there that says at least {"Name": "...", "BIDSVersion": "1.10.0"}'
+            'of the dataset, or write one there with at least {"Name": "...", "BIDSVersion": "1.10.0"}'
         )
     try:
         description = json.loads(read_text(path, MAX_JSON_BYTES))
@@ -62,7 +62,7 @@ def dicom_hint(folder: Path) -> str:
     """Return what to say of a folder that holds DICOM files instead of NIfTI images; nothing of others."""
     for path in islice(_files_below(folder), _MOST_FILES_LOOKED_AT):
         if _is_dicom(path):
-            return f", but holds DICOM files ({path.relative_to(folder)}): convert them first, for instance by dcm2niix"
+            return f", but holds DICOM files ({path.relative_to(folder)}): convert them first, e.g. with dcm2niix"
     return ""
 
 

@@ -198,7 +198,7 @@ def _cached_index(root: Path, participants: Sequence[str], selection: Selection,
             layout = BIDSLayout(root, validate=False, database_path=folder)
             layout.get(suffix="T1w")
         except Exception as error:  # SQLAlchemy and pybids raise what they like at a damaged file
-            logger.warning("the index in %s is damaged (%s); it is made anew", folder, one_line(str(error)))
+            logger.warning("the index in %s is damaged (%s); rebuilding it", folder, one_line(str(error)))
             shutil.rmtree(folder, ignore_errors=True)
         else:
             logger.info("using the index of the dataset in %s", folder)

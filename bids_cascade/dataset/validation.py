@@ -36,7 +36,7 @@ class Validation:
         self._process: subprocess.Popen[str] | None = None
         command = find_validator()
         if command is None:
-            logger.warning("bids-validator-deno is not installed: %s goes unvalidated", bids_dir)
+            logger.warning("bids-validator-deno is not installed: %s is not validated", bids_dir)
             return
         arguments = [command, "--format", "json", "--ignoreWarnings", "--ignoreNiftiHeaders", str(bids_dir)]
         pipe = subprocess.PIPE
@@ -63,7 +63,7 @@ class Validation:
             self._give_up(error)
             return
         if code not in (0, _INVALID_BIDS):
-            logger.warning("bids-validator-deno broke off (exit code %d): %s goes unvalidated", code, self.bids_dir)
+            logger.warning("bids-validator-deno failed (exit code %d): %s is not validated", code, self.bids_dir)
         errors = [
             _describe(issue) for issue in issues if issue.get("severity") == "error" and not _is_broken_image(issue)
         ]
@@ -80,7 +80,7 @@ class Validation:
             self._process.communicate()
 
     def _give_up(self, error: Exception) -> None:
-        logger.warning("bids-validator-deno could not be run (%s): %s goes unvalidated", error, self.bids_dir)
+        logger.warning("bids-validator-deno could not be run (%s): %s is not validated", error, self.bids_dir)
 
 
 def find_validator() -> str | None:

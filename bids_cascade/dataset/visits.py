@@ -99,7 +99,7 @@ def find_visits(
     keys = {_key_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
     if not keys:
         hint = dicom_hint(Path(layout.root))
-        raise NothingSelectedError(f"no {' or '.join(sequences)} image among what is selected in {layout.root}{hint}")
+        raise NothingSelectedError(f"no {' or '.join(sequences)} image among those selected in {layout.root}{hint}")
     candidates = {sequence: _by_visit(files) for sequence, files in files_of.items()}
     stand_ins = _find_stand_ins(layout, sequences)
     ordered = sorted(keys, key=lambda key: key.order)
@@ -114,7 +114,7 @@ def _filters_by_sequence(selection: Selection, sequences: Sequence[str]) -> dict
     known = {*proper, *(sequence.lower() for sequence in SEQUENCES)}
     for name in selection.filters:
         if name.lower() not in known:
-            logger.warning("the filter for %s is ignored: there are filters for %s", name, ", ".join(sequences))
+            logger.warning("the filter for %s is ignored: expected a filter for %s", name, ", ".join(sequences))
     return {
         proper[name.lower()]: wanted for name, wanted in selection.filters.items() if name.lower() in proper and wanted
     }
@@ -226,6 +226,6 @@ def _say_left_out(sequence: str, file: BIDSFile, unwanted: Mapping[str, str]) ->
 def _say_stand_in(sequence: str, file: BIDSFile) -> str:
     """Say what there is instead of a sequence, and whether it can stand in for that."""
     if sequence == "FLAIR":
-        return f"there is {file.filename}, which can't stand in for it: in a T2w, fluid is as bright as lesions are"
+        return f"there is {file.filename}, which can't replace it: in a T2w, fluid is as bright as lesions"
     asking = json.dumps({sequence: {"suffix": [sequence, file.entities["suffix"]]}})
     return f"there is {file.filename}, of MP2RAGE; a --bids-filter-file with {asking} takes it for the {sequence}"

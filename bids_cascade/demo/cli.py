@@ -76,8 +76,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         prog="bids-cascade-demo",
         usage="%(prog)s output_dir [--participants N] [--seed N] [options of bids-cascade]",
-        description="Make phantom brains with known lesions, segment them, and say how much of the truth was found.",
-        epilog="All other options, for instance --model or --nprocs, are handed to bids-cascade.",
+        description="Make phantom brains with known lesions, segment them, and report how many lesions were found.",
+        epilog="All other options, such as --model or --nprocs, are passed to bids-cascade.",
         allow_abbrev=False,
     )
     parser.add_argument("output_dir", type=Path, help="folder for the phantoms, the results and the work files")
@@ -177,7 +177,7 @@ def score_participant(dataset: Path, results: Path, participant: str) -> Score:
 
 def print_scores(scores: Sequence[Score]) -> None:
     """Print one line for each participant."""
-    print("\nWhat was found of the known lesions (phantoms: this says nothing about accuracy on patients)")
+    print("\nKnown lesions found (phantoms: this says nothing about accuracy on patients)")
     print(f"{'participant':<12}{'lesions found':>15}{'false':>7}{'known ml':>10}{'found ml':>10}{'Dice':>7}")
     for score in scores:
         detected = f"{score.n_found} of {score.n_known}"
@@ -209,7 +209,7 @@ def _write_description(folder: Path, participants: Sequence[str], seed: int) -> 
     }
     _write_json(description, _made(folder) / "dataset_description.json")
     readme = (
-        "Computed images of invented patients, made by bids-cascade-demo from the MNI152 template (Fonov 2011).\n"
+        "Simulated images of invented patients, made by bids-cascade-demo from the MNI152 template (Fonov 2011).\n"
         "Head, lesions, bias fields, noise and motion are simulated; the lesions are known exactly and are in\n"
         f"derivatives/{TRUTH}. No person was scanned.\n"
     )

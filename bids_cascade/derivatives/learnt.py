@@ -96,5 +96,5 @@ def _hashes(visit: Visit) -> set[str]:
         try:
             hashes.add(hash_voxels(choice.path))
         except BidsCascadeError as error:
-            _LOGGER.debug("%s: not compared with what the model has learnt from: %s", visit.name, error)
+            _LOGGER.debug("%s: not compared with the model's training data: %s", visit.name, error)
     return hashes

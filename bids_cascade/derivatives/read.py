@@ -275,7 +275,7 @@ def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
             sequences="+".join(sidecar.get("SequencesUsed", ("T1w", "FLAIR"))),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BadDataError(f"{name} doesn't say with what model and options it was made: {error!r}") from error
+        raise BadDataError(f"{name} does not say which model and options made it: {error!r}") from error
 
 
 def _check(results: VisitResults, name: str, lesions: str) -> None:
@@ -288,7 +288,7 @@ def _check(results: VisitResults, name: str, lesions: str) -> None:
     except (KeyError, ValueError) as error:
         raise BadDataError(f"{name}{_STATS} or {lesions}: not the columns and numbers expected: {error}") from error
     if not _are_numbers(results.lesions) or not all(volume > 0 for volume in results.volumes_mm3):
-        raise BadDataError(f"{lesions}: a cell is no number, or a volume not above 0")
+        raise BadDataError(f"{lesions}: a cell is not a number, or a volume not above 0")
     total = results.stats[_NUMBERS["_space-FLAIR_" in lesions]]
     if not all(math.isfinite(value) and value >= 0 for value in values.values()) or total == NOT_AVAILABLE:
         raise BadDataError(f"{name}{_STATS}: a volume is missing, negative or infinite")

@@ -31,8 +31,8 @@ _BIDSIGNORE = (
 
 _README = """# Multiple-sclerosis lesions, found by bids_cascade
 
-Made by a computer, from the images of the dataset that dataset_description.json names. Every mask is a draft that
-someone who reads brain MRI has to check. Research software, not a medical device.
+Made by a computer, from the images of the dataset that dataset_description.json names. Every mask is a draft that must
+be checked by someone who reads brain MRI. Research software, not a medical device.
 
 - `sub-<label>.html`: a page for each participant, with figures, a viewer, quality flags and the methods
 - `group.html`, `group_*.tsv`: all visits, once the group level has run

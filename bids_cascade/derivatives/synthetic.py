@@ -29,7 +29,7 @@ _COLUMNS: dict[str, Any] = {
     "lesion_volume_ml": {"Description": "Their volume", "Units": "ml"},
 }
 
-_README = """Computed images of invented people, made by bids_cascade {version} (analysis level synthesize).
+_README = """Simulated images of invented people, made by bids_cascade {version} (analysis level synthesize).
 
 Anatomy is drawn from label maps, lesions from real lesion masks; signals, artefacts and noise are computed. The true
 lesion and brain masks are in derivatives/truth. No person was scanned for this dataset; the label maps and lesion
@@ -120,4 +120,4 @@ def _refuse_foreign(out_dir: Path) -> None:
         made_by = None
     names = [tool.get("Name") for tool in made_by if isinstance(tool, dict)] if isinstance(made_by, list) else []
     if _GENERATOR not in names:
-        raise OutputError(f"the output folder {out_dir} is not empty and no synthetic dataset; choose another")
+        raise OutputError(f"the output folder {out_dir} is not empty and not a synthetic dataset; choose another")

@@ -68,7 +68,7 @@ _UNCERTAINTY_COLUMN = {
 }
 _AGREEMENT_COLUMN = {
     AGREEMENT: {
-        "Description": "Mean Dice of the masks of each two of the model's cascades, on the grid of the SPACE image"
+        "Description": "Mean pairwise Dice of the masks of the model's cascades, on the grid of the SPACE image"
     }
 }
 """Of models with several cascades only."""

@@ -10,9 +10,9 @@ from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, REPORTED_SIZES_MM3, SIZE_CLASSES_MM3, size_text
 
 LEARNT_FROM = {
-    "visit": "The model has learnt from this visit: its file lists this image",
-    "participant": "The model may have learnt from this visit: its file lists a participant of this label in a dataset "
-    "of this name",
+    "visit": "The model was trained on this visit: its file lists this image",
+    "participant": "The model may have been trained on this visit: its file lists a participant with this label in a "
+    "dataset of this name",
     "no": "The model's file lists neither",
 }
 """Whether a model has learnt from a visit."""
@@ -27,12 +27,12 @@ VISIT_COLUMNS: dict[str, dict[str, Any]] = {
     **MEASURES,
     "reference_mask": {"Description": "File name of the reference mask"},
     "predicted_mask": {"Description": "File name of the predicted mask, on the same grid"},
-    "model_name": {"Description": "Model that made the predicted mask, as its sidecar says"},
+    "model_name": {"Description": "Model that made the predicted mask, from its sidecar"},
     "model_sha256": {"Description": "SHA-256 of the model file"},
-    "threshold": {"Description": "Threshold of the predicted mask, as its sidecar says"},
+    "threshold": {"Description": "Threshold of the predicted mask, from its sidecar"},
     "learnt_from": {
-        "Description": "Whether the model has learnt from this visit; n/a where the mask's sidecar doesn't say what "
-        "the model has learnt from",
+        "Description": "Whether the model was trained on this visit; n/a where the mask's sidecar does not say what "
+        "the model was trained on",
         "Levels": LEARNT_FROM,
     },
 }
@@ -93,7 +93,7 @@ _RATIOS = {
 }
 SIZE_COLUMNS: dict[str, dict[str, Any]] = {
     "size": {
-        "Description": "Volume of the lesions; all visits together. Sensitivity goes by the size of the reference "
+        "Description": "Volume of the lesions; all visits together. Sensitivity is by the size of the reference "
         "lesion, precision by that of the predicted one",
         "Levels": {name: size_text(name) for name in REPORTED_SIZES_MM3} | {"at_least_14": CLINICAL_TEXT},
     },

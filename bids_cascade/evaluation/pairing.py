@@ -92,7 +92,7 @@ def _find_origin(visit: Visit, predicted: Path, dataset: str) -> Origin:
     try:
         sidecar = read_object(sidecar_path(predicted))
     except BidsCascadeError as error:
-        _LOGGER.debug("%s: nothing is known of the model: %s", visit.name, error)
+        _LOGGER.debug("%s: the model is unknown: %s", visit.name, error)
         return Origin()
     name, sha256, threshold = (sidecar.get(key) for key in ("ModelName", "ModelSHA256", "Threshold"))
     return Origin(
@@ -118,7 +118,7 @@ def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_M
     grids = ", ".join(f"{prediction.path.name} ({_grid_text(prediction.image)})" for prediction in predictions)
     raise BadDataError(
         f"{first.path}: the reference mask, {_grid_text(first.image)}, is on the grid of no predicted mask; "
-        f"found {grids}; bring one onto the grid of the other first"
+        f"found {grids}; resample one to the grid of the other first"
     )
 
 

@@ -42,7 +42,7 @@ class Origin:
     @property
     def text(self) -> str:
         """Model and threshold in a line."""
-        model = "a model that the masks' sidecars don't name"
+        model = "a model that the masks' sidecars do not name"
         if self.model_name is not None:
             model = f"model {self.model_name} (SHA-256 {self.model_sha256 or 'not stated'})"
         return f"{model}, threshold {'not stated' if self.threshold is None else format(self.threshold, 'g')}"

@@ -78,7 +78,7 @@ def format_origin(evaluation: Evaluation) -> str:
     lines += [f"WARNING: {reason}: {', '.join(names)}" for reason, names in evaluation.learnt_from.items()]
     if evaluation.n_unknown:
         part = f"{evaluation.n_unknown} of {_plural(len(evaluation.visits), 'visit')}"
-        lines.append(f"not known whether it has learnt from {part}: the sidecars of the masks don't say")
+        lines.append(f"unknown whether it was trained on {part}: the sidecars of the masks do not say")
     return "\n".join(lines)
 
 

@@ -106,7 +106,7 @@ def move_label(path: Path, transforms: Mapping[Path, NDArray[np.float64]], grid:
             return label_on_grid(label, grid, transform)
     names = " or ".join(image.name for image in transforms)
     raise BadDataError(
-        f"{path}: the mask, {label.shape}, is on the grid of no image of its visit; expected that of {names}"
+        f"{path}: the mask, {label.shape}, is not on the grid of any image of its visit; expected that of {names}"
     )
 
 

@@ -165,8 +165,8 @@ def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Ma
             continue
         if correlation > _SAME_IMAGE:
             raise BadDataError(
-                f"{names[sequence]} shows the same as {names['T1w']} (correlation {correlation:.2f} in the brain); "
-                f"expected a {sequence} image, so give the right one"
+                f"{names[sequence]} looks like a copy of {names['T1w']} (correlation {correlation:.2f} in the brain); "
+                f"expected a {sequence} image, so provide the right one"
             )
         if sequence == "FLAIR" and correlation < _NOT_FLAIR:
             raise BadDataError(
@@ -176,7 +176,7 @@ def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Ma
         order = row.get("tissue_order")
         if sequence == "FLAIR" and order is not None and order < _EXCHANGED:
             raise BadDataError(
-                f"{names['T1w']} and {names[sequence]} seem to be exchanged: from grey to white matter the FLAIR image "
+                f"{names['T1w']} and {names[sequence]} seem to be swapped: from grey to white matter the FLAIR image "
                 f"rises by {-order:.1f} standard deviations more than the T1w (expected 0.6 to 1.3 less); check that "
                 "each file is what its name says"
             )

@@ -97,10 +97,10 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
     load_image(path)
     if has_orientation(header):
         return {}
-    problem = f"{path.name} has neither sform nor qform: its orientation is a guess, left and right may be exchanged"
+    problem = f"{path.name} has neither sform nor qform: its orientation is a guess; left and right may be swapped"
     if not guess_orientation:
         raise BadDataError(
-            f"{path.parent}{os.sep}{problem}; convert it again, or take the guess with --guess-orientation."
+            f"{path.parent}{os.sep}{problem}; convert it again, or accept the guess with --guess-orientation."
         )
     return {ORIENTATION_IS_A_GUESS: problem}
 

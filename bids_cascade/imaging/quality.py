@@ -87,13 +87,13 @@ _RULES = {
         "the image in which the brain was found ends within it, over {value:.0f} cm² (expected at most {high:g} cm²)",
     ),
     "neck_volume_ml": _Rule(
-        "Volume of the lowest slices of the brain mask that are darker than brain in the T1w image, as muscle is",
+        "Volume of the lowest slices of the brain mask that are darker than brain in the T1w image, like muscle",
         "mL",
         "brain_mask_reaches_neck",
         -np.inf,
         10,
-        "the lowest {value:.0f} ml of the brain mask are darker than brain in the T1w image, as the muscles of the "
-        "neck are (expected at most {high:g} ml): what is found there is no lesion",
+        "the lowest {value:.0f} ml of the brain mask are darker than brain in the T1w image, like the muscles of the "
+        "neck (expected at most {high:g} ml): lesions found there are false",
     ),
     "lesion_contrast_sd": _Rule(
         "Intensity of lesions above that of the brain 2 to 6 mm around them, in standard deviations of the latter",
@@ -111,7 +111,7 @@ _RULES = {
         0.25,
         0.9,
         "the correlation of the T1w and FLAIR images in the brain is {value:.2f} (expected {low:g} to {high:g}): one "
-        "of them may be another sequence, or the brain mask holds more than brain",
+        "of them may be another sequence, or the brain mask includes more than brain",
     ),
     "t1w_correlation_t2w": _Rule(
         "Correlation of the T1w and T2w images in the brain",
@@ -123,14 +123,14 @@ _RULES = {
         "them may be another sequence",
     ),
     "tissue_order_flair": _Rule(
-        "How much more brightness rises from grey to white matter in the T1w than in the FLAIR image, in standard "
+        "Rise in intensity from grey to white matter in the T1w image less that in the FLAIR image, in standard "
         "deviations",
         "",
         "implausible_contrast",
         0.2,
         np.inf,
         "from grey to white matter the T1w image rises by only {value:.1f} standard deviations more than the FLAIR "
-        "image (expected at least {low:g}): they may be exchanged",
+        "image (expected at least {low:g}): they may be swapped",
     ),
     "depth_contrast_t1w": _Rule(
         "How much brighter the brain is 12 mm deep than at its rim in the T1w image, in standard deviations",
@@ -139,7 +139,7 @@ _RULES = {
         1.0,
         np.inf,
         "the T1w image is only {value:.1f} standard deviations brighter deep in the brain than at its rim (expected at "
-        "least {low:g}): it may be another sequence, or the brain mask holds more than brain",
+        "least {low:g}): it may be another sequence, or the brain mask includes more than brain",
     ),
     "depth_contrast_flair": _Rule(
         "How much brighter the brain is 12 mm deep than at its rim in the FLAIR image, in standard deviations",
@@ -151,7 +151,7 @@ _RULES = {
         "at least {low:g}): it may be another sequence",
     ),
     "outlier_voxels": _Rule(
-        "Voxels of the {sequence} image that are absurdly bright or dark, set to what is usual before all else",
+        "Voxels of the {sequence} image that are absurdly bright or dark; they are clipped to the usual range first",
         "",
         "absurd_intensities",
         -np.inf,
@@ -159,13 +159,12 @@ _RULES = {
         "{value:.0f} voxels of the {sequence} image are absurdly bright or dark",
     ),
     AGREEMENT: _Rule(
-        "Mean Dice of the masks of each two of the model's cascades",
+        "Mean pairwise Dice of the masks of the model's cascades",
         "",
         "cascades_disagree",
         0.5,
         np.inf,
-        "the model's cascades agree little on what is lesion (mean Dice {value:.2f} of their masks, expected at least "
-        "{low:g})",
+        "the model's cascades agree poorly (mean Dice {value:.2f} of their masks, expected at least {low:g})",
     ),
     "noise": _Rule(
         "Noise within the brain of the {sequence} image as a fraction of its median intensity",
@@ -176,13 +175,15 @@ _RULES = {
         "the noise of the {sequence} image is {value:.1%} of its signal (expected at most {high:.0%})",
     ),
     "ghosting": _Rule(
-        "Signal in the air before and behind the head less that in the air beside it in the {sequence} image, as a "
+        "Signal in the air in front of and behind the head less that in the air beside it in the {sequence} image, "
+        "as a "
         "fraction of the brain's median intensity",
         "",
         "motion_like_noise",
         -0.06,
         0.02,
-        "the signal in the air before and behind the head differs from that beside it by {value:.1%} of the brain's in "
+        "the signal in the air in front of and behind the head differs from that beside it by {value:.1%} of the "
+        "brain's in "
         "the {sequence} image, as after motion (expected {low:.0%} to {high:.0%})",
     ),
 }
@@ -255,7 +256,7 @@ def gather(measured: Mapping[str, Row], contrast: float | None, agreement: float
     contrast : float or None
         What :func:`lesion_contrast` has found.
     agreement : float, optional
-        Mean Dice of the masks of each two of the model's cascades, if it has several.
+        Mean pairwise Dice of the masks of the model's cascades, if it has several.
     """
     t1w, *others = measured
     row = {

@@ -41,13 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = _Parser(
         prog="bids-cascade-import",
-        description="Make a BIDS dataset, with the manual masks in derivatives/manual, of a public data set as its "
-        "publisher hands it out. Nothing is fetched.",
+        description="Make a BIDS dataset, with the manual masks in derivatives/manual, of a public data set in its "
+        "publisher's layout. Nothing is downloaded.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("dataset", choices=DATASETS, help="which data set it is: %(choices)s", metavar="DATASET")
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder that it was unpacked into; stays as it is")
+    parser.add_argument("dataset", choices=DATASETS, help="data set: %(choices)s", metavar="DATASET")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder it was unpacked to; left unchanged")
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="new folder")
     parser.add_argument("--link", action="store_true", help="link to the images in SOURCE instead of copying them")
     return parser

@@ -96,14 +96,14 @@ def fit_calibration(
     known = np.zeros(len(p)) if offset is None else offset[judged].astype(np.float64)
     logit, is_lesion = np.log(p) - np.log1p(-p), lesion[judged]
     if not is_lesion.any() or is_lesion.all():
-        raise ValueError("a calibration needs voxels with and without lesion whose probability is above 0")
+        raise ValueError("a calibration needs lesion and other voxels with a probability above 0")
     of_lesion, of_negatives = logit[is_lesion], logit[~is_lesion]
     if of_lesion.min() >= of_negatives.max() or of_lesion.max() <= of_negatives.min():
-        raise ValueError("there is no best calibration: one probability tells lesion from the rest without an error")
+        raise ValueError("no calibration can be fitted: one probability separates lesion from the rest without error")
     centre, scale = logit.mean(), logit.std()  # so that both parameters are of one size
     slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum(), known)
     if slope <= 0:
-        raise ValueError("lesion has lower probabilities than the rest: no calibration mends that")
+        raise ValueError("lesion has lower probabilities than the rest: no calibration can correct that")
     return float(slope / scale), float(intercept - slope / scale * centre)
 
 

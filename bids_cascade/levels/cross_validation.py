@@ -137,7 +137,7 @@ def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
                 fold = _make_fold(job, number, training, left_out)
                 write_json({"fingerprint": fingerprint, **asdict(fold)}, path)  # last: what it tells of is there
             else:
-                _LOGGER.info("fold %d: done before", number)
+                _LOGGER.info("fold %d: already done", number)
             return fold
     except TemporaryError as error:
         raise _UnfinishedError([VisitOutcome(f"fold {number}", error.exit_code, f"NOT DONE: {error}")]) from error

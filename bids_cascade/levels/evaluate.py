@@ -43,14 +43,14 @@ def run_evaluate(inputs: Inputs, config: EvaluateConfig) -> int:
             not_evaluated={visit.name: visit.message for visit in (*failed, *unlabelled)},
             seed=config.seed,
         )
-        _LOGGER.info("summing up and drawing the page")
+        _LOGGER.info("summarising the scores and writing the page")
         summaries = summarise_evaluation(evaluation)
         columns = write_tables(evaluation, summaries, inputs.out_dir)
         say(f"report: {write_evaluation_page(evaluation, summaries, inputs.out_dir, columns)}")
         parts = format_sizes(evaluation, summaries), format_means(evaluation, summaries), format_origin(evaluation)
         say("\n\n".join(parts) + "\n")
     elif (inputs.out_dir / PAGE).exists():
-        _LOGGER.warning("%s and the tables beside it are of an earlier evaluation", inputs.out_dir / PAGE)
+        _LOGGER.warning("%s and the tables beside it are from an earlier evaluation", inputs.out_dir / PAGE)
     say(format_scores(evaluated, [*failed, *unlabelled]))
     return exit_code_of(failed)
 

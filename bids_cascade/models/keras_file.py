@@ -69,8 +69,8 @@ def read_keras_weights(path: Path) -> KerasWeights:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise BadDataError(
-                f"{path}: no usable Keras weights: {reason}; expected a file that nicMSlesions has saved, "
-                "such as nets/NAME/nets/model_1.hdf5"
+                f"{path}: no usable Keras weights: {reason}; expected a file saved by nicMSlesions, such as "
+                "nets/NAME/nets/model_1.hdf5"
             ) from error
 
 
@@ -99,7 +99,7 @@ def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:
 
     arrays: dict[str, NDArray[np.float32]] = {}
     if not isinstance(group, h5py.Group):
-        raise ValueError(f"{group.name[:100]} is no group of arrays")
+        raise ValueError(f"{group.name[:100]} is not a group of arrays")
     for name in group:
         child = _child(group, name)
         if isinstance(child, h5py.Dataset):
@@ -127,7 +127,7 @@ def _array_of(dataset: Any) -> NDArray[np.float32]:
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name[:100]} is kept in another file")
     if dataset.dtype.kind != "f" or not 0 < (dataset.size or 0) <= _LARGEST_WEIGHT:
-        raise ValueError(f"{dataset.name[:100]} is no array of at most {_LARGEST_WEIGHT:,} real numbers")
+        raise ValueError(f"{dataset.name[:100]} is not an array of at most {_LARGEST_WEIGHT:,} real numbers")
     with np.errstate(over="ignore"):
         array = np.asarray(dataset[()], np.float32)
     if not np.isfinite(array).all():

@@ -73,7 +73,7 @@ def convert_nicmslesions(
     if second.config.n_channels != n_channels:
         raise BadDataError(
             f"{paths[1]}: its network takes {second.config.n_channels} sequences, that of {paths[0]} {n_channels}; "
-            "give the two files of one training"
+            "provide the two files of the same training"
         )
     config = CascadeConfig(
         sequences=_sequences_of(n_channels, sequences),
@@ -173,5 +173,5 @@ def _translate(weights: KerasWeights) -> tuple[Arrays, PaddedNetworkConfig]:
         dense=tuple(len(arrays[f"dense.{number}.linear.bias"]) for number in range(len(_DENSE))),
     )
     if max(config.n_channels, *config.features, *config.dense) > WIDEST or config.patch_size % 2 == 0:
-        raise ValueError(f"its sizes are those of no such network: {config}")
+        raise ValueError(f"its sizes are not those of such a network: {config}")
     return arrays, config

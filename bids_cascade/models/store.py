@@ -56,11 +56,11 @@ def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
         return stored
     if path == PACKAGED_MODEL:
         if stored.sha256 not in path.with_suffix(".md").read_text(encoding="utf-8"):
-            raise BadDataError(f"{path}: not the model that its card beside it describes; install the app again")
+            raise BadDataError(f"{path}: not the model described by the card beside it; reinstall the app")
     else:
         _LOGGER.warning(
-            "%s: a model of an earlier version, whose digest does not cover its header: nobody notices whether its "
-            "thresholds have been edited",
+            "%s: a model of an earlier version, whose digest does not cover its header: edits of its thresholds go "
+            "unnoticed",
             path,
         )
     return stored
@@ -84,7 +84,7 @@ def save_model(model: Model, path: Path) -> StoredModel:
 
 def _read(path: Path, understand: Callable[[bytes], _Result]) -> _Result:
     if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such model file; name one that `train` has written")
+        raise MissingInputError(f"{path}: there is no such model file; expected a file written by `train`")
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= LARGEST_BYTES else b""
@@ -130,4 +130,4 @@ def load_checkpoint(path: Path, fingerprint: str) -> StageProgress | None:
             return None
         return StageProgress.from_parts({name: torch.tensor(array) for name, array in arrays.items()}, header)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise OutputError(f"{path}: damaged checkpoint ({error}); delete it to start this stage anew") from error
+        raise OutputError(f"{path}: damaged checkpoint ({error}); delete it to restart this stage") from error

@@ -47,10 +47,10 @@ def model_card(stored: StoredModel) -> str:
         *_networks(header.networks),
         f"- {stored.n_weights:,} weights together",
         *_calibration(config),
-        *(["- Each scan is looked at as it is and mirrored; the mean counts"] if config.mirrored else []),
+        *(["- The probability is the mean over each scan and its mirror image"] if config.mirrored else []),
         *([f"- Scans may lack {', '.join(config.optional_sequences)}"] if config.optional_sequences else []),
         "",
-        "## How it was made",
+        "## Training",
         "",
         *(_members(provenance["members"]) if "members" in provenance else _origin(provenance)),
         "Not a medical device; for research only.",
@@ -60,7 +60,7 @@ def model_card(stored: StoredModel) -> str:
 
 def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say of each of the files that were joined what it said of itself."""
-    lines = [f"From {len(members)} model files; what each says of itself, and how good each was alone:", ""]
+    lines = [f"Joined from {len(members)} model files; each with its own record and accuracy:", ""]
     for member in members:
         lines += [f"# {member['name']}", "", f"- SHA-256 of its file: `{member['sha256']}`"]
         lines += [f"- Licence: {member['licence'] or 'not stated'}"]
@@ -74,7 +74,7 @@ def _origin(provenance: Mapping[str, Any]) -> list[str]:
     return [
         *_bullets(provenance, skip=("validation", "cross_validation", "history", "learnt_from")),
         "",
-        "## How good it is",
+        "## Accuracy",
         "",
         *_figures(provenance.get("validation", [])),
         "",
@@ -122,7 +122,7 @@ def _text(value: Any) -> str:
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
-        return ["No figures on subjects held out from training: nothing is known here about how good it is on others."]
+        return ["No figures on subjects held out from training: the accuracy on other subjects is unknown."]
     return [
         "On subjects held out from training (unless the threshold was given, it was chosen on them):",
         "",

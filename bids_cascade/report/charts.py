@@ -20,7 +20,7 @@ from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
 COLOURS = ("#0b5c75", "#d9822b", "#7a7f87", "#8a3b76")
 ERROR_KINDS = {
     "missed_lesion_ml": "missed lesions",
-    "missed_border_ml": "missed border of found lesions",
+    "missed_border_ml": "missed border of detected lesions",
     "false_lesion_ml": "false lesions",
     "false_border_ml": "false border of true lesions",
 }

@@ -45,7 +45,7 @@ class TimePoint:
 
 
 def draw_timeline(points: Sequence[TimePoint]) -> bytes:
-    """Draw two or more visits, to scale in time where all intervals are known.
+    """Draw two or more visits, on a time scale where all intervals are known.
 
     Where two visits can be compared, a line leads from the volume at the earlier to that at the later one; its band is
     the noise of the change, twice the standard deviation either way.
@@ -81,7 +81,7 @@ def draw_timeline(points: Sequence[TimePoint]) -> bytes:
     most = max((point.n_new or 0 for point in points), default=0)
     bottom.set(ylabel="new lesions", ylim=(0, 1.3 * most or 1), yticks=[])
     bottom.set_xticks(places, [point.name for point in points], fontsize=8)
-    bottom.set_xlabel("visits, to scale in time" if dated else "visits, in order; not all have a date", fontsize=8)
+    bottom.set_xlabel("visits, on a time scale" if dated else "visits, in order (not all have a date)", fontsize=8)
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)
     content = io.BytesIO()

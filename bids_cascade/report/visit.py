@@ -194,7 +194,7 @@ def write_quality(
     flags = {**flags, **find_flags(row)}
     descriptions = {
         **describe_columns(row),
-        FLAGS_COLUMN: {"Description": "What should be looked at, joined by ;"},
+        FLAGS_COLUMN: {"Description": "Quality flags, joined by semicolons"},
         FLAGS_KEY: flags,
     }
     path = folder / "desc-quality_stats.tsv"

@@ -60,7 +60,7 @@ def check_visits(
     checked_visits = CheckedVisits()
     whole = [visit for visit in visits if not visit.missing]
     if len(whole) > _MANY:
-        _LOGGER.info("reading the images of %d visits before any of them is processed", len(whole))
+        _LOGGER.info("checking the images of %d visits before processing", len(whole))
 
     def check(visit: Visit) -> tuple[Flags, list[BidsCascadeError]]:
         return _check(visit, (masks or {}).get(visit.name), guess_orientation)

@@ -71,5 +71,5 @@ def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> It
                 f"another run works on {subject} in {work_dir}; wait for it, or choose another folder with -w"
             ) from error
         except OSError:
-            _LOGGER.debug("%s: the file system knows no locks", folder, exc_info=True)
+            _LOGGER.debug("%s: the file system does not support locks", folder, exc_info=True)
         yield

@@ -235,8 +235,8 @@ def _why_ended(processes: Mapping[int, BaseProcess]) -> str:
     if code in (-signal.SIGKILL, None):
         return KILLED
     if code < 0:
-        return f"its process was ended by the signal {signal.Signals(-code).name}; run it again, and report it with -vv"
-    return f"its process could not be started, or broke off with the exit code {code}; see what it said above"
+        return f"its process was terminated by {signal.Signals(-code).name}; rerun it, and report it with -vv"
+    return f"its process could not be started, or ended with exit code {code}; see its output above"
 
 
 def failure_of(traceback: str) -> Failure:
@@ -251,5 +251,5 @@ def failure_of(traceback: str) -> Failure:
     reason = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)), None)
     for number, words in _SYSTEM_ERROR.findall(traceback):
         if int(number) in errors.FULL_OR_BROKEN or (reason and reason.endswith(words)):
-            return Failure(f"reading or writing broke off: {words.strip()}", errors.ReadWriteError.exit_code)
+            return Failure(f"reading or writing failed: {words.strip()}", errors.ReadWriteError.exit_code)
     return Failure(reason or lines[-1], errors.BidsCascadeError.exit_code)

@@ -24,7 +24,7 @@ STEP_NAMES = {
     "draw": "drawing",
     "field": "drawing the bias field",
     "cascade": "lesion segmentation",
-    "lesion": "moving the manual mask",
+    "lesion": "resampling the manual mask",
     "lesions": "finding lesions",
     "template": "template registration",
     "anatomy": "finding the anatomy",

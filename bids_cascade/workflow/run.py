@@ -83,7 +83,7 @@ def _run(whole: Workflow, plugin: Any, progress: Progress, run: RunConfig, log_d
     try:
         whole.run(plugin=plugin)
     except Exception as error:  # a plugin raises what it likes; each visit's own failure is told apart below
-        _LOGGER.debug("the workflow did not end well", exc_info=True)
+        _LOGGER.debug("the workflow failed", exc_info=True)
         failures = getattr(plugin, "failures", None) or _read_crash_reports(log_dir)
         for name, failure in failures.items():
             slug, _ = visit_and_step(name)
@@ -106,7 +106,7 @@ def _write_graph(graph: Workflow, folder: Path) -> None:
     try:
         graph.write_graph(str(folder / "graph.dot"), graph2use="colored", format="svg")
     except OSError as error:
-        _LOGGER.warning("%s: the graph is written but not drawn: %s; install graphviz", folder / "graph.dot", error)
+        _LOGGER.warning("%s: the graph was written but not drawn: %s; install graphviz", folder / "graph.dot", error)
 
 
 def _read_crash_reports(folder: Path) -> dict[str, Failure]:
@@ -219,8 +219,8 @@ def _make_plugin(run: RunConfig, progress: Progress, largest_need_gb: float) -> 
         return _plugin_from_file(run.plugin_file, callback)
     if run.mem_gb < largest_need_gb:
         raise UsageError(
-            f"a visit needs {largest_need_gb:g} GB of memory, there are {run.mem_gb:.2g} GB; raise --mem-gb, or what "
-            "the job or container may use"
+            f"a visit needs {largest_need_gb:g} GB of memory, there are {run.mem_gb:.2g} GB; raise --mem-gb, or the "
+            "limit of the job or container"
         )
     return ResilientMultiProcPlugin(
         {

@@ -55,7 +55,7 @@ def unfinished_outcome(name: str, run: VisitRun) -> VisitOutcome:
         message = f"FAILED: {run.failure.message}"
         return VisitOutcome(name, run.failure.exit_code, message, crash_reports=tuple(run.crash_reports))
     if run.handed_over:
-        message = "handed over to the batch system: run it again, without --use-plugin, when its jobs have ended"
+        message = "submitted to the batch system: rerun without --use-plugin when its jobs have ended"
         return VisitOutcome(name, TemporaryError.exit_code, message)
     return VisitOutcome(name, TemporaryError.exit_code, "not finished: the run was stopped; rerun to resume")
 

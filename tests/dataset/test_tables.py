@@ -30,7 +30,7 @@ def test_cells_are_read_as_they_are(tmp_path: Path) -> None:
         (b"a\ta\n1\t2\n", "two of one name: a, a"),
         (b"a\t\n1\t2\n", "a column without a name"),
         (b"a\tb\n1\t2\n1\n", r"line 3 has 1 cells, the header 2"),
-        (b"a\n\xff\n", r"no UTF-8 text \(invalid start byte at byte 2\)"),
+        (b"a\n\xff\n", r"not UTF-8 text \(invalid start byte at byte 2\)"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -151,7 +151,7 @@ def test_acquisition_date_without_sessions(make_raw: Callable[..., Path]) -> Non
     [
         (b"", "can't be read as JSON"),
         (b"{", "can't be read as JSON"),
-        (b"\xff", "is no UTF-8 text"),
+        (b"\xff", "is not UTF-8 text"),
         (b"[1]", "holds a list instead of a JSON object"),
         (b"[" * 100_000, "can't be read as JSON"),
     ],

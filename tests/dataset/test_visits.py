@@ -83,7 +83,7 @@ def test_the_whole_head_wins_over_a_finer_slab(make_raw: MakeRaw, write_scan: Wr
     write_scan(root / "sub-1/anat/sub-1_acq-slab_T1w.nii", (0.9, 4.0, 0.9), (170, 20, 170))
     (visit,) = visits_of(root)
     assert names_of(visit)["T1w"] == "sub-1_T1w.nii"
-    assert visit.images["T1w"].reason == "shows more of the head than the others of 2"
+    assert visit.images["T1w"].reason == "covers more of the head than the others of 2"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_bidsignore_sets_nothing_aside_and_that_is_said(
     root = make_raw("sub-1/anat/sub-1_T1w.nii.gz", files={".bidsignore": f"{pattern}\n"})
     (visit,) = visits_of(root)
     assert names_of(visit)["T1w"] == "sub-1_T1w.nii.gz"
-    assert ("sets no image aside" in caplog.text) is named
+    assert ("only silences the validator" in caplog.text) is named
     assert ("sub-1/anat/sub-1_T1w.nii.gz" in caplog.text) is named
 
 
@@ -294,5 +294,5 @@ def test_a_t2w_does_not_stand_in_for_the_flair(make_raw: MakeRaw) -> None:
     visit = without_t1w(make_raw("sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_T2w.nii"))
     assert visit.missing == ("FLAIR",)
     assert visit.left_out == (
-        "there is sub-1_T2w.nii, which can't stand in for it: in a T2w, fluid is as bright as lesions are",
+        "there is sub-1_T2w.nii, which can't replace it: in a T2w, fluid is as bright as lesions",
     )

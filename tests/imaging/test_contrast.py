@@ -47,10 +47,10 @@ def test_larger_voxels_tell_the_same() -> None:
     ("shown", "said"),
     [
         ({"T1w": "T1w", "FLAIR": "T2w"}, r"sub-01_FLAIR.* can't be a FLAIR image.*may be a T2w"),
-        ({"T1w": "T1w", "FLAIR": "T1w"}, r"sub-01_FLAIR.* shows the same as sub-01_T1w"),
-        ({"T1w": "FLAIR", "FLAIR": "T1w"}, r"sub-01_T1w\S* and sub-01_FLAIR\S* seem to be exchanged"),
+        ({"T1w": "T1w", "FLAIR": "T1w"}, r"sub-01_FLAIR.* looks like a copy of sub-01_T1w"),
+        ({"T1w": "FLAIR", "FLAIR": "T1w"}, r"sub-01_T1w\S* and sub-01_FLAIR\S* seem to be swapped"),
         ({"T1w": "T1w", "FLAIR": "FLAIR", "T2w": "FLAIR"}, None),
-        ({"T1w": "FLAIR", "FLAIR": "FLAIR"}, r"sub-01_FLAIR.* shows the same as sub-01_T1w"),
+        ({"T1w": "FLAIR", "FLAIR": "FLAIR"}, r"sub-01_FLAIR.* looks like a copy of sub-01_T1w"),
         ({"T1w": "T2w", "FLAIR": "FLAIR"}, r"sub-01_T1w.* can't be a T1w image.*may be a T2w image, or inverted"),
         ({"T1w": "T2w"}, r"sub-01_T1w.* can't be a T1w image"),
         ({"FLAIR": "FLAIR"}, None),
@@ -101,7 +101,7 @@ def test_real_sequences_are_plausible_but_not_in_each_others_place(shared_data) 
     assert found["T1w"]["depth_contrast"] == pytest.approx(1.8, abs=0.2)
     assert found["FLAIR"]["tissue_order"] == pytest.approx(1.2, abs=0.2)
     check_contrast(found, NAMES)
-    with pytest.raises(BadDataError, match="seem to be exchanged"):
+    with pytest.raises(BadDataError, match="seem to be swapped"):
         check_contrast(measure_contrast(np.stack([flair, t1w]), t1w != 0, 1.0, ["T1w", "FLAIR"]), NAMES)
     for name, other in (("T1w", t2w), ("T1w", t1w.max() - t1w), ("FLAIR", t2w), ("FLAIR", t1w)):
         pair = {"T1w": t1w, "FLAIR": flair} | {name: other}

@@ -170,7 +170,7 @@ def test_cascades_that_disagree_are_flagged_where_there_are_several() -> None:
     row = gather(measured, 3.0, 0.49)
     assert row["cascade_agreement"] == 0.49
     assert find_flags(row)["cascades_disagree"] == (
-        "the model's cascades agree little on what is lesion (mean Dice 0.49 of their masks, expected at least 0.5)."
+        "the model's cascades agree poorly (mean Dice 0.49 of their masks, expected at least 0.5)."
     )
     assert "cascades_disagree" not in find_flags(gather(measured, 3.0, 0.5))
     assert "flagged cascades_disagree" in describe_columns(row)["cascade_agreement"]["Description"]

@@ -355,13 +355,13 @@ def test_visits_that_the_model_has_learnt_from_are_named(dataset: Path, capsys) 
     assert [row["learnt_from"] for row in rows] == ["visit", "participant", "no"]
     assert {(row["model_name"], row["model_sha256"], row["threshold"]) for row in rows} == {("tiny", "ab" * 32, "0.35")}
     said = capsys.readouterr().out
-    assert "WARNING: The model has learnt from this visit: its file lists this image: sub-01_ses-1\n" in said
+    assert "WARNING: The model was trained on this visit: its file lists this image: sub-01_ses-1\n" in said
     assert re.search("WARNING: The model may have learnt from this visit: .*: sub-01_ses-2\n", said)
     assert f"predictions by model tiny (SHA-256 {'ab' * 32}), threshold 0.35: 3 visits" in said
     page = (out / "evaluation.html").read_text()
     assert "Not all of these visits are new to the model" in page
     assert "not known" not in said
-    assert re.search("The model has learnt from this visit: its file lists this image: sub-01_ses-1", page)
+    assert re.search("The model was trained on this visit: its file lists this image: sub-01_ses-1", page)
     assert re.search("may have learnt from this visit: .*: sub-01_ses-2", page)
     assert f"model tiny (SHA-256 {'ab' * 32}), threshold 0.35." in page
 

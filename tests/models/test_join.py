@@ -60,7 +60,7 @@ def test_the_card_says_what_each_part_says(tmp_path: Path) -> None:
         "- training subjects: sub10",
     ):
         assert line in card
-    assert card.count("#### How good it is") == 2
+    assert card.count("#### Accuracy") == 2
     assert card.endswith("Not a medical device; for research only.\n")
 
 

@@ -67,7 +67,7 @@ def circular(file: h5py.File, folder: Path) -> None:
 HOSTILE = {
     "is a link": (external_link, soft_link),
     "kept in another file": (kept_elsewhere, virtual),
-    "no array of at most": (
+    "not an array of at most": (
         huge,
         lambda file, _: file.create_dataset("d1/kernel:0", data="text"),
         lambda file, _: file.create_dataset("d1/kernel:0", data=np.ones(3, int)),
@@ -79,7 +79,7 @@ HOSTILE = {
         lambda file, _: file.create_dataset("d1/kernel:0", data=np.array([1e300])),
     ),
     "nested too deeply": (circular, lambda file, _: file.create_dataset("d1/a/b/c/d/e:0", data=np.ones(3))),
-    "is no group": (lambda file, _: file.create_dataset("d1", data=np.ones(3)),),
+    "is not a group": (lambda file, _: file.create_dataset("d1", data=np.ones(3)),),
     "has kernel twice": (lambda file, _: [file.create_dataset(f"d1/{a}/kernel:0", data=np.ones(3)) for a in "ab"],),
     "it has no weights": (lambda file, _: None, lambda file, _: file.create_group("d1")),
 }

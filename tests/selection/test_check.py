@@ -71,7 +71,7 @@ def test_a_guessed_orientation_is_refused_unless_asked_for_and_then_flagged(tmp_
     assert "--guess-orientation" in refused.message
     found = check_visits([visit], 1, guess_orientation=True)
     assert [one.name for one in found.ready] == ["sub-1"]
-    said = "{} has neither sform nor qform: its orientation is a guess, left and right may be exchanged"
+    said = "{} has neither sform nor qform: its orientation is a guess; left and right may be swapped"
     reason = f"{said.format('t1w.nii.gz')}; {said.format('flair.nii.gz')}"
     assert found.flags["sub-1"] == {"orientation_is_a_guess": reason}
 

@@ -159,7 +159,7 @@ def test_no_third_visit_begins_while_two_are_under_way(tmp_path: Path) -> None:
 def test_other_ends_of_a_process_are_not_called_a_lack_of_memory(tmp_path: Path) -> None:
     plugin = run(tmp_path, [function_node(stumble, "stumbled", folder=str(tmp_path))])
     failure = plugin.failures["graph.stumbled"]
-    assert "ended by the signal SIGSEGV" in failure.message
+    assert "terminated by SIGSEGV" in failure.message
     assert "memory" not in failure.message
 
 
@@ -167,7 +167,7 @@ def test_a_worker_that_can_not_be_set_up_says_why(tmp_path: Path) -> None:
     node = function_node(work, "node", folder=str(tmp_path), file="done")
     plugin = run(tmp_path, [node], worker_folder=str(tmp_path / "none"))
     (failure,) = plugin.failures.values()
-    assert failure == Failure(f"reading or writing broke off: No such file or directory: '{tmp_path / 'none'}'", 74)
+    assert failure == Failure(f"reading or writing failed: No such file or directory: '{tmp_path / 'none'}'", 74)
     assert not (tmp_path / "done").exists()
 
 
@@ -182,7 +182,7 @@ def test_a_killed_fork_server_costs_nothing(tmp_path: Path) -> None:
 
 def test_what_the_system_refused_is_found_behind_what_a_library_says(tmp_path: Path) -> None:
     plugin = run(tmp_path, [function_node(lose_disk, "lost", folder=str(tmp_path))])
-    said = "reading or writing broke off: No space left on device: '/work/step/result.pklz'"
+    said = "reading or writing failed: No space left on device: '/work/step/result.pklz'"
     assert plugin.failures == {"graph.lost": Failure(said, 74)}
 
 
@@ -228,7 +228,7 @@ def test_an_own_error_keeps_its_line_and_its_exit_code(tmp_path: Path) -> None:
         ),
         (
             "Traceback\nOSError: [Errno 28] No space left on device\n",
-            Failure("reading or writing broke off: No space left on device", 74),
+            Failure("reading or writing failed: No space left on device", 74),
         ),
         ("something else", Failure("something else", 1)),
     ],
