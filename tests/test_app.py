@@ -413,7 +413,7 @@ def test_a_batch_system_takes_the_steps_over(
     ]
     arguments += ["--participant-label", "01"]
     assert main([*arguments, "--use-plugin", str(repository / "hpc" / "slurmgraph.yml")]) == 75
-    assert "sub-01  handed over to the batch system: run it again, without --use-plugin" in capsys.readouterr().out
+    assert "sub-01  submitted to the batch system: rerun without --use-plugin" in capsys.readouterr().out
     assert sorted(path.name.removeprefix("sub-01") for path in anat(tmp_path / "out").iterdir()) == EXPECTED
     assert main(arguments) == 0
 
@@ -444,7 +444,7 @@ def test_a_broken_link_and_a_visit_in_use_are_named(dataset: Path, tmp_path: Pat
     assert main([str(linked), str(tmp_path / "out"), *arguments]) == 66
     said = capsys.readouterr().out
     for suffix in ("T1w", "FLAIR"):
-        assert f"sub-01_{suffix}.nii.gz does not exist; its target is not there: fetch it first" in said
+        assert f"sub-01_{suffix}.nii.gz does not exist; its target does not exist: fetch it first" in said
     (work / "locks").mkdir(parents=True, exist_ok=True)
     with (work / "locks" / "sub_01").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

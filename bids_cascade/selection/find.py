@@ -20,7 +20,7 @@ def find_selected(
     validation: Validation | None = None,
     *,
     optional: Sequence[str] = (),
-    remedy: str = "name another with --model, or train one for the sequences there are",
+    remedy: str = "choose another with --model, or train one for the available sequences",
 ) -> list[Visit]:
     """Find the selected visits, complete or not, and say what is missing.
 

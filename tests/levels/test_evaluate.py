@@ -301,7 +301,7 @@ def test_an_earlier_evaluation_is_not_taken_for_this_one(dataset: Path, capsys) 
     for path in (dataset / "derivatives" / "other").rglob("*.nii.gz"):
         path.write_bytes(b"")
     assert evaluate(dataset) == 65
-    assert "evaluation.html and the tables beside it are of an earlier evaluation" in capsys.readouterr().err
+    assert "evaluation.html and the tables beside it are from an earlier evaluation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -356,13 +356,13 @@ def test_visits_that_the_model_has_learnt_from_are_named(dataset: Path, capsys) 
     assert {(row["model_name"], row["model_sha256"], row["threshold"]) for row in rows} == {("tiny", "ab" * 32, "0.35")}
     said = capsys.readouterr().out
     assert "WARNING: The model was trained on this visit: its file lists this image: sub-01_ses-1\n" in said
-    assert re.search("WARNING: The model may have learnt from this visit: .*: sub-01_ses-2\n", said)
+    assert re.search("WARNING: The model may have been trained on this visit: .*: sub-01_ses-2\n", said)
     assert f"predictions by model tiny (SHA-256 {'ab' * 32}), threshold 0.35: 3 visits" in said
     page = (out / "evaluation.html").read_text()
     assert "Not all of these visits are new to the model" in page
-    assert "not known" not in said
+    assert "unknown whether" not in said
     assert re.search("The model was trained on this visit: its file lists this image: sub-01_ses-1", page)
-    assert re.search("may have learnt from this visit: .*: sub-01_ses-2", page)
+    assert re.search("may have been trained on this visit: .*: sub-01_ses-2", page)
     assert f"model tiny (SHA-256 {'ab' * 32}), threshold 0.35." in page
 
 
@@ -374,9 +374,9 @@ def test_nothing_is_said_of_what_is_not_known(dataset: Path, capsys) -> None:
         assert (row["learnt_from"], row["model_name"], row["threshold"]) == ("n/a", "n/a", "n/a")
     said, page = capsys.readouterr().out, (out / "evaluation.html").read_text()
     assert "WARNING" not in said
-    assert "not known whether it has learnt from 3 of 3 visits" in said
+    assert "unknown whether it was trained on 3 of 3 visits" in said
     assert "new to the model" not in page
-    assert "has learnt from 3 of the 3 visits is not known" in page
+    assert "was trained on 3 of the 3 visits is unknown" in page
 
 
 def test_lesions_by_size_add_up(dataset: Path, capsys) -> None:
