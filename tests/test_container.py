@@ -16,9 +16,19 @@ def run_script(repository: Path, temporary: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_it_works_in_a_folder_that_others_may_enter_and_says_what_it_needs(repository: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+def open_to_others(folder: Path, base: Path) -> None:
+    """Let others enter a temporary folder and all above it up to pytest's own: with xdist there is one more."""
+    top = next((parent for parent in folder.parents if parent.name.startswith("pytest-of-")), base)
+    for parent in (folder, *folder.parents):
+        parent.chmod(0o755)
+        if parent == top:
+            break
+
+
+def test_it_works_in_a_folder_that_others_may_enter_and_says_what_it_needs(
+    repository: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    open_to_others(tmp_path, tmp_path_factory.getbasetemp())
     done = run_script(repository, tmp_path)
     assert done.returncode == 1
     assert "needs no-such-engine no-such-builder" in done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from bids_cascade.anatomy.registration import Deformation, warp
 from bids_cascade.anatomy.template import BUILT_IN, URI, load_template
+from bids_cascade.anatomy.visit import VisitAnatomy, find_anatomy, no_anatomy, register_visit
 from bids_cascade.derivatives.flags import Flags
+from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.grid import Grid, grid_of
 from bids_cascade.imaging.images import data_of, mask_of
 from bids_cascade.whole_file import write_whole_file
@@ -46,6 +48,53 @@ class TemplateSpace:
     def flags(self) -> Flags:
         """What should be looked at, by quality flag."""
         return {} if self.deformation else {NO_OUTPUT_SPACE: f"no images in {self.name}: {self.failure}"}
+
+
+def register_space(
+    name: str,
+    channels: NDArray[np.floating],
+    brain: nib.Nifti1Image,
+    sequences: Sequence[str],
+    folder: Path,
+    seed: int = 0,
+) -> TemplateSpace:
+    """Register a visit to a template; a registration that fails leaves its reason.
+
+    Parameters
+    ----------
+    name : str
+        Of the template.
+    channels, brain, sequences, folder, seed
+        See :func:`bids_cascade.anatomy.visit.register_visit`.
+    """
+    try:
+        return TemplateSpace(name, register_visit(channels, brain, sequences, folder, seed, name))
+    except (BadDataError, MissingInputError, ValueError) as error:
+        return TemplateSpace(name, None, str(error))
+
+
+def anatomy_in(
+    space: TemplateSpace,
+    channels: NDArray[np.floating],
+    brain: nib.Nifti1Image,
+    sequences: Sequence[str],
+    lesion: NDArray[np.bool_],
+) -> VisitAnatomy:
+    """Name the structures of a visit; a flag says so where they can't be found.
+
+    Parameters
+    ----------
+    space : TemplateSpace
+        The built-in template.
+    channels, brain, sequences, lesion
+        See :func:`bids_cascade.anatomy.visit.find_anatomy`.
+    """
+    if space.deformation is None:
+        return no_anatomy(space.failure)
+    try:
+        return find_anatomy(channels, brain, sequences, lesion, space.deformation)
+    except (BadDataError, ValueError) as error:
+        return no_anatomy(str(error))
 
 
 def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, packed: Mapping[str, Path]) -> None:

@@ -83,6 +83,29 @@ def stack_channels(
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
 
 
+def present_channels(
+    channels: NDArray[np.float32], brain: nib.Nifti1Image, sequences: Sequence[str], normalisation: str
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the channels that have an image, with white matter 1, and their sequences.
+
+    Parameters
+    ----------
+    channels : (C, X, Y, Z) float32 array
+        From :func:`stack_channels`: 0 where there is no image.
+    brain : nibabel.Nifti1Image
+        Mask on their grid.
+    sequences : sequence of str
+        Of the channels.
+    normalisation : str
+        Of the channels.
+    """
+    present = [index for index, channel in enumerate(channels) if channel.any()]
+    names = [sequences[index] for index in present]
+    if normalisation == WHITE_MATTER:
+        return channels[present], names
+    return normalise(channels[present], mask_of(brain), names), names
+
+
 def move_label(path: Path, transforms: Mapping[Path, NDArray[np.float64]], grid: Grid) -> nib.Nifti1Image:
     """Bring a manual mask, which is on the grid of one of its visit's images, onto the model's grid.
 

@@ -19,8 +19,8 @@ from nipype.interfaces.base import (
 )
 
 from bids_cascade import __version__
-from bids_cascade.config import NORMALISATIONS, WHITE_MATTER
-from bids_cascade.errors import BadDataError, MissingInputError
+from bids_cascade.config import NORMALISATIONS
+from bids_cascade.errors import BadDataError
 
 
 class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -331,17 +331,11 @@ class RegisterTemplate(Step):
     input_spec, output_spec = RegisterTemplateInputSpec, RegisterTemplateOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.anatomy.visit.register_visit`."""
-        from bids_cascade.anatomy.visit import register_visit
-        from bids_cascade.derivatives.spaces import TemplateSpace
+        """See :func:`bids_cascade.derivatives.spaces.register_space`."""
+        from bids_cascade.derivatives.spaces import register_space
 
         spec = self.inputs
-        channels, brain, sequences = _read_channels(spec)
-        try:
-            found = register_visit(channels, brain, sequences, folder, spec.seed, spec.template)
-        except (BadDataError, MissingInputError, ValueError) as error:
-            return {"space": TemplateSpace(spec.template, None, str(error))}
-        return {"space": TemplateSpace(spec.template, found)}
+        return {"space": register_space(spec.template, *_read_channels(spec), folder, spec.seed)}
 
 
 class FindAnatomyInputSpec(StepInputSpec):
@@ -364,22 +358,17 @@ class FindAnatomy(Step):
     input_spec, output_spec = FindAnatomyInputSpec, FindAnatomyOutputSpec
 
     def step(self, folder: Path) -> dict[str, Any]:
-        """See :func:`bids_cascade.anatomy.visit.find_anatomy`."""
-        from bids_cascade.anatomy.visit import find_anatomy, no_anatomy, save_anatomy
+        """See :func:`bids_cascade.derivatives.spaces.anatomy_in`."""
+        from bids_cascade.anatomy.visit import save_anatomy
+        from bids_cascade.derivatives.spaces import anatomy_in
         from bids_cascade.imaging.grid import grid_of
         from bids_cascade.lesions.visit import find_lesions
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        if spec.space.deformation:
-            channels, brain, sequences = _read_channels(spec)
-            _, lesion = find_lesions(image(spec.probability), grid_of(brain), np.eye(4), spec.rule)
-            try:
-                found = find_anatomy(channels, brain, sequences, lesion, spec.space.deformation)
-            except (BadDataError, ValueError) as error:
-                found = no_anatomy(str(error))
-        else:
-            found = no_anatomy(spec.space.failure)
-        save_anatomy(found, folder / "anatomy.json")
+        spec = self.inputs
+        channels, brain, sequences = _read_channels(spec)
+        probability = nib.Nifti1Image.from_filename(spec.probability)
+        _, lesion = find_lesions(probability, grid_of(brain), np.eye(4), spec.rule)
+        save_anatomy(anatomy_in(spec.space, channels, brain, sequences, lesion), folder / "anatomy.json")
         return {"anatomy": str(folder / "anatomy.json")}
 
 
@@ -608,14 +597,10 @@ class PublishReport(Step):
 
 def _read_channels(spec: Any) -> tuple[Any, nib.Nifti1Image, list[str]]:
     """Return the channels that have an image, with white matter 1, the brain mask, and the sequences."""
-    from bids_cascade.cascade.normalisation import normalise
-    from bids_cascade.imaging.images import mask_of
+    from bids_cascade.imaging.channels import present_channels
 
-    channels, brain = np.load(spec.channels), nib.Nifti1Image.from_filename(spec.brain)
-    there = [index for index, channel in enumerate(channels) if channel.any()]
-    channels, sequences = channels[there], [spec.sequences[index] for index in there]
-    if spec.normalisation != WHITE_MATTER:
-        channels = normalise(channels, mask_of(brain), sequences)
+    brain = nib.Nifti1Image.from_filename(spec.brain)
+    channels, sequences = present_channels(np.load(spec.channels), brain, spec.sequences, spec.normalisation)
     return channels, brain, sequences
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.zscore import zscore_over_volume
-from bids_cascade.config import WHOLE_VOLUME
+from bids_cascade.config import WHITE_MATTER, WHOLE_VOLUME
 from bids_cascade.errors import BadDataError
-from bids_cascade.imaging.channels import label_on_grid, move_label, stack_channels
+from bids_cascade.imaging.channels import label_on_grid, move_label, present_channels, stack_channels
 from bids_cascade.imaging.grid import grid_of
 
 SHAPE = (20, 22, 24)
@@ -128,3 +128,15 @@ def test_a_channel_without_an_image_is_0_and_the_others_are_as_if_there_were_no_
     np.testing.assert_array_equal(channels[1], alone[0])
     np.testing.assert_array_equal(np.asarray(brain.dataobj), np.asarray(own_brain.dataobj))
     assert list(contrast) == ["FLAIR"]
+
+
+def test_channels_without_an_image_are_left_out_and_white_matter_is_1_whatever_the_model_takes(mask) -> None:
+    images = {"T1w": random_image(0), "FLAIR": random_image(1)}
+    for normalisation in (WHITE_MATTER, WHOLE_VOLUME):
+        channels, brain, _ = stack_channels(
+            images, [None, None], mask, 1.0, ("T1w", "T2w", "FLAIR"), normalisation=normalisation
+        )
+        present, names = present_channels(channels, brain, ("T1w", "T2w", "FLAIR"), normalisation)
+        assert names == ["T1w", "FLAIR"]
+        expected, _, _ = stack_channels(images, [None, None], mask, 1.0, BOTH)
+        np.testing.assert_allclose(present, expected, atol=1e-3)
