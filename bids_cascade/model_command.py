@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bids_cascade import __version__
-from bids_cascade.errors import OK, BidsCascadeError, OutputError, UsageError
+from bids_cascade.command import CommandParser, run_command
+from bids_cascade.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from bids_cascade.cascade.model import Model
@@ -26,13 +27,6 @@ _CHOICES = (
 """Fields of the configuration that a user may choose."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would exit with, so that exit codes are decided in one place."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked for; return the exit code.
 
@@ -41,18 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str or None
         Command line without the program's name; None takes ``sys.argv``.
     """
-    try:
+
+    def run() -> None:
         options = build_parser().parse_args(argv)
         options.run(options)
-    except BidsCascadeError as error:
-        print(f"bids-cascade-model: {error}", file=sys.stderr)
-        return error.exit_code
-    return OK
+
+    return run_command("bids-cascade-model", run)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(prog="bids-cascade-model", description="Work with model files.")
+    parser = CommandParser(prog="bids-cascade-model", description="Work with model files.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_show(commands)
@@ -62,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_show(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "print a model's card: how it was trained, how accurate it is, and how it works"
     show = commands.add_parser("show", help=about, description=f"{about[0].upper()}{about[1:]}.")
     show.add_argument(
@@ -71,7 +64,7 @@ def _add_show(commands: argparse._SubParsersAction[_Parser]) -> None:
     show.set_defaults(run=_show)
 
 
-def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "convert the two networks of a nicMSlesions model to a model file"
     convert = commands.add_parser(
         "convert",
@@ -101,7 +94,7 @@ def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
     convert.set_defaults(run=_convert)
 
 
-def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_join(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "join several models into one whose cascades are averaged"
     join = commands.add_parser("join", help=about, description=f"{about[0].upper()}{about[1:]}; write its card, too.")
     join.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="of the same sequences and voxel size")
@@ -135,7 +128,7 @@ def _add_join(commands: argparse._SubParsersAction[_Parser]) -> None:
     join.set_defaults(run=_join)
 
 
-def _add_calibrate(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "fit a model's calibration to labelled scans that it was not trained on"
     calibrate = commands.add_parser(
         "calibrate", help=about, description=f"{about[0].upper()}{about[1:]}; write the calibrated model and its card."

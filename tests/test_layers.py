@@ -46,6 +46,7 @@ RANKS = {
     "visit_key": 1,
     "whole_file": 1,
     "config": 0,
+    "command": 1,
     "errors": 0,
 }
 SIDEWAYS = {("lesions", "imaging"), ("nifti_file", "limits"), ("nifti_file", "regular_file")}

@@ -6,19 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from bids_cascade import __version__
-from bids_cascade.errors import OK, BidsCascadeError, UsageError
+from bids_cascade.command import CommandParser, run_command
 
 DATASETS = ("mslesseg", "msseg2016", "isbi2015", "ljubljana", "wmh2017")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would exit with, so that exit codes are decided in one place."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,17 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str or None
         Command line without the program's name; None takes ``sys.argv``.
     """
-    try:
-        _import(build_parser().parse_args(argv))
-    except BidsCascadeError as error:
-        print(f"bids-cascade-import: {error}", file=sys.stderr)
-        return error.exit_code
-    return OK
+    return run_command("bids-cascade-import", lambda: _import(build_parser().parse_args(argv)))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = CommandParser(
         prog="bids-cascade-import",
         description="Make a BIDS dataset, with the manual masks in derivatives/manual, of a public data set in its "
         "publisher's layout. Nothing is downloaded.",

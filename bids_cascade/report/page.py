@@ -155,7 +155,9 @@ def render_bare(template: str, *, scripts: Sequence[str], styles: Sequence[str],
     """Return a page without the shell, under the same policy: see :func:`render_page`."""
     own = [_read(name) for name in scripts]
     page = _environment().get_template(template)
-    return page.render(**content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles])
+    return page.render(
+        **content, policy=_policy(own), scripts=own, styles=[_read(name) for name in styles], version=__version__
+    )
 
 
 def relative_url(path: Path, page: Path) -> str:

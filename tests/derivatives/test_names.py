@@ -7,24 +7,8 @@ from pathlib import Path
 import pytest
 
 from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_path
-from bids_cascade.visit_key import VisitKey
 
-VISITS = [VisitKey("01", None), VisitKey("01", "1")]
-
-
-IMAGES: list[tuple[str, dict[str, str]]] = [
-    ("T1w", {"desc": "preproc"}),
-    ("FLAIR", {"space": "T1w", "desc": "preproc"}),
-    ("mask", {"desc": "brain"}),
-    ("mask", {"space": "T1w", "label": "L"}),
-    ("probseg", {"space": "T1w", "label": "L"}),
-    ("mask", {"space": "FLAIR", "label": "L"}),
-    ("probseg", {"space": "FLAIR", "label": "L"}),
-    ("dseg", {"space": "T1w", "seg": "lesions"}),
-]
-
-
-XFM = {"from_": "FLAIR", "to": "T1w", "mode": "image"}
+from .names import IMAGES, VISITS, XFM
 
 
 def test_names_are_those_of_the_documentation() -> None:
