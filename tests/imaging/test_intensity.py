@@ -126,3 +126,31 @@ def test_noise_around_a_head_goes_and_the_head_stays() -> None:
     assert not quiet[~outer].any()
     plain = np.where(head, data, 0).astype(np.float32)
     np.testing.assert_array_equal(without_noise_around(plain), plain)
+
+
+@pytest.mark.parametrize("stored", [lambda ratio: ratio, lambda ratio: np.rint((ratio + 0.5) * 4095)])
+def test_the_ratio_of_two_inversions_keeps_a_brain_that_bone_without_signal_parts_from_the_scalp(stored) -> None:
+    """MP2RAGE (Marques et al. 2010): both inversions have complex noise. The scalp is more than the brain, and open."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.indices((72, 72, 72)) - 35.5
+    away = np.sqrt(x**2 + y**2 + z**2)
+    brain, scalp = away < 16, (away > 23) & (away < 33) & (z > -20)
+    fluid = away < 6
+    # Signal at both inversions: white matter, fluid, fat; none in bone and air.
+    first = np.select([fluid, brain, scalp], [-0.06, 0.05, 0.12], 0.0)
+    second = np.select([fluid, brain, scalp], [0.07, 0.09, 0.12], 0.0)
+    noisy = [
+        ndimage.gaussian_filter(one, 0.7)
+        + 0.004 * (rng.standard_normal(one.shape) + 1j * rng.standard_normal(one.shape))
+        for one in (first, second)
+    ]
+    ratio = (np.conj(noisy[0]) * noisy[1]).real / (np.abs(noisy[0]) ** 2 + np.abs(noisy[1]) ** 2)
+    assert ratio[~(brain | scalp)].std() > 0.25, "noise over the whole range"
+    data = stored(ratio).astype(np.float32)
+    data -= data.min()
+    quiet = without_noise_around(data)
+    inner = ndimage.binary_erosion(brain, iterations=2)
+    np.testing.assert_array_equal(quiet[inner], data[inner])
+    assert (quiet[away > 38] == 0).mean() > 0.999
+    bone = (away > 19) & (away < 20)
+    assert (quiet[bone] == 0).mean() > 0.95
