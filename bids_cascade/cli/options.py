@@ -28,6 +28,7 @@ LEVELS = {
 }
 EXAMPLES = (
     "bids-cascade data/ out/ participant --participant-label 01 02 --work-dir work/",
+    "bids-cascade data/ out/ longitudinal",
     "bids-cascade data/ out/ group",
     "bids-cascade data/ out/ train --labels manual --start-from default --max-epochs 5 --learning-rate 0.0005",
     "bids-cascade data/ out/ evaluate --labels manual",

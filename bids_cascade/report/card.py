@@ -11,6 +11,7 @@ from bids_cascade.cascade.packing import AnyNetworkConfig
 from bids_cascade.config import WHITE_MATTER, WHOLE_VOLUME, CascadeConfig, PaddedNetworkConfig
 from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.models.store import StoredModel
+from bids_cascade.report.methods import calibration_formula
 
 _COLUMNS = (
     *("visit", "dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1"),
@@ -60,7 +61,8 @@ def model_card(stored: StoredModel) -> str:
 
 def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say of each of the files that were joined what it said of itself."""
-    lines = [f"Joined from {len(members)} model files; each with its own record and accuracy:", ""]
+    n_files = "one model file, with its" if len(members) == 1 else f"{len(members)} model files, each with its"
+    lines = [f"Joined from {n_files} own record and accuracy:", ""]
     for member in members:
         lines += [f"# {member['name']}", "", f"- SHA-256 of its file: `{member['sha256']}`"]
         lines += [f"- Licence: {member['licence'] or 'not stated'}"]
@@ -101,9 +103,9 @@ def _kind(network: AnyNetworkConfig) -> str:
 def _calibration(config: CascadeConfig) -> list[str]:
     if config.calibration == UNCHANGED and not config.prevalence_weight:
         return []
-    slope, intercept = config.calibration
-    prevalence = f" {config.prevalence_weight:+g} logit(prevalence in the scan)" if config.prevalence_weight else ""
-    return [f"- Calibration: probability p becomes sigmoid({slope:g} logit(p) {intercept:+g}{prevalence})"]
+    of_scan = ", the prevalence that of the scan" if config.prevalence_weight else ""
+    formula = calibration_formula(*config.calibration, config.prevalence_weight)
+    return [f"- Calibration: probability p becomes {formula}{of_scan}"]
 
 
 def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:

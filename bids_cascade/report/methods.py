@@ -127,10 +127,7 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
         sentences.append("The networks looked at the scan as it was and mirrored left to right, and the mean counted.")
     weight = sidecar.get("PrevalenceWeight", 0)
     if (slope, intercept) != UNCHANGED or weight:
-        prevalence = f" {_signed(weight)} logit(prevalence)" if weight else ""
-        sentences.append(
-            f"The probability p was calibrated to sigmoid({slope:g} logit(p) {_signed(intercept)}{prevalence})."
-        )
+        sentences.append(f"The probability p was calibrated to {calibration_formula(slope, intercept, weight)}.")
     if weight:
         sentences.append(
             "There, the prevalence of lesion among the voxels that the second network looked at was estimated from "
@@ -139,9 +136,12 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
     return " ".join([*sentences, "The"]) if sentences else "Its"
 
 
-def _signed(number: float) -> str:
-    """Write a number that is added: with its sign, apart."""
-    return f"{'-' if number < 0 else '+'} {abs(number):g}"
+def calibration_formula(slope: float, intercept: float, prevalence_weight: float) -> str:
+    """Write what becomes of a probability p."""
+    terms = [f"{slope:g} logit(p)", f"{'-' if intercept < 0 else '+'} {abs(intercept):g}"]
+    if prevalence_weight:
+        terms.append(f"+ {prevalence_weight:g} logit(prevalence)")
+    return f"sigmoid({' '.join(terms)})"
 
 
 def _join(names: list[str]) -> str:

@@ -53,7 +53,7 @@ def test_the_card_says_what_each_part_says(tmp_path: Path) -> None:
     card = model_card(stored)
     for line in (
         "- 2 cascades, averaged, of two networks each: patch 7³",
-        "- Calibration: probability p becomes sigmoid(0.8 logit(p) -0.1)",
+        "- Calibration: probability p becomes sigmoid(0.8 logit(p) - 0.1)",
         "### a",
         "### b",
         "- Alone it had: calibration 1, 0, threshold 0.25",
