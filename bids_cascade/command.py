@@ -1,13 +1,20 @@
-"""What the smaller commands share: a parser that raises, and one line and an exit code for each error."""
+"""What all commands share: a parser that raises; streams, signals, and one line and an exit code for each error."""
 
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
+import signal
 from collections.abc import Callable
 from typing import NoReturn
 
-from bids_cascade.errors import OK, BidsCascadeError, UsageError
+from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, UsageError, one_line
+from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+_LOGGER = logging.getLogger("bids_cascade")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -18,19 +25,46 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
-def run_command(program: str, act: Callable[[], None]) -> int:
-    """Run a command; return the exit code, after one line for an error.
+def run_command(program: str, act: Callable[[], int | None]) -> int:
+    """Run a command; return its exit code, or that of what it raises, after one line for the error.
 
     Parameters
     ----------
     program : str
         What the user has called.
     act : callable
-        Does the work.
+        Does the work; returns an exit code, or None for 0.
     """
+    leave_out_current_folder()
+    open_streams()
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
     try:
-        act()
+        return act() or OK
     except BidsCascadeError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return error.exit_code
-    return OK
+        return _explain(f"{program}: error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        complain(f"{program}: interrupted; rerun to resume")
+        return INTERRUPTED
+    except OSError as error:
+        text = f"{program}: error: reading or writing failed: {one_line(str(error))}"
+        return _explain(text, ReadWriteError.exit_code)
+    except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
+        what = one_line(f"{type(error).__name__}: {error}")
+        return _explain(
+            f"{program}: unexpected {what}; please report it with the output of -vv", BidsCascadeError.exit_code
+        )
+    finally:
+        release_streams()
+
+
+def _explain(text: str, exit_code: int) -> int:
+    complain(text)
+    _LOGGER.debug("traceback", exc_info=True)
+    return exit_code
+
+
+def _stop(*_: object) -> NoReturn:
+    """End as Ctrl-C does when the system, a batch scheduler or a terminal that closes asks to."""
+    raise KeyboardInterrupt

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_cascade import __version__
+from bids_cascade.cli import values
 from bids_cascade.command import CommandParser, run_command
 from bids_cascade.errors import OutputError, UsageError
+from bids_cascade.folders import contained, make_work_dir
+from bids_cascade.surroundings import say
 
 if TYPE_CHECKING:
     from bids_cascade.cascade.model import Model
@@ -59,7 +62,12 @@ def _add_show(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "print a model's card: how it was trained, how accurate it is, and how it works"
     show = commands.add_parser("show", help=about, description=f"{about[0].upper()}{about[1:]}.")
     show.add_argument(
-        "model", nargs="?", default="default", metavar="FILE", help="model file; the packaged one if none"
+        "model",
+        nargs="?",
+        type=values.model_file,
+        default="default",
+        metavar="FILE",
+        help="model file; the packaged one if none",
     )
     show.set_defaults(run=_show)
 
@@ -71,8 +79,10 @@ def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help=about,
         description=f"{about[0].upper()}{about[1:]}; write its card, too. It runs patch-wise: minutes a visit.",
     )
-    convert.add_argument("first", type=Path, metavar="FILE1", help="nets/NAME/nets/model_1.hdf5 of nicMSlesions")
-    convert.add_argument("second", type=Path, metavar="FILE2", help="the model_2.hdf5 beside it")
+    convert.add_argument(
+        "first", type=values.path_of, metavar="FILE1", help="nets/NAME/nets/model_1.hdf5 of nicMSlesions"
+    )
+    convert.add_argument("second", type=values.path_of, metavar="FILE2", help="the model_2.hdf5 beside it")
     convert.add_argument(
         "--sequences",
         nargs="+",
@@ -81,13 +91,19 @@ def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
         "(default: T1w FLAIR of two)",
     )
     convert.add_argument(
-        "--voxel-size", type=float, default=1.0, metavar="MM", help="of the scans that it learnt from (default: 1)"
+        "--voxel-size",
+        type=values.positive,
+        default=1.0,
+        metavar="MM",
+        help="of the scans that it learnt from (default: 1)",
     )
-    convert.add_argument("--name", default="nicMSlesions", help="of the new model (default: %(default)s)")
+    convert.add_argument(
+        "--name", type=values.file_name, default="nicMSlesions", help="of the new model (default: %(default)s)"
+    )
     convert.add_argument(
         "--out",
-        type=Path,
-        default=Path("nicmslesions.safetensors"),
+        type=values.path_of,
+        default="nicmslesions.safetensors",
         metavar="FILE",
         help="new model file (default: %(default)s)",
     )
@@ -97,27 +113,40 @@ def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
 def _add_join(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "join several models into one whose cascades are averaged"
     join = commands.add_parser("join", help=about, description=f"{about[0].upper()}{about[1:]}; write its card, too.")
-    join.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="of the same sequences and voxel size")
-    join.add_argument("--name", required=True, help="of the new model")
-    join.add_argument("--out", required=True, type=Path, metavar="FILE", help="new .safetensors file")
+    join.add_argument(
+        "models", nargs="+", type=values.path_of, metavar="MODEL", help="of the same sequences and voxel size"
+    )
+    join.add_argument("--name", type=values.file_name, required=True, help="of the new model")
+    join.add_argument("--out", required=True, type=values.path_of, metavar="FILE", help="new .safetensors file")
     group = join.add_argument_group("configuration", "that of the first file, unless given")
     group.add_argument(
-        "--candidate-level", type=float, metavar="LEVEL", help="brightness above which voxels are judged"
+        "--candidate-level", type=values.number, metavar="LEVEL", help="brightness above which voxels are judged"
     )
-    group.add_argument("--threshold", type=float, metavar="P", help="probability from which a voxel is lesion")
-    group.add_argument("--peak", type=float, dest="peak_probability", metavar="P", help="lowest peak of a lesion")
     group.add_argument(
-        "--min-volume", type=float, dest="min_lesion_volume_mm3", metavar="MM3", help="of the smallest lesion"
+        "--threshold", type=values.probability, metavar="P", help="probability from which a voxel is lesion"
+    )
+    group.add_argument(
+        "--peak", type=values.probability, dest="peak_probability", metavar="P", help="lowest peak of a lesion"
+    )
+    group.add_argument(
+        "--min-volume",
+        type=values.not_negative,
+        dest="min_lesion_volume_mm3",
+        metavar="MM3",
+        help="of the smallest lesion",
     )
     group.add_argument(
         "--calibration",
         nargs=2,
-        type=float,
+        type=values.number,
         metavar=("SLOPE", "INTERCEPT"),
         help="the mean probability p becomes sigmoid(SLOPE logit(p) + INTERCEPT)",
     )
     group.add_argument(
-        "--prevalence-weight", type=float, metavar="W", help="of the scan's estimated prevalence of lesion in that sum"
+        "--prevalence-weight",
+        type=values.not_negative,
+        metavar="W",
+        help="of the scan's estimated prevalence of lesion in that sum",
     )
     group.add_argument(
         "--mirrored",
@@ -133,19 +162,28 @@ def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
     calibrate = commands.add_parser(
         "calibrate", help=about, description=f"{about[0].upper()}{about[1:]}; write the calibrated model and its card."
     )
-    calibrate.add_argument("model", type=Path, metavar="MODEL", help="model file")
-    calibrate.add_argument("bids_dirs", nargs="+", type=Path, metavar="BIDS_DIR", help="datasets with manual masks")
+    calibrate.add_argument("model", type=values.path_of, metavar="MODEL", help="model file")
+    calibrate.add_argument(
+        "bids_dirs", nargs="+", type=values.path_of, metavar="BIDS_DIR", help="datasets with manual masks"
+    )
     calibrate.add_argument("--labels", default="manual", metavar="NAME", help="masks, as for train (default: manual)")
     calibrate.add_argument(
-        "--participant-label", nargs="+", default=(), metavar="LABEL", help="only these participants of all datasets"
+        "--participant-label",
+        nargs="+",
+        type=values.label,
+        default=(),
+        metavar="LABEL",
+        help="only these participants of all datasets",
     )
-    calibrate.add_argument("--name", required=True, help="of the new model")
-    calibrate.add_argument("--out", required=True, type=Path, metavar="FILE", help="new .safetensors file")
+    calibrate.add_argument("--name", type=values.file_name, required=True, help="of the new model")
+    calibrate.add_argument("--out", required=True, type=values.path_of, metavar="FILE", help="new .safetensors file")
     calibrate.add_argument(
-        "--prevalence-weight", type=float, metavar="W", help="as for join (default: what the model has)"
+        "--prevalence-weight", type=values.not_negative, metavar="W", help="as for join (default: what the model has)"
     )
-    calibrate.add_argument("-w", "--work-dir", type=Path, default=Path("work"), metavar="DIR", help="(default: ./work)")
-    calibrate.add_argument("--nprocs", type=int, default=1, metavar="N", help="processes at once (default: 1)")
+    calibrate.add_argument(
+        "-w", "--work-dir", type=values.path_of, default="work", metavar="DIR", help="(default: ./work)"
+    )
+    calibrate.add_argument("--nprocs", type=values.count, default=1, metavar="N", help="processes at once (default: 1)")
     calibrate.set_defaults(run=_calibrate)
 
 
@@ -158,29 +196,35 @@ def _calibrate(options: argparse.Namespace) -> None:
 
     ensemble = load_ensemble(options.model)
     weight = ensemble.config.prevalence_weight if options.prevalence_weight is None else options.prevalence_weight
-    participants = tuple(options.participant_label)
-    visits = labelled_visits(
-        options.bids_dirs, participants, ensemble.config, options.labels, options.work_dir, options.nprocs
-    )
+    for bids_dir in options.bids_dirs:  # the work folder may lie in none of them
+        work_dir = make_work_dir(options.work_dir, bids_dir, options.out.parent)
     try:
-        fitted = fit_to_visits(ensemble, visits, weight)
+        with contained(work_dir):
+            visits = labelled_visits(
+                options.bids_dirs,
+                tuple(options.participant_label),
+                ensemble.config,
+                options.labels,
+                work_dir,
+                options.nprocs,
+            )
+            fitted = fit_to_visits(ensemble, visits, weight)
         calibration = round(fitted.slope, 4), round(fitted.intercept, 4)
         model = join_models([options.model], options.name, calibration=calibration, prevalence_weight=weight)
     except ValueError as error:
         raise UsageError(str(error)) from error
     _save(model, options.out)
-    print(f"calibration {calibration[0]:g} {calibration[1]:+g}, prevalence weight {weight:g}; {len(visits)} visits")
+    say(f"calibration {calibration[0]:g} {calibration[1]:+g}, prevalence weight {weight:g}; {len(visits)} visits")
     for mean, fraction in zip(fitted.curve.mean_probability, fitted.curve.lesion_fraction, strict=True):
-        print(f"  of voxels with a probability of {mean:.2f} in the mean, {fraction:.2f} are lesion")
+        say(f"  of voxels with a probability of {mean:.2f} in the mean, {fraction:.2f} are lesion")
 
 
 def _show(options: argparse.Namespace) -> None:
     """Print a model's card."""
-    from bids_cascade.models.store import PACKAGED_MODEL, load_model
+    from bids_cascade.models.store import load_model
     from bids_cascade.report.card import model_card
-    from bids_cascade.surroundings import say
 
-    stored = load_model(PACKAGED_MODEL if options.model == "default" else Path(options.model))
+    stored = load_model(options.model)
     say(model_card(stored).rstrip())
 
 
@@ -199,8 +243,8 @@ def _convert(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _save(model, options.out)
-    print(f"sequences, in channel order: {', '.join(model.ensemble.config.sequences)}")
-    print("It runs patch-wise, for minutes a visit: padded convolutions can't be evaluated on a whole scan at once")
+    say(f"sequences, in channel order: {', '.join(model.ensemble.config.sequences)}")
+    say("It runs patch-wise, for minutes a visit: padded convolutions can't be evaluated on a whole scan at once")
 
 
 def _join(options: argparse.Namespace) -> None:
@@ -220,11 +264,13 @@ def _join(options: argparse.Namespace) -> None:
     for member in model.provenance["members"]:
         for field, value in member["changed"].items():
             now = getattr(model.ensemble.config, field)
-            print(f"{field} of {member['name']}: was {value}, is now {now}")
+            say(f"{field} of {member['name']}: was {value}, is now {now}")
 
 
 def _refuse_existing(out: Path) -> None:
-    """Raise OutputError where a new model, or its card, would replace a file."""
+    """Raise where a new model, or its card, would replace a file, or each other."""
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: expected a file name that ends with .safetensors")
     for path in (out, _card_of(out)):
         if path.exists():
             raise OutputError(f"{path}: the file exists already; choose another name or remove it")
@@ -240,7 +286,7 @@ def _save(model: Model, out: Path) -> None:
     write_whole_file(model_card(stored).encode(), card)
     n = len(model.ensemble.members)
     cascades = "1 cascade" if n == 1 else f"{n} cascades"
-    print(f"model: {stored.path} (SHA-256 {stored.sha256}), {cascades}; card: {card}")
+    say(f"model: {stored.path} (SHA-256 {stored.sha256}), {cascades}; card: {card}")
 
 
 def _card_of(model: Path) -> Path:

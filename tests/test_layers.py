@@ -33,6 +33,7 @@ RANKS = {
     "imaging": 2,
     "lesions": 2,
     "bound": 2,
+    "command": 2,
     "folders": 2,
     "cascade": 1,
     "children": 1,
@@ -46,7 +47,6 @@ RANKS = {
     "visit_key": 1,
     "whole_file": 1,
     "config": 0,
-    "command": 1,
     "errors": 0,
 }
 SIDEWAYS = {("lesions", "imaging"), ("nifti_file", "limits"), ("nifti_file", "regular_file")}

@@ -1,15 +1,19 @@
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bids_cascade.cascade.ensemble import Ensemble
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.two_stage import Cascade
-from bids_cascade.config import CascadeConfig, NetworkConfig
+from bids_cascade.config import WHOLE_VOLUME, CascadeConfig, NetworkConfig
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, UsageError
 from bids_cascade.model_command import main
 from bids_cascade.models.store import load_model, save_model
+from bids_cascade.training.calibrate import labelled_visits
+from tests.levels.conftest import write_tiny_dataset
 from tests.models.keras_files import random_layers, write_keras_file
 
 TINY = NetworkConfig(2, patch_size=7, features=(3,), dense=())
@@ -67,13 +71,33 @@ def test_convert(tmp_path, capsys) -> None:
         ([first, tmp_path / "none.hdf5"], MissingInputError, "none.hdf5 does not exist"),
         ([first, second, "--sequences", "T1w"], UsageError, "take 2 sequences, found 1; name them with --sequences"),
         ([first, second, "--sequences", "T1w", "DWI"], UsageError, "expected some of"),
-        ([first, second, "--voxel-size", "0"], UsageError, "voxel size"),
+        ([first, second, "--voxel-size", "0"], UsageError, "expected a number above 0, found `0`"),
         ([first], UsageError, "the following arguments are required: FILE2"),
     ):
         assert main(["convert", "--out", str(tmp_path / "x.safetensors"), *map(str, arguments)]) == error.exit_code
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
         assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_participants_of_two_datasets_may_have_one_label(tmp_path) -> None:
+    """What is prepared of the one is kept apart from that of the other, each normalised as the model wants it."""
+    whole, work, datasets = write_tiny_dataset(tmp_path / "whole"), tmp_path / "work", []
+    for source in ("02", "03"):
+        datasets.append(tmp_path / f"dataset{source}")
+        for part in ("", "derivatives/manual"):
+            target = datasets[-1] / part / "sub-02" / "anat"
+            target.mkdir(parents=True)
+            shutil.copy(whole / part / "dataset_description.json", datasets[-1] / part)
+            for path in (whole / part / f"sub-{source}" / "anat").iterdir():
+                shutil.copy(path, target / path.name.replace(source, "02"))
+    config = CascadeConfig(voxel_size_mm=4.0, normalisation=WHOLE_VOLUME)
+    first, second = labelled_visits(datasets, (), config, "manual", work, 1)
+    assert not np.array_equal(first.lesion, second.lesion)
+    for number, visit in enumerate((first, second), start=1):
+        kept = np.load(work / f"dataset{number}" / "bids_cascade" / "sub_02" / "channels" / "channels.npy")
+        np.testing.assert_array_equal(visit.channels, kept)
+        assert (kept < -1).any()  # background; where white matter is 1, it is 0
 
 
 def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models, tmp_path, capsys) -> None:
@@ -85,14 +109,23 @@ def test_what_can_not_be_done_is_said_in_one_line_and_nothing_is_written(models,
         ([*models, "--out", there], OutputError, "there.md: the file exists already; choose another name"),
         ([tmp_path / "none.safetensors", "--out", out], MissingInputError, "there is no such model file"),
         ([*models, cut, "--out", out], BadDataError, "cut.safetensors: not a usable model"),
-        ([*models, "--threshold", "7", "--out", out], UsageError, "the threshold is 7.0; expected 0 < threshold"),
+        (
+            [*models, "--threshold", "7", "--out", out],
+            UsageError,
+            "expected a probability above 0 and at most 1, found `7`",
+        ),
         ([*models, "--calibration", "0", "1", "--out", out], UsageError, "expected a slope above 0"),
         (
             [*models, "--threshold", "much", "--out", out],
             UsageError,
-            "--threshold: invalid float value: 'much'",
+            "--threshold: expected a probability above 0 and at most 1, found `much`",
         ),
         ([*models], UsageError, "the following arguments are required: --out; see --help"),
+        ([*models, "--out", tmp_path / "new.md"], UsageError, "expected a file name that ends with .safetensors"),
+        ([*models, "--out", ""], UsageError, "--out: expected a path, found nothing"),
+        ([*models, "--candidate-level", "1e400", "--out", out], UsageError, "expected a number, found `1e400`"),
+        ([*models, "--name", "../x", "--out", out], UsageError, "expected a name of at most 100 letters"),
+        ([tmp_path, "--out", out], BadDataError, "is a folder, or a link to one; expected a regular file"),
     ):
         assert main(["join", "--name", "x", *map(str, arguments)]) == error.exit_code
         (line,) = capsys.readouterr().err.splitlines()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from bids_cascade.cli.configuration import (
     located,
@@ -18,21 +16,15 @@ from bids_cascade.cli.configuration import (
     make_train,
 )
 from bids_cascade.cli.parser import parse
+from bids_cascade.command import run_command
 from bids_cascade.config import CrossValidationConfig, EvaluateConfig, Inputs, RunConfig
 from bids_cascade.dataset.description import read_raw_description
 from bids_cascade.dataset.validation import Validation
-from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, one_line
+from bids_cascade.errors import OK
 from bids_cascade.folders import contained
 from bids_cascade.limits import allowed_processors
 from bids_cascade.progress_bar import BarHandler
-from bids_cascade.surroundings import (
-    complain,
-    leave_out_current_folder,
-    open_streams,
-    release_streams,
-    say,
-    share_source_tree,
-)
+from bids_cascade.surroundings import say, share_source_tree
 from bids_cascade.workflow.workers import importing, prepare_workers
 
 _LOGGER = logging.getLogger("bids_cascade")
@@ -40,43 +32,14 @@ _LOGGER = logging.getLogger("bids_cascade")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the app; return its exit code."""
-    leave_out_current_folder()
     share_source_tree()
-    open_streams()
-    try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
-    except BidsCascadeError as error:
-        complain(f"bids_cascade: error: {error}")
-        _LOGGER.debug("traceback", exc_info=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        complain("bids_cascade: interrupted; rerun to resume")
-        return 130
-    except OSError as error:
-        complain(f"bids_cascade: error: reading or writing failed: {one_line(str(error))}")
-        _LOGGER.debug("traceback", exc_info=True)
-        return ReadWriteError.exit_code
-    except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
-        what = one_line(f"{type(error).__name__}: {error}")
-        complain(f"bids_cascade: unexpected {what}; please report it with the output of -vv")
-        _LOGGER.debug("traceback", exc_info=True)
-        return BidsCascadeError.exit_code
-    finally:
-        release_streams()
+    return run_command("bids_cascade", lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     _set_up_logging(options.verbose)
-    signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGHUP, _stop)
     return _run_level(options)
-
-
-def _stop(*_: object) -> NoReturn:
-    """End as Ctrl-C does when the system, a batch scheduler or a terminal that closes asks to."""
-    raise KeyboardInterrupt
 
 
 def _run_level(options: argparse.Namespace) -> int:

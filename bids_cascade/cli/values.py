@@ -86,6 +86,11 @@ def gb_of_mb(text: str) -> float:
     return _number(number, lambda value: value > 0, expected) * scales[unit]
 
 
+def number(text: str) -> float:
+    """Return a finite number."""
+    return _number(text, lambda value: True, "a number")
+
+
 def count(text: str) -> int:
     """Return a whole number above 0."""
     return int(_number(text, lambda value: value >= 1 and value == int(value), "a whole number above 0"))

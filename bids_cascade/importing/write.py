@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from bids_cascade.errors import BadDataError, MissingInputError, OutputError, ca
 from bids_cascade.imaging.images import SAME_GRID_TOLERANCE_MM
 from bids_cascade.importing.source import PublicDataset, SourceMask, SourceVisit
 from bids_cascade.nifti_file import open_nifti, read_header
-from bids_cascade.whole_file import write_whole_file
+from bids_cascade.whole_file import HELD, clear_leftovers, hold_folder, write_whole_file
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,11 +65,13 @@ def import_dataset(public: PublicDataset, source: Path, bids_dir: Path, *, link:
     visits = public.find(source)
     _check(public, visits, source)
     _warn_of_places(visits)
+    clear_leftovers(bids_dir.parent, re.compile(rf"\.{re.escape(bids_dir.name)}\.[0-9a-f]{{32}}"))
     staging = bids_dir.with_name(f".{bids_dir.name}.{uuid.uuid4().hex}")
     try:
-        staging.mkdir(parents=True)
-        _write_all(public, visits, staging, link=link)
-        os.replace(staging, bids_dir)
+        with hold_folder(staging):
+            _write_all(public, visits, staging, link=link)
+            os.replace(staging, bids_dir)
+            (bids_dir / HELD).unlink()
     except OSError as error:
         raise cannot_create(bids_dir, error) from error
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bids_cascade.cascade.packing import ModelHeader, pack, unpack, unpack_model
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError, ReadWriteError
+from bids_cascade.regular_file import open_regular
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
@@ -74,20 +76,30 @@ def load_ensemble(path: Path = PACKAGED_MODEL) -> Ensemble:
 
 
 def save_model(model: Model, path: Path) -> StoredModel:
-    """Write a model file atomically."""
+    """Write a model file atomically.
+
+    Raises
+    ------
+    ValueError
+        When what it says of itself is no model; nothing is written.
+    OutputError, ReadWriteError
+        When it can't be written.
+    """
     from bids_cascade.cascade.model import to_bytes
 
     content = to_bytes(model)
+    stored = _describe(content, path)
     write_whole_file(content, path)
-    return _describe(content, path)
+    return stored
 
 
 def _read(path: Path, understand: Callable[[bytes], _Result]) -> _Result:
-    if not path.is_file():
-        raise MissingInputError(f"{path}: there is no such model file; expected a file written by `train`")
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_BYTES else b""
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= LARGEST_BYTES else b""
+    except MissingInputError as error:
+        raise MissingInputError(f"{path}: there is no such model file; expected a file written by `train`") from error
     except OSError as error:
         raise ReadWriteError(f"{path}: the model file can't be read: {error.strerror}") from error
     try:

@@ -56,9 +56,11 @@ def labelled_visits(
     """
     prepare_workers()
     config = TrainConfig(labels, cascade=cascade)
-    run = RunConfig(work_dir, n_procs=n_procs)
     visits = []
-    for bids_dir in bids_dirs:
+    for number, bids_dir in enumerate(bids_dirs, start=1):
+        # Participants of two datasets may have the same label, and what is prepared stays on the disk.
+        run = RunConfig(work_dir / f"dataset{number}", n_procs=n_procs)
+        run.work_dir.mkdir(parents=True, exist_ok=True)
         inputs = Inputs(bids_dir, work_dir, Selection(participants))
         found, masks = find_labelled(inputs, config)
         prepared, outcomes = prepare_visits(found, masks, config, run, work_dir)

@@ -119,6 +119,7 @@ def prepare_visits(
         skull_strip=config.skull_strip,
         seed=config.training.seed,
         omp_nthreads=run.omp_nthreads,
+        normalisation=config.cascade.normalisation,
     )
     checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation, masks=labels)
     with claimed(checked.ready, run.work_dir, wait=wait) as (ready, in_use):

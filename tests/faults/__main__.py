@@ -20,6 +20,7 @@ from tests.faults.models import run_models
 from tests.faults.orientations import run_orientations
 from tests.faults.scene import Row, as_table
 from tests.faults.visits import run_visits
+from tests.faults.writers import run_writers
 
 PARTS = {
     "models": run_models,
@@ -27,6 +28,7 @@ PARTS = {
     "inputs": run_inputs,
     "orientations": run_orientations,
     "kills": run_kills,
+    "writers": run_writers,
     "disks": run_disks,
     "visits": run_visits,
 }

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -46,7 +46,7 @@ def run_kills(folder: Path) -> Iterator[Row]:
     scene = Scene(folder / "kills")
     out, work = scene.folder / "out", scene.folder / "work"
     for trigger, victim, number in POINTS:
-        yield _kill_once(scene, out, work, trigger, victim, number)
+        yield kill_once(scene, out, work, (trigger, victim, number))
     end = scene.run(out, work)
     left = leftovers(out, work, scene.temporary)
     yield Row(
@@ -57,10 +57,18 @@ def run_kills(folder: Path) -> Iterator[Row]:
     yield Row("kills", "results beside those of a run left alone", "same bytes" if same else "other bytes", same)
 
 
-def _kill_once(scene: Scene, out: Path, work: Path, trigger: str, victim: str, number: signal.Signals) -> Row:
+def kill_once(
+    scene: Scene,
+    out: Path,
+    work: Path,
+    point: tuple[str, str, signal.Signals],
+    part: str = "kills",
+    options: Sequence[str] = (),
+) -> Row:
     """Start the app, kill one of its processes at a point, then all of the app; see that nothing stays."""
+    trigger, victim, number = point
     seen = _watcher(trigger, out, work)
-    process = scene.start(out, work)
+    process = scene.start(out, work, *options)
     while process.poll() is None and not seen():
         time.sleep(0.002)
     reached = process.poll() is None
@@ -75,7 +83,7 @@ def _kill_once(scene: Scene, out: Path, work: Path, trigger: str, victim: str, n
     except subprocess.TimeoutExpired:
         process.kill()
         said, complained = process.communicate()
-        return Row("kills", f"{number.name} to {victim} at `{trigger}`", f"still there after {_PATIENCE_S} s", False)
+        return Row(part, f"{number.name} to {victim} at `{trigger}`", f"still there after {_PATIENCE_S} s", False)
     orphans = scene.orphans()
     ended = "ended before" if not reached else f"exit {process.returncode}"
     traceback = "Traceback" in said + complained
@@ -83,8 +91,8 @@ def _kill_once(scene: Scene, out: Path, work: Path, trigger: str, victim: str, n
     if traceback:
         print(complained, file=sys.stderr)
         happened += f"; a traceback: {complained.strip().splitlines()[-1]}"
-    tried = f"{number.name} to {victim} at `{trigger.removeprefix(_STEP).removeprefix(_OUT)}`"
-    return Row("kills", tried, happened, reached and not orphans and not traceback)
+    tried = f"{number.name} to {victim} at `{trigger.removeprefix(_STEP).removeprefix(_OUT).removeprefix('work:')}`"
+    return Row(part, tried, happened, reached and not orphans and not traceback)
 
 
 def _send(scene: Scene, main: int, victim: str, number: signal.Signals) -> None:

@@ -18,7 +18,9 @@ import nibabel as nib
 import numpy as np
 import psutil
 
+from bids_cascade.anatomy.registration import coarse
 from bids_cascade.imaging.grid import grid_of, resample
+from bids_cascade.imaging.images import save_image
 
 _MARK = "BIDS_CASCADE_FAULTS"
 _LONGEST_S = 7200
@@ -74,12 +76,15 @@ class Scene:
         A command that runs the app's.
     validate : bool
         Let the dataset be validated, too.
+    level : str
+        Other levels than the participant level have no work folder.
     """
 
     folder: Path
     dataset: Path = Path()
     before: tuple[str, ...] = ()
     validate: bool = False
+    level: str = "participant"
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -96,8 +101,9 @@ class Scene:
     def start(self, out: Path, work: Path, *options: str, temporary: Path | None = None) -> subprocess.Popen[str]:
         """Start the app in a process group of its own."""
         command = [*self.before, sys.executable, str(REPOSITORY / "run.py"), str(self.dataset), str(out)]
-        command += ["participant", "-w", str(work), *([] if self.validate else ["--skip-bids-validation"]), *options]
-        command += ["--mem-gb", "4"]  # what else the machine does decides nothing
+        command += [self.level, *([] if self.validate else ["--skip-bids-validation"]), *options]
+        if self.level == "participant":
+            command += ["-w", str(work), "--mem-gb", "4"]  # what else the machine does decides nothing
         environment = {**os.environ, _MARK: self.mark, "TMPDIR": str(temporary or self.temporary)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
@@ -145,6 +151,21 @@ def leftovers(*folders: Path) -> list[str]:
             if is_temporary or is_hidden:
                 found.append(str(path))
     return found
+
+
+def coarse_patient(dataset: Path, sessions: tuple[str, ...]) -> None:
+    """Make a dataset of a real patient's visits, in voxels of 2.5 mm: a brain whose anatomy the atlas knows."""
+    source = DATA / "mslesseg"
+    dataset.mkdir(parents=True)
+    shutil.copy(source / "dataset_description.json", dataset)
+    for session in sessions:
+        for path in (source / "sub-P14" / f"ses-{session}" / "anat").glob("*_[TF][1L]*.nii.gz"):
+            image = nib.load(path)
+            small = coarse(image, 2.5)
+            brain = coarse(nib.Nifti1Image((image.get_fdata() != 0).astype(np.float32), image.affine), 2.5)
+            target = dataset / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            save_image(np.where(brain.get_fdata() > 0.5, small.get_fdata(), 0), small.affine, target, np.float32)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

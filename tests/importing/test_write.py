@@ -17,6 +17,7 @@ from bids_cascade.dataset.visits import find_visits
 from bids_cascade.errors import BadDataError, MissingInputError, OutputError
 from bids_cascade.importing.datasets import PUBLIC_DATASETS
 from bids_cascade.importing.write import import_dataset
+from bids_cascade.whole_file import hold_folder
 
 from .conftest import LAYOUTS, Tree, write_image
 
@@ -144,6 +145,19 @@ def test_what_is_there_is_never_overwritten(make_tree: Tree, tmp_path: Path) -> 
     empty.mkdir()
     import_dataset(public, source, empty)
     assert (empty / "dataset_description.json").is_file()
+
+
+def test_leftovers_of_killed_imports_go_and_what_another_writes_stays(make_tree: Tree, tmp_path: Path) -> None:
+    source, out = make_tree(tmp_path / "source", LAYOUTS["mslesseg"]), tmp_path / "bids"
+    killed, living, others = (
+        tmp_path / f".{name}" for name in (f"bids.{'0' * 32}", f"bids.{'1' * 32}", f"a.{'0' * 32}")
+    )
+    for folder in (killed, others):
+        folder.mkdir()
+    with hold_folder(living):
+        import_dataset(PUBLIC_DATASETS["mslesseg"], source, out)
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "bids", living.name, others.name}
+    assert not list(out.glob(".*"))
 
 
 def test_an_import_that_breaks_off_leaves_nothing(make_tree: Tree, tmp_path: Path, monkeypatch) -> None:

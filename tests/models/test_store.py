@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_round_trip(model: Model, tmp_path: Path) -> None:
     assert loaded.header.name == "tiny"
     assert loaded.n_weights == sum(p.numel() for net in model.ensemble.members[0].networks for p in net.parameters())
     assert load_ensemble(saved.path).config == model.ensemble.config
+
+
+def test_what_is_no_model_is_not_written(model: Model, tmp_path: Path) -> None:
+    (member,) = model.ensemble.members
+    broken = Ensemble((replace(member, config=CascadeConfig(candidate_level=float("inf"))),))
+    with pytest.raises(ValueError, match="candidate_level is inf"):
+        save_model(replace(model, ensemble=broken), tmp_path / "tiny.safetensors")
+    assert not (tmp_path / "tiny.safetensors").exists()
 
 
 def test_the_packaged_model_is_whole_and_small() -> None:
