@@ -75,9 +75,9 @@ def warped_structures(path: Path) -> NDArray[np.uint8]:
     labels = np.asarray(image.dataobj).astype(np.int16)
     head = [nib.Nifti1Image(data, image.affine) for data in paint_like_template(labels)]
     with tempfile.TemporaryDirectory() as folder:
-        found = register_to_template([template_image(kind) for kind in _KINDS], head, Path(folder), _EFFORT)
+        deformation = register_to_template([template_image(kind) for kind in _KINDS], head, Path(folder), _EFFORT)
         structures = nib.Nifti1Image(structures_of(labels), image.affine)
-        moved = warp(structures, grid_of(template_image()), found.to_template, nearest=True)
+        moved = warp(structures, grid_of(template_image()), deformation.to_template, nearest=True)
     return np.rint(data_of(moved)).astype(np.uint8)
 
 
@@ -93,7 +93,7 @@ def average(maps: Sequence[NDArray[np.uint8]], affine: NDArray[np.float64]) -> n
     """
     volumes = []
     for structure in Structure:
-        mean = np.mean([(one == structure + 1).astype(np.float32) for one in maps], axis=0)
+        mean = np.mean([(labels == structure + 1).astype(np.float32) for labels in maps], axis=0)
         mean = ndimage.gaussian_filter((mean + mean[::-1]) / 2, _SMOOTHING_MM)
         volumes.append(coarse(nib.Nifti1Image(mean.astype(np.float32), affine), _ATLAS_MM))
     data = np.stack([data_of(volume) for volume in volumes], axis=-1)

@@ -103,8 +103,8 @@ def _local_white_matter(
         inside, weight = wanted[box], normal[box].astype(np.float32)
         centred = (t1w[box] - overall.mean(dtype=np.float64)) * weight
         total, first, second = (
-            ndimage.gaussian_filter(one, sigmas, truncate=_MARGIN_REACHES)[inside]
-            for one in (weight, centred, centred * centred)
+            ndimage.gaussian_filter(volume, sigmas, truncate=_MARGIN_REACHES)[inside]
+            for volume in (weight, centred, centred * centred)
         )
         enough = left & (total > _ENOUGH)
         around = first[enough] / total[enough]

@@ -153,12 +153,12 @@ def location_rows(
     in_template = move_points(centres, from_template) if len(lesions) else centres
     looks_of = looks(labels, regions.structures, images.get("T1w"), images.get("FLAIR"), sizes.tolist())
     rows = []
-    for found, centre, look in zip(locate_all(regions, labels, affine), in_template, looks_of, strict=True):
-        row = asdict(found)
+    for location, centre, look in zip(locate_all(regions, labels, affine), in_template, looks_of, strict=True):
+        row = asdict(location)
         volumes = row.pop("volumes_mm3")
         row |= {f"volume_{name}_mm3": volume for name, volume in volumes.items()}
         row |= dict(zip(("mni_x_mm", "mni_y_mm", "mni_z_mm"), centre.tolist(), strict=True))
-        rows.append({**row, "confluent": int(found.confluent), "hemisphere": _side(centre), **asdict(look)})
+        rows.append({**row, "confluent": int(location.confluent), "hemisphere": _side(centre), **asdict(look)})
     return rows
 
 

@@ -111,7 +111,7 @@ def looks(
     """
     grey = None if t1w is None else _grey_level(t1w, structures, labels)
     margin = [int(np.ceil(THRESHOLDS.ring_mm[1] / size)) for size in voxel_mm]
-    found = []
+    appearances = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         wide = tuple(slice(max(0, edge.start - more), edge.stop + more) for edge, more in zip(box, margin, strict=True))
         lesion = labels[wide] == number
@@ -119,8 +119,8 @@ def looks(
         dark = None
         if t1w is not None and grey is not None:
             dark = float(np.count_nonzero(t1w[wide][lesion] < grey) * np.prod(voxel_mm))
-        found.append(Look(_ratio(t1w, wide, lesion, ring), _ratio(flair, wide, lesion, ring), dark))
-    return found
+        appearances.append(Look(_ratio(t1w, wide, lesion, ring), _ratio(flair, wide, lesion, ring), dark))
+    return appearances
 
 
 def _ring(

@@ -147,13 +147,13 @@ def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np
 
     def misfit(parameters: NDArray[np.float64]) -> float:
         placed = apply_affine(to_voxel @ _similarity(parameters, *centres), points).T
-        found = ndimage.map_coordinates(values, placed, order=1)
-        return 1.0 - float(np.corrcoef(target, found)[0, 1]) if found.std() > 0 else 2.0
+        sampled = ndimage.map_coordinates(values, placed, order=1)
+        return 1.0 - float(np.corrcoef(target, sampled)[0, 1]) if sampled.std() > 0 else 2.0
 
     starts = [np.array([np.radians(pitch), *np.zeros(6)]) for pitch in _PITCHES_DEGREES]
     best = sorted(starts, key=misfit)[:_BEST_STARTS]
-    found = [optimize.minimize(misfit, start, method="Powell", options=_POWELL) for start in best]
-    return _similarity(min(found, key=lambda one: float(one.fun)).x, *centres)
+    fits = [optimize.minimize(misfit, start, method="Powell", options=_POWELL) for start in best]
+    return _similarity(min(fits, key=lambda fit: float(fit.fun)).x, *centres)
 
 
 def _similarity(
@@ -175,8 +175,8 @@ def warp(image: nib.Nifti1Image, grid: Grid, transform: Path, *, nearest: bool =
 def move_points(points_mm: NDArray[np.float64], transform: Path) -> NDArray[np.float64]:
     """Map points (N, 3), RAS+ mm, by an ITK transform, which takes them the other way than images."""
     moved = load_ants().read_transform(str(transform))
-    found = [moved.apply_to_point(point) for point in (points_mm * _LPS).tolist()]
-    return np.asarray(np.array(found, np.float64).reshape(-1, 3) * _LPS)
+    moved_points = [moved.apply_to_point(point) for point in (points_mm * _LPS).tolist()]
+    return np.asarray(np.array(moved_points, np.float64).reshape(-1, 3) * _LPS)
 
 
 def coarse(image: nib.Nifti1Image, voxel_mm: float) -> nib.Nifti1Image:

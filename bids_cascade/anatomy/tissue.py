@@ -98,11 +98,11 @@ def find_structures(
         if structure in solid:
             score[structure, around] = inside[structure, around] * likeliest
         score[structure, diseased] = inside[structure, diseased] if structure in _LESION_MAY_BE else 0
-    found = np.zeros(brain.shape, np.uint8)
-    found[brain] = score.argmax(axis=0) + 1
-    _complete_ventricles(found, priors, lesion)
-    _remove_islands(found)
-    return found
+    structures = np.zeros(brain.shape, np.uint8)
+    structures[brain] = score.argmax(axis=0) + 1
+    _complete_ventricles(structures, priors, lesion)
+    _remove_islands(structures)
+    return structures
 
 
 def _complete_ventricles(
@@ -191,11 +191,11 @@ def agreement(likelihoods: NDArray[np.floating], priors: NDArray[np.floating], b
         0 where there is nothing to compare.
     """
     inside = priors[:, brain]
-    found = []
+    correlations = []
     for tissue in (FLUID_TISSUE, WHITE_TISSUE):
         expected = sum(mixture[tissue] * inside[structure] for structure, mixture in _MIXTURES.items())
-        found.append(_correlation(np.asarray(expected), likelihoods[tissue][brain]))
-    return float(np.mean(found))
+        correlations.append(_correlation(np.asarray(expected), likelihoods[tissue][brain]))
+    return float(np.mean(correlations))
 
 
 def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

@@ -267,7 +267,7 @@ def _without(crop: Crop, absent: Sequence[int], rng: np.random.Generator) -> Cro
 def _mirrored(crop: Crop, rng: np.random.Generator) -> Crop:
     """Mirror every other crop by one of the flips and half turns."""
     axes = FLIPS[rng.integers(len(FLIPS))] if rng.random() < 0.5 else ()
-    views, covered = ([np.flip(one, axes) for one in several] for several in (crop.views, crop.covered))
+    views, covered = ([np.flip(volume, axes) for volume in volumes] for volumes in (crop.views, crop.covered))
     return Crop(views, covered, np.flip(crop.lesion, axes), np.flip(crop.negative, axes), np.flip(crop.weight, axes))
 
 

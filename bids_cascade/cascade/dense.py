@@ -78,13 +78,13 @@ def reached(cells: torch.Tensor, shape: Sequence[int], steps: Sequence[int]) -> 
     steps : sequence of int
         Rising, from 0.
     """
-    found = torch.zeros(tuple(shape), dtype=torch.bool, device=cells.device)
-    found[cells[:, 1], cells[:, 2], cells[:, 3]] = True
+    reached_cells = torch.zeros(tuple(shape), dtype=torch.bool, device=cells.device)
+    reached_cells[cells[:, 1], cells[:, 2], cells[:, 3]] = True
     for axis, size in enumerate(shape):
-        start = found.narrow(axis, 0, size - steps[-1]).clone()
+        start = reached_cells.narrow(axis, 0, size - steps[-1]).clone()
         for step in steps[1:]:
-            found.narrow(axis, step, size - steps[-1]).logical_or_(start)
-    return found
+            reached_cells.narrow(axis, step, size - steps[-1]).logical_or_(start)
+    return reached_cells
 
 
 class DenseFeatures:

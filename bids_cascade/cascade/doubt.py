@@ -37,8 +37,8 @@ def doubtful_lesions(
     doubtful = np.zeros(lesion.shape, bool)
     components, _ = ndimage.label(lesion, np.ones((3, 3, 3)))
     margin = int(np.ceil(_FAR_MM / voxel_size_mm)) + 1
-    for number, found in enumerate(ndimage.find_objects(components), start=1):
-        box = tuple(slice(max(0, part.start - margin), part.stop + margin) for part in found)
+    for number, bounds in enumerate(ndimage.find_objects(components), start=1):
+        box = tuple(slice(max(0, part.start - margin), part.stop + margin) for part in bounds)
         own = components[box] == number
         distance_mm = ndimage.distance_transform_edt(~own) * voxel_size_mm
         ring = (distance_mm > _NEAR_MM) & (distance_mm <= _FAR_MM) & brain[box] & ~lesion[box]

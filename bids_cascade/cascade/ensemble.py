@@ -72,24 +72,26 @@ def segment_by_ensemble(
     first, final = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
     members = []
     for member in ensemble.members:
-        found = _segment(member, channels, brain, engine)
-        first += found.first
-        final += found.final
-        members.append(found.final)
+        volumes = _segment(member, channels, brain, engine)
+        first += volumes.first
+        final += volumes.final
+        members.append(volumes.final)
     n, config = np.float32(len(members)), ensemble.config
     first /= n
     final /= n
     offset = config.prevalence_weight * prevalence_logit(final) if config.prevalence_weight else 0.0
-    of_members = tuple(calibrate(one, config.calibration, offset) for one in members) if len(members) > 1 else ()
+    of_members = (
+        tuple(calibrate(probability, config.calibration, offset) for probability in members) if len(members) > 1 else ()
+    )
     return EnsembleSegmentation(first, calibrate(final, config.calibration, offset), of_members)
 
 
 def _segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine) -> Segmentation:
     """Run a cascade on one scan, and on its mirror image where it is configured to; return the mean."""
-    found = segment(cascade, channels, brain, engine)
+    volumes = segment(cascade, channels, brain, engine)
     if not cascade.config.mirrored:
-        return found
+        return volumes
     # The first axis of the model's grid leads from left to right.
     mirrored = segment(cascade, np.ascontiguousarray(channels[:, ::-1]), np.ascontiguousarray(brain[::-1]), engine)
     half = np.float32(0.5)
-    return Segmentation(half * (found.first + mirrored.first[::-1]), half * (found.final + mirrored.final[::-1]))
+    return Segmentation(half * (volumes.first + mirrored.first[::-1]), half * (volumes.final + mirrored.final[::-1]))

@@ -18,9 +18,9 @@ from bids_cascade.config import NetworkConfig
 
 def can_grow(small: NetworkConfig, large: NetworkConfig) -> bool:
     """Return whether a network can be grown: the same but for wider blocks, and wider or more dense layers."""
-    same = replace(small, features=large.features, dense=large.dense, dropout=large.dropout) == large
+    same_otherwise = replace(small, features=large.features, dense=large.dense, dropout=large.dropout) == large
     return (
-        same
+        same_otherwise
         and len(small.features) == len(large.features)
         and len(small.dense) <= len(large.dense)
         and all(before <= after for before, after in zip(small.features, large.features, strict=True))

@@ -76,8 +76,8 @@ def patchwise_probability(
     for start in range(0, len(centres), batch_size):
         batch = centres[start : start + batch_size]
         patches = [
-            gather_patches(one, batch // scale, config.patch_size)
-            for one, scale in zip(coarse, config.scales, strict=True)
+            gather_patches(volume, batch // scale, config.patch_size)
+            for volume, scale in zip(coarse, config.scales, strict=True)
         ]
         logits = network(torch.from_numpy(np.stack(patches, axis=1)).to(device))
         probability[tuple(batch.T)] = logits.softmax(1)[:, 1].cpu().numpy()
@@ -122,12 +122,12 @@ def dense_probability(
         if not inside.any():
             return
         try:
-            found = dense.probability(dense.read(channels, coarse, box), np.argwhere(inside))
+            values = dense.probability(dense.read(channels, coarse, box), np.argwhere(inside))
         except torch.OutOfMemoryError:
             if max(edge.stop - edge.start for edge in box) <= dense.alignment:
                 raise
         else:
-            probability[box][inside] = found
+            probability[box][inside] = values
             return
         for half_box in _halves(box, dense.alignment):
             evaluate(half_box)
@@ -189,10 +189,10 @@ def _tiles(voxels: BoolVolume, tile_size: int, alignment: int) -> Iterator[Box]:
     tile_size = max(tile_size // alignment, 1) * alignment
     step = max(1, tile_size // 4 // alignment) * alignment
     for corner in product(*(range(0, size, tile_size) for size in voxels.shape)):
-        found = np.argwhere(voxels[tuple(slice(start, start + tile_size) for start in corner)])
-        if len(found):
-            low = found.min(axis=0) // alignment * alignment
-            sizes = np.minimum(-(-(found.max(axis=0) + 1 - low) // step) * step, tile_size)
+        positions = np.argwhere(voxels[tuple(slice(start, start + tile_size) for start in corner)])
+        if len(positions):
+            low = positions.min(axis=0) // alignment * alignment
+            sizes = np.minimum(-(-(positions.max(axis=0) + 1 - low) // step) * step, tile_size)
             x, y, z = (slice(int(a), int(a + size)) for a, size in zip(low + corner, sizes, strict=True))
             yield x, y, z
 
@@ -244,17 +244,17 @@ class _DenseNetwork:
                 of_cells.append((features.at(cells) @ weight.t(), cell_of))
         logits = []
         for start in range(0, len(places), self.n_rows):
-            some = slice(start, start + self.n_rows)
-            rows = bias.expand(len(places[some]), -1)
+            rows_now = slice(start, start + self.n_rows)
+            rows = bias.expand(len(places[rows_now]), -1)
             for features, weights in of_voxels:
-                rows = torch.addmm(rows, features.at(places[some]), weights)
+                rows = torch.addmm(rows, features.at(places[rows_now]), weights)
             for part, cell_of in of_cells:
-                rows = rows + part.index_select(0, cell_of[some])
+                rows = rows + part.index_select(0, cell_of[rows_now])
             for weight, shift in others:
                 rows = torch.addmm(shift, rows.relu_(), weight.t())
             logits.append(rows[:, 0])
-        found: Volume = torch.sigmoid(torch.cat(logits).float()).cpu().numpy()
-        return found
+        probability: Volume = torch.sigmoid(torch.cat(logits).float()).cpu().numpy()
+        return probability
 
     def _features(
         self, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tile: Volume, cells: torch.Tensor
@@ -272,8 +272,8 @@ class _DenseNetwork:
             steps = sorted({a * pool * dilation + b * dilation for a in range(left) for b in range(pool)})
             needed = reached(cells, shape, steps)
             if needed.count_nonzero() <= _MOST_NEEDED * needed.numel():
-                how = {"dilation": dilation, "pool_size": pool, "size": left, "stride": pool * dilation}
-                return SparseFeatures(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **how)
+                geometry = {"dilation": dilation, "pool_size": pool, "size": left, "stride": pool * dilation}
+                return SparseFeatures(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **geometry)
         features = max_pool(_convolve(x, kernel, shift, dilation), pool, dilation).relu_()
         return DenseFeatures(features, left, pool * dilation)
 

@@ -184,7 +184,7 @@ def _of_type(kind: Any, value: Any, name: str) -> Any:
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) > MOST_LAYERS:
             raise ValueError(f"{name} is {_shown(value)}; expected a list of at most {MOST_LAYERS}")
-        return tuple(_of_type(get_args(kind)[0], one, name) for one in value)
+        return tuple(_of_type(get_args(kind)[0], item, name) for item in value)
     fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
     if not fits or (kind in (int, float) and not math.isfinite(value)):
         raise ValueError(f"{name} is {_shown(value)}; expected {'a finite number' if kind is float else kind.__name__}")
@@ -262,9 +262,9 @@ def _check_weights(arrays: Arrays, networks: Sequence[tuple[AnyNetworkConfig, An
     wrong = sorted(expected.keys() ^ arrays.keys())
     wrong += [name for name, shape in expected.items() if name in arrays and arrays[name].shape != shape]
     if wrong:
-        found = arrays[wrong[0]].shape if wrong[0] in arrays else "none"
+        actual = arrays[wrong[0]].shape if wrong[0] in arrays else "none"
         raise ValueError(
-            f"the header and the weights do not make a model: {wrong[0][:100]} has the shape {found}, expected "
+            f"the header and the weights do not make a model: {wrong[0][:100]} has the shape {actual}, expected "
             f"{expected.get(wrong[0], 'none')}"
         )
     for name, array in arrays.items():

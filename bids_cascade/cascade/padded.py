@@ -151,13 +151,13 @@ def padded_probability(
     for axis in (1, 2, 3):
         windows = windows.unfold(axis, size, 1)
     centres = np.argwhere(voxels)
-    found = np.empty(len(centres), np.float32)
+    values = np.empty(len(centres), np.float32)
 
     @torch.inference_mode()
     def evaluate(batch: slice) -> None:
         x, y, z = torch.from_numpy(centres[batch].T.copy()).to(device)
         try:
-            found[batch] = fast.probability(windows[:, x, y, z].transpose(0, 1)).float().cpu().numpy()
+            values[batch] = fast.probability(windows[:, x, y, z].transpose(0, 1)).float().cpu().numpy()
         except torch.OutOfMemoryError:
             if len(x) == 1:
                 raise
@@ -170,7 +170,7 @@ def padded_probability(
     step = batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
     for_each(evaluate, [slice(start, start + step) for start in range(0, len(centres), step)], device)
     probability = np.zeros(voxels.shape, np.float32)
-    probability[voxels] = found
+    probability[voxels] = values
     return probability
 
 

@@ -66,7 +66,7 @@ class StageProgress:
 
     def to_json(self) -> dict[str, object]:
         """Return what is not a tensor."""
-        return {"history": [asdict(one) for one in self.history], "finished": self.finished}
+        return {"history": [asdict(epoch) for epoch in self.history], "finished": self.finished}
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, torch.Tensor], json: Mapping[str, object]) -> StageProgress:
@@ -74,7 +74,7 @@ class StageProgress:
         history, finished = json["history"], json["finished"]
         if not isinstance(history, list) or not isinstance(finished, bool):
             raise ValueError("a checkpoint needs a list `history` and a boolean `finished`")
-        progress = cls(history=[Epoch(**one) for one in history], finished=finished)
+        progress = cls(history=[Epoch(**epoch) for epoch in history], finished=finished)
         for name, tensor in tensors.items():
             part, _, key = name.partition("/")
             getattr(progress, part)[key] = tensor
@@ -274,7 +274,7 @@ def _to_cpu(tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
 def _flatten_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
     state = optimiser.state_dict()["state"]
-    return _to_cpu({f"{index}.{name}": tensor for index, one in state.items() for name, tensor in one.items()})
+    return _to_cpu({f"{index}.{name}": tensor for index, tensors in state.items() for name, tensor in tensors.items()})
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:

@@ -200,8 +200,8 @@ def interpolate_weights(start: Cascade, trained: Cascade, fraction: float) -> Ca
         network, weights = copy.deepcopy(after), before.state_dict()
         network.load_state_dict(
             {
-                name: torch.lerp(one, weights[name], fraction) if one.is_floating_point() else one
-                for name, one in after.state_dict().items()
+                name: torch.lerp(tensor, weights[name], fraction) if tensor.is_floating_point() else tensor
+                for name, tensor in after.state_dict().items()
             }
         )
         networks.append(network)

@@ -128,7 +128,7 @@ def compare_visits(
     first = sequences[0]
     space = register_visits(earlier.scans[first], later.scans[first], earlier.brain, later.brain, seed)
     grid = halfway_grid(space, earlier.brain, later.brain, EDGE_MM)
-    sides = [_Side(one, grid, to_own, sequences) for one, to_own in _both(earlier, later, space)]
+    sides = [_Side(visit, grid, to_own, sequences) for visit, to_own in _both(earlier, later, space)]
     brain = sides[0].brain & sides[1].brain
     overlap = float(brain.sum() / max(1, min(side.brain.sum() for side in sides)))
     if brain.sum() < _FEWEST_VOXELS:
@@ -179,7 +179,7 @@ def _find(
     thresholds: ChangeThresholds,
     seed: int,
 ) -> Found:
-    before, after = (smooth_slightly(one[flair], EDGE_MM) for one in (pair.earlier, pair.later))
+    before, after = (smooth_slightly(scans[flair], EDGE_MM) for scans in (pair.earlier, pair.later))
     gradient = gradient_per_mm((before + after) / 2, EDGE_MM)
     difference = (after - before) * brain
     noise = measure_noise(difference, gradient, pair.usual, pair.white)

@@ -77,17 +77,22 @@ def find_change(
 
 
 def _increase(
-    one: Lesions, other: Lesions, difference: FloatArray, z: FloatArray, noise: PairNoise, thresholds: ChangeThresholds
+    before: Lesions,
+    after: Lesions,
+    difference: FloatArray,
+    z: FloatArray,
+    noise: PairNoise,
+    thresholds: ChangeThresholds,
 ) -> BoolArray:
-    """Return what is lesion in the other visit and was none in the one."""
-    step = other.probability - one.probability
-    lesion = other.mask | (other.probability >= thresholds.least_probability)
+    """Return what is lesion after, but was not before."""
+    step = after.probability - before.probability
+    lesion = after.mask | (after.probability >= thresholds.least_probability)
     seeds = lesion & (z >= thresholds.voxel_z) & (step >= thresholds.least_probability_step)
     if not seeds.any():
         return seeds
-    alone = other.mask & ~one.mask
+    alone = after.mask & ~before.mask
     changed = ndimage.binary_dilation(seeds, TOUCHING, iterations=_RIM, mask=alone | seeds)
-    changed = _whole_or_not(changed, one.mask, other.mask, thresholds)
+    changed = _whole_or_not(changed, before.mask, after.mask, thresholds)
     return _sure(changed, difference, z, noise, thresholds)
 
 

@@ -103,10 +103,10 @@ def measure_floor(
 
 def measure_logit_sd(earlier: Lesions, later: Lesions, z: FloatArray, default: float = 1.0) -> float:
     """Return by how much the logit of the probability differs where both visits have lesion and FLAIR is the same."""
-    same = earlier.mask & later.mask & (np.abs(z) < 1)
-    if np.count_nonzero(same) < _FEWEST_VOXELS:
+    unchanged = earlier.mask & later.mask & (np.abs(z) < 1)
+    if np.count_nonzero(unchanged) < _FEWEST_VOXELS:
         return default
-    return robust_sd(logit(later.probability[same]) - logit(earlier.probability[same]))
+    return robust_sd(logit(later.probability[unchanged]) - logit(earlier.probability[unchanged]))
 
 
 def logit(probability: NDArray[np.floating]) -> FloatArray:

@@ -79,7 +79,7 @@ def match_visits(
     ValueError
         When a visit's tissues can't be told apart.
     """
-    first, second = (normalise(one, brain, sequences) for one in (earlier, later))
+    first, second = (normalise(channels, brain, sequences) for channels in (earlier, later))
     usual = brain & ~ndimage.binary_dilation(lesion, TOUCHING, iterations=_AWAY)
     for a, b in zip(first, second, strict=True):
         _match_contrast(a, b, usual)
@@ -93,12 +93,12 @@ def match_visits(
 
 def _match_contrast(first: FloatArray, second: FloatArray, usual: BoolArray) -> None:
     """Stretch two images around white matter, in place, until their usual brains have one range of intensities."""
-    spreads = [float(np.subtract(*np.percentile(one[usual], _RANGE_PERCENTILES))) for one in (first, second)]
+    spreads = [float(np.subtract(*np.percentile(values[usual], _RANGE_PERCENTILES))) for values in (first, second)]
     if min(spreads) <= 0:
         return
     gain = np.float32(np.sqrt(spreads[0] / spreads[1]))
-    for one, factor in ((first, 1 / gain), (second, gain)):
-        one[one != 0] = 1 + (one[one != 0] - 1) * factor
+    for values, factor in ((first, 1 / gain), (second, gain)):
+        values[values != 0] = 1 + (values[values != 0] - 1) * factor
 
 
 def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) -> FloatArray:
@@ -112,9 +112,9 @@ def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) 
     middle = np.median(values)
     reach = _MOST_SDS * robust_sd(values)
     weighted = np.where(white, np.clip(difference, middle - reach, middle + reach) - middle, np.float32(0))
-    sums, counts = (_block_sums(one) for one in (weighted, white.astype(np.float32)))
+    sums, counts = (_block_sums(volume) for volume in (weighted, white.astype(np.float32)))
     sd = _FIELD_MM / (edge_mm * _COARSER)
-    smoothed, weights = (ndimage.gaussian_filter(one, sd, mode="constant") for one in (sums, counts))
+    smoothed, weights = (ndimage.gaussian_filter(volume, sd, mode="constant") for volume in (sums, counts))
     coarse = np.divide(smoothed, weights, out=np.zeros_like(smoothed), where=weights > 1e-3 * weights.max())
     fine = ndimage.zoom(coarse, _COARSER, order=1, mode="nearest", grid_mode=True)
     return np.asarray(fine[tuple(slice(n) for n in difference.shape)] + middle, np.float32)

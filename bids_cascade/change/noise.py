@@ -103,11 +103,11 @@ def _fit_shift(difference: FloatArray, gradient: FloatArray, white_sd: float) ->
 
 def _noise_of_means(z: FloatArray, usual: BoolArray) -> tuple[tuple[int, float], ...]:
     """Return the robust standard deviation of the mean z-values of whole cubes of usual voxels, by their size."""
-    found: list[tuple[int, float]] = []
+    sds: list[tuple[int, float]] = []
     for edge in _EDGES:
         whole = ndimage.minimum_filter(usual, edge)[::2, ::2, ::2]
-        if found and np.count_nonzero(whole) < _FEWEST_CUBES:
+        if sds and np.count_nonzero(whole) < _FEWEST_CUBES:
             break
         means = ndimage.uniform_filter(z, edge)[::2, ::2, ::2][whole]
-        found.append((edge**3, max(robust_sd(means), 1e-3)))
-    return tuple(found)
+        sds.append((edge**3, max(robust_sd(means), 1e-3)))
+    return tuple(sds)

@@ -47,9 +47,9 @@ def earlier_anatomy(out_dir: Path, visit: Visit) -> list[Path]:
     """Return the files of an earlier run that this run may not write anew."""
     folder = derivative_path(out_dir, visit, "stats", ".tsv", desc="lesions").parent
     patterns = ("space-*_seg-regions_dseg.*", "desc-lesionfilled_T1w.*", "*_xfm.h5", "space-*")
-    found = {path for pattern in patterns for path in folder.glob(f"{visit.name}_{pattern}")}
+    paths = {path for pattern in patterns for path in folder.glob(f"{visit.name}_{pattern}")}
     own = tuple(f"{visit.name}_space-{sequence}_" for sequence in SEQUENCES)
-    return sorted(path for path in found if "_seg-regions_" in path.name or not path.name.startswith(own))
+    return sorted(path for path in paths if "_seg-regions_" in path.name or not path.name.startswith(own))
 
 
 def write_roi(writer: Writer, lesion: NDArray[np.bool_], grid: Grid) -> None:

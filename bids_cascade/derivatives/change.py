@@ -181,20 +181,20 @@ def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
     }
 
 
-def earlier_numbers(out_dir: Path, pair: Pair, found: Comparison, previous: Pair | None) -> EarlierNumbers:
+def earlier_numbers(out_dir: Path, pair: Pair, comparison: Comparison, previous: Pair | None) -> EarlierNumbers:
     """Return the numbers that lesions had before: in the comparison before this one, or in the first visit's table."""
     if previous is None:
         space = results_space(out_dir, pair.earlier)
         path = derivative_path(out_dir, pair.earlier, "dseg", ".nii.gz", space=space, seg="lesions")
-        to_own = found.space.half_to_earlier
+        to_own = comparison.space.half_to_earlier
     else:
         path = lesions_path(out_dir, previous.later, previous.desc, ".nii.gz")
-        to_own = found.space.half_to_earlier if previous.later == pair.earlier else found.space.half_to_later
+        to_own = comparison.space.half_to_earlier if previous.later == pair.earlier else comparison.space.half_to_later
     try:
-        image = resample(load_image(path), found.grid, 0, to_own)
+        image = resample(load_image(path), comparison.grid, 0, to_own)
         numbers = np.asarray(np.rint(image.dataobj), np.int32)
     except MissingInputError:
-        numbers = np.zeros(found.grid.shape, np.int32)
+        numbers = np.zeros(comparison.grid.shape, np.int32)
     return EarlierNumbers(numbers, max(_highest_number(out_dir, previous), int(numbers.max(initial=0))))
 
 
@@ -203,10 +203,10 @@ def _highest_number(out_dir: Path, pair: Pair | None) -> int:
     if pair is None:
         return 0
     try:
-        found = read_object(sidecar_path(stats_path(out_dir, pair.later, pair.desc))).get(_NUMBER_KEY, 0)
+        number = read_object(sidecar_path(stats_path(out_dir, pair.later, pair.desc))).get(_NUMBER_KEY, 0)
     except BidsCascadeError:
         return 0
-    return found if isinstance(found, int) else 0
+    return number if isinstance(number, int) else 0
 
 
 def write_refused(
@@ -229,7 +229,7 @@ def write_refused(
 def write_change(
     out_dir: Path,
     pair: Pair,
-    found: Comparison,
+    comparison: Comparison,
     before: EarlierNumbers,
     make_page: Callable[[dict[int, int]], str],
     fingerprint: str,
@@ -240,7 +240,7 @@ def write_change(
     ----------
     out_dir : Path
     pair : Pair
-    found : Comparison
+    comparison : Comparison
         Without flags.
     before : EarlierNumbers
     make_page : callable
@@ -252,18 +252,19 @@ def write_change(
     OutputError, ReadWriteError
         When a file can't be written.
     """
-    result = found.result
-    if result is None or found.flags:
+    result = comparison.result
+    if result is None or comparison.flags:
         raise ValueError("a pair that can't be compared has no change to write")
     thresholds = ChangeThresholds()
     remove_change(out_dir, pair.later, pair.desc)
     labels, kept = keep_numbers(result.labels, before.image, before.highest)
-    later_to_earlier = np.asarray(np.linalg.inv(found.space.earlier_to_later), np.float64)
+    later_to_earlier = np.asarray(np.linalg.inv(comparison.space.earlier_to_later), np.float64)
     write_itk_transform(later_to_earlier, _transform_path(out_dir, pair))
     rows = sorted(
-        (_lesion_row(lesion, kept[lesion.number], found) for lesion in result.lesions), key=lambda row: row["index"]
+        (_lesion_row(lesion, kept[lesion.number], comparison) for lesion in result.lesions),
+        key=lambda row: row["index"],
     )
-    _write_images(out_dir, pair, found, labels, rows)
+    _write_images(out_dir, pair, comparison, labels, rows)
     write_whole_file(make_page(kept).encode(), viewer_path(out_dir, pair.later, pair.desc))
     sidecar = {
         **STATS_COLUMNS,
@@ -275,15 +276,15 @@ def write_change(
         "Sources": _sources(out_dir, pair),
         "GeneratedByVersion": __version__,
     }
-    row = _stats_row(pair, found, result, thresholds)
+    row = _stats_row(pair, comparison, result, thresholds)
     write_tsv([row], list(STATS_COLUMNS), stats_path(out_dir, pair.later, pair.desc), sidecar)
 
 
 def _write_images(
-    out_dir: Path, pair: Pair, found: Comparison, labels: NDArray[np.int32], rows: list[dict[str, Any]]
+    out_dir: Path, pair: Pair, comparison: Comparison, labels: NDArray[np.int32], rows: list[dict[str, Any]]
 ) -> None:
     """Write lesions, changed voxels and the subtraction image on the grid of the later visit's results."""
-    result = found.result
+    result = comparison.result
     if result is None:
         return
     reference = next(iter(_inputs(out_dir, pair.later).values()))
@@ -292,7 +293,7 @@ def _write_images(
 
     def write(target: Path, values: NDArray[Any], order: int, text: str, **columns: Any) -> None:
         write_json({"Description": text, **columns, **common}, sidecar_path(target))
-        save_image(_bring(values, order, found, grid), grid.affine, target, values.dtype)
+        save_image(_bring(values, order, comparison, grid), grid.affine, target, values.dtype)
 
     target = lesions_path(out_dir, pair.later, pair.desc, ".nii.gz")
     write_tsv(rows, ["index", "name", *LESION_COLUMNS], _table_of(target))
@@ -307,10 +308,10 @@ def _write_images(
     write(target, result.difference, 1, text, SkullStripped=True)
 
 
-def _bring(values: NDArray[Any], order: int, found: Comparison, grid: Grid) -> NDArray[Any]:
+def _bring(values: NDArray[Any], order: int, comparison: Comparison, grid: Grid) -> NDArray[Any]:
     """Bring values of the half-way grid onto the later visit's."""
-    image = nib.Nifti1Image(values, found.grid.affine, dtype=values.dtype)
-    to_half = np.asarray(np.linalg.inv(found.space.half_to_later), np.float64)
+    image = nib.Nifti1Image(values, comparison.grid.affine, dtype=values.dtype)
+    to_half = np.asarray(np.linalg.inv(comparison.space.half_to_later), np.float64)
     return np.asarray(resample(image, grid, order, to_half).dataobj)
 
 
@@ -325,8 +326,8 @@ def _voxel_kinds(result: Found) -> NDArray[np.uint8]:
     return kinds
 
 
-def _lesion_row(lesion: TrackedLesion, number: int, found: Comparison) -> dict[str, Any]:
-    x, y, z = (found.space.half_to_later @ [*lesion.centre_mm, 1])[:3].tolist()
+def _lesion_row(lesion: TrackedLesion, number: int, comparison: Comparison) -> dict[str, Any]:
+    x, y, z = (comparison.space.half_to_later @ [*lesion.centre_mm, 1])[:3].tolist()
     return {
         "index": number,
         "name": f"lesion{number}",
@@ -345,7 +346,7 @@ def _lesion_row(lesion: TrackedLesion, number: int, found: Comparison) -> dict[s
     }
 
 
-def _stats_row(pair: Pair, found: Comparison, result: Found, thresholds: ChangeThresholds) -> dict[str, Any]:
+def _stats_row(pair: Pair, comparison: Comparison, result: Found, thresholds: ChangeThresholds) -> dict[str, Any]:
     lesions, floor = result.lesions, result.floor
     counts = {f"n_{kind}": sum(lesion.kind == kind for lesion in lesions) for kind in KINDS}
     volumes = {
@@ -374,15 +375,15 @@ def _stats_row(pair: Pair, found: Comparison, result: Found, thresholds: ChangeT
         **{f"least_growth_{size}_mm3": least_change_mm3(size, floor.growth_sd, thresholds) for size in (30, 300)},
         "white_matter_noise": result.noise.white_sd,
         "edge_noise_mm": result.noise.shift_mm,
-        **_registration(found),
+        **_registration(comparison),
     }
 
 
-def _registration(found: Comparison) -> dict[str, Any]:
+def _registration(comparison: Comparison) -> dict[str, Any]:
     return {
-        "correlation": found.correlation,
-        "inconsistency_mm": found.space.inconsistency_mm,
-        "overlap": found.overlap,
+        "correlation": comparison.correlation,
+        "inconsistency_mm": comparison.space.inconsistency_mm,
+        "overlap": comparison.overlap,
     }
 
 

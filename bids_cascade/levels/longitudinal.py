@@ -89,15 +89,15 @@ class _Task:
 def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
     """Compare the finished visits of all selected participants; return the exit code."""
     prepare_output(inputs.out_dir, inputs.bids_dir)
-    there = sorted({key.participant for key in list_results(inputs.out_dir)}, key=natural_key)
+    available = sorted({key.participant for key in list_results(inputs.out_dir)}, key=natural_key)
     asked_for = inputs.selection.participants
-    unknown = [label for label in asked_for if label not in there]
-    if unknown or not there:
+    unknown = [label for label in asked_for if label not in available]
+    if unknown or not available:
         raise NothingSelectedError(
             f"no results of {', '.join(unknown) or 'any participant'} in {inputs.out_dir}; run the participant level "
             "first"
         )
-    chosen = [label for label in there if label in (asked_for or (label,))]
+    chosen = [label for label in available if label in (asked_for or (label,))]
     outcomes = compare_participants(inputs, chosen, n_procs, seed)
     failed = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
     for label in chosen:
@@ -123,7 +123,7 @@ def compare_participants(inputs: Inputs, participants: Sequence[str], n_procs: i
     seed : int
     """
     tasks = [_Task(inputs.out_dir, inputs.bids_dir, label, seed) for label in participants]
-    several = [one for one in tasks if len(list_sessions_with_results(one.out_dir, one.participant)) > 1]
+    several = [task for task in tasks if len(list_sessions_with_results(task.out_dir, task.participant)) > 1]
     done = map_in_processes(_compare_participant, several, n_procs, "compared visits", _GB_EACH)
     return [outcome for outcomes in done for outcome in outcomes]
 
@@ -135,11 +135,11 @@ def format_outcomes(outcomes: Sequence[PairOutcome]) -> str:
     names = [f"{outcome.later} with {outcome.compared_with}" for outcome in outcomes]
     width = max(map(len, [*names, "comparison"]))
     lines = [f"{'comparison':<{width}}  new  other changes  change (ml)"]
-    for name, one in zip(names, outcomes, strict=True):
-        if one.n_new is None:
-            lines.append(f"{name:<{width}}  {'FAILED' if one.exit_code else 'NOT COMPARED'}: {one.message}")
+    for name, outcome in zip(names, outcomes, strict=True):
+        if outcome.n_new is None:
+            lines.append(f"{name:<{width}}  {'FAILED' if outcome.exit_code else 'NOT COMPARED'}: {outcome.message}")
         else:
-            lines.append(f"{name:<{width}}  {one.n_new:>3}  {one.n_others:>13}  {one.change_ml:>+11.2f}")
+            lines.append(f"{name:<{width}}  {outcome.n_new:>3}  {outcome.n_others:>13}  {outcome.change_ml:>+11.2f}")
     return "\n".join(lines)
 
 
@@ -152,7 +152,7 @@ def plan_pairs(visits: Sequence[tuple[VisitKey, date | None]]) -> list[Pair]:
         In any order; where all have a date it orders them, else the sessions' names do.
     """
     dated = all(day for _, day in visits)
-    ordered = sorted(visits, key=lambda one: ((dated and one[1]) or date.min, natural_key(one[0].session)))
+    ordered = sorted(visits, key=lambda visit: ((dated and visit[1]) or date.min, natural_key(visit[0].session)))
 
     def pair(earlier: tuple[VisitKey, date | None], later: tuple[VisitKey, date | None], desc: str) -> Pair:
         days = (later[1] - earlier[1]).days if earlier[1] and later[1] else None
@@ -215,9 +215,9 @@ def _flag_visits(out_dir: Path, visits: Iterable[VisitKey], outcomes: Sequence[P
     """Flag each visit that can't be compared with an earlier one in its table of quality measures, and no other."""
     for visit in visits:
         reasons = [
-            f"not comparable with {one.compared_with}: {one.message}"
-            for one in outcomes
-            if one.later == visit.name and one.message and not one.exit_code
+            f"not comparable with {outcome.compared_with}: {outcome.message}"
+            for outcome in outcomes
+            if outcome.later == visit.name and outcome.message and not outcome.exit_code
         ]
         try:
             set_flag(out_dir, visit, NOT_COMPARABLE, "; ".join(reasons) or None)
@@ -278,9 +278,9 @@ def _do(
 
 def _fingerprint(task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing]) -> str:
     before = read_change(task.out_dir, previous.later, previous.desc) if previous else None
-    made = [repr(processings[one]) for one in (pair.earlier, pair.later)]
+    ways = [repr(processings[key]) for key in (pair.earlier, pair.later)]
     earlier = before.fingerprint if before else ""
-    return fingerprint_of(task.out_dir, pair, ChangeThresholds(), earlier, str(task.seed), *made)
+    return fingerprint_of(task.out_dir, pair, ChangeThresholds(), earlier, str(task.seed), *ways)
 
 
 def _compare(
@@ -291,7 +291,7 @@ def _compare(
         write_refused(task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint)
         return
     try:
-        found = compare_visits(
+        comparison = compare_visits(
             read_finished(task.out_dir, pair.earlier), read_finished(task.out_dir, pair.later), seed=task.seed
         )
     except (ValueError, BidsCascadeError) as error:
@@ -299,17 +299,17 @@ def _compare(
             raise
         write_refused(task.out_dir, pair, {"visits_cannot_be_registered": str(error)}, fingerprint)
         return
-    if found.flags or found.result is None:
-        write_refused(task.out_dir, pair, found.flags, fingerprint, found)
+    if comparison.flags or comparison.result is None:
+        write_refused(task.out_dir, pair, comparison.flags, fingerprint, comparison)
         return
-    before = earlier_numbers(task.out_dir, pair, found, previous)
-    make_page = partial(change_viewer_page, found, names=(_label(pair), f"ses-{pair.later.session}"))
-    write_change(task.out_dir, pair, found, before, make_page, fingerprint)
+    before = earlier_numbers(task.out_dir, pair, comparison, previous)
+    make_page = partial(change_viewer_page, comparison, names=(_label(pair), f"ses-{pair.later.session}"))
+    write_change(task.out_dir, pair, comparison, before, make_page, fingerprint)
 
 
 def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:
     """Say in what the makings of two visits differ, and what to do."""
-    before, after = (vars(processings[one]) for one in (pair.earlier, pair.later))
+    before, after = (vars(processings[key]) for key in (pair.earlier, pair.later))
     different = [
         f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
     ]

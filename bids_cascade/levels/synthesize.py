@@ -80,8 +80,8 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
             bar.update()
             results.append(result)
             rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
-            made = result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml"
-            _LOGGER.info("%s: %s; %d of %d heads made", result.name, made, len(results), len(tasks))
+            contents = result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml"
+            _LOGGER.info("%s: %s; %d of %d heads made", result.name, contents, len(results), len(tasks))
     rows += _earlier_rows(out_dir, {task.participant for task in tasks})
     write_participants(out_dir, sorted(rows, key=lambda row: (len(row["participant_id"]), row["participant_id"])))
     say(format_table(results))
@@ -148,22 +148,22 @@ def _write(task: _Task) -> dict[str, Any]:
     write_json(truth_sidecar(task.participant, "T1w", "brain"), sidecar_path(brain))
     # The sidecars come last: a head with both of them is whole.
     for sequence, scan in visit.scans.items():
-        made = {"Fingerprint": task.fingerprint, "Protocol": asdict(scan.protocol), "Participant": row}
-        write_json({"Synthesis": made}, sidecar_path(scan_path(task.out_dir, task.participant, sequence)))
+        origin = {"Fingerprint": task.fingerprint, "Protocol": asdict(scan.protocol), "Participant": row}
+        write_json({"Synthesis": origin}, sidecar_path(scan_path(task.out_dir, task.participant, sequence)))
     return row
 
 
 def _read_row(task: _Task) -> dict[str, Any] | None:
     """Return the row of a head that an earlier run has made of the same things, or None."""
-    made = _read_made(task.out_dir, task.participant)
-    return made["Participant"] if made and made["Fingerprint"] == task.fingerprint else None
+    origin = _read_made(task.out_dir, task.participant)
+    return origin["Participant"] if origin and origin["Fingerprint"] == task.fingerprint else None
 
 
 def _earlier_rows(out_dir: Path, participants: Set[str]) -> list[dict[str, Any]]:
     """Return the rows of heads that other runs have made beside these."""
-    there = sorted(path.name.removeprefix("sub-") for path in out_dir.glob("sub-synth*"))
-    found = {name: _read_made(out_dir, name) for name in there if name not in participants}
-    return [{"participant_id": f"sub-{name}", **made["Participant"]} for name, made in found.items() if made]
+    names = sorted(path.name.removeprefix("sub-") for path in out_dir.glob("sub-synth*"))
+    origins = {name: _read_made(out_dir, name) for name in names if name not in participants}
+    return [{"participant_id": f"sub-{name}", **origin["Participant"]} for name, origin in origins.items() if origin]
 
 
 def _read_made(out_dir: Path, participant: str) -> dict[str, Any] | None:

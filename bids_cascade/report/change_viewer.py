@@ -44,7 +44,7 @@ def change_viewer_page(comparison: Comparison, numbers: Mapping[int, int], names
 
     Parameters
     ----------
-    found : Comparison
+    comparison : Comparison
         With a result.
     numbers : mapping of int to int
         The number that each lesion keeps over all visits, by that in the result.

@@ -62,8 +62,8 @@ def labelled_visits(
         run = RunConfig(work_dir / f"dataset{number}", n_procs=n_procs)
         run.work_dir.mkdir(parents=True, exist_ok=True)
         inputs = Inputs(bids_dir, work_dir, Selection(participants))
-        found, masks = find_labelled(inputs, config)
-        prepared, outcomes = prepare_visits(found, masks, config, run, work_dir)
+        labelled, masks = find_labelled(inputs, config)
+        prepared, outcomes = prepare_visits(labelled, masks, config, run, work_dir)
         failed = [outcome for outcome in outcomes if outcome.name not in {visit.name for visit in prepared}]
         if failed:
             raise BadDataError(f"{bids_dir}: {failed[0].name} can't be used: {failed[0].message}")
@@ -106,11 +106,12 @@ def fit_to_visits(
         judged = visit.learnt(probability > 0)
         probabilities.append(probability[judged])
         labels.append(visit.lesion[judged])
-    scan = np.repeat(np.arange(len(visits)), [len(one) for one in probabilities])
+    scan = np.repeat(np.arange(len(visits)), [len(probability) for probability in probabilities])
     probability, lesion = np.concatenate(probabilities), np.concatenate(labels)
     weights = equal_scan_weights(scan)
     slope, intercept = fit_calibration(probability, lesion, weights, np.array(offsets)[scan])
     calibrated = [
-        calibrate(one, (slope, intercept), offset) for one, offset in zip(probabilities, offsets, strict=True)
+        calibrate(probability, (slope, intercept), offset)
+        for probability, offset in zip(probabilities, offsets, strict=True)
     ]
     return FittedCalibration(slope, intercept, reliability(np.concatenate(calibrated), lesion, weights))

@@ -95,11 +95,12 @@ def check_start(config: TrainConfig) -> None:
         _LOGGER.warning(
             "%s: training begins with the first of its %d cascades", config.start_from, len(header.networks)
         )
-    found, wanted = header.cascade.sequences, config.cascade.sequences
-    if found != wanted:
+    available, wanted = header.cascade.sequences, config.cascade.sequences
+    if available != wanted:
         raise BadDataError(
-            f"{config.start_from}: the model to start from takes {' '.join(found)}; expected {' '.join(wanted)}, or "
-            f"--sequences {' '.join(found)}"
+            f"{config.start_from}: the model to start from takes {' '.join(available)}; expected {' '.join(wanted)}, "
+            "or "
+            f"--sequences {' '.join(available)}"
         )
 
 
@@ -256,8 +257,8 @@ def _choose_threshold(
     """Return the threshold of the highest mean Dice over the held-out visits, the configured one without any."""
     config = cascade.config
     dice_of_visits = [
-        dice_by_threshold(probability, one.data.lesion, THRESHOLDS, config.rule, config.voxel_volume_mm3)
-        for one, probability in zip(held_out, probabilities, strict=True)
+        dice_by_threshold(probability, visit.data.lesion, THRESHOLDS, config.rule, config.voxel_volume_mm3)
+        for visit, probability in zip(held_out, probabilities, strict=True)
     ]
     threshold = best_threshold(THRESHOLDS, dice_of_visits, config.threshold)
     _LOGGER.info("threshold %g, chosen on %s", threshold, ", ".join(visit.name for visit in held_out) or "nothing")

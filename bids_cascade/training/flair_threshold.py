@@ -45,7 +45,7 @@ def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: 
     training : sequence of Prepared
     """
     with_lesion = [visit for visit in training if visit.data.lesion.any()]
-    return best_threshold(THRESHOLDS, [curves[one.name] for one in with_lesion], _DEFAULT)
+    return best_threshold(THRESHOLDS, [curves[visit.name] for visit in with_lesion], _DEFAULT)
 
 
 def flair_curve(visit: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
@@ -56,13 +56,13 @@ def flair_curve(visit: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
 
 
 def write_flair_masks(
-    one: Prepared, threshold: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
+    prepared: Prepared, threshold: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
 ) -> None:
     """Write a visit's masks of bright FLAIR on the grids of its T1w, if it has one, and FLAIR images.
 
     Parameters
     ----------
-    one : Prepared
+    prepared : Prepared
     threshold : float
         Level from which a voxel is lesion; white matter is 1.
     config : CascadeConfig
@@ -71,9 +71,9 @@ def write_flair_masks(
     cascade_dir, out_dir : Path
         Roots of the derivatives: that of the cascade, whose registration is taken, and that to write into.
     """
-    visit = one.visit
+    visit = prepared.visit
     first, *_ = needed_sequences(config.sequences, visit.absent)
-    bright = nib.Nifti1Image(_flair(one, config), one.affine)
+    bright = nib.Nifti1Image(_flair(prepared, config), prepared.affine)
     for space in dict.fromkeys((first, config.candidate_sequence)):
         raw = visit.images[space].path
         grid = grid_of(load_image(raw))

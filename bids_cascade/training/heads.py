@@ -109,14 +109,14 @@ def find_images(paths: Sequence[Path]) -> tuple[Path, ...]:
     MissingInputError
         One of them doesn't exist, or is a folder without NIfTI files.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         own = _list_images(path) if path.is_dir() else [path] if path.is_file() else []
         if not own:
-            what = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
-            raise MissingInputError(f"{path} {what}; expected images, or a folder of them")
-        found += own
-    return tuple(found)
+            fault = "holds no .nii or .nii.gz file" if path.is_dir() else "does not exist"
+            raise MissingInputError(f"{path} {fault}; expected images, or a folder of them")
+        images += own
+    return tuple(images)
 
 
 def _list_images(folder: Path) -> list[Path]:

@@ -113,7 +113,7 @@ def prepare_visits(
     results : list of VisitOutcome
         How each visit went, also those left out.
     """
-    how = Preprocessing(
+    preprocessing = Preprocessing(
         sequences=config.cascade.sequences,
         voxel_size_mm=config.cascade.voxel_size_mm,
         skull_strip=config.skull_strip,
@@ -124,17 +124,17 @@ def prepare_visits(
     checked = check_visits(visits, run.n_procs, guess_orientation=config.guess_orientation, masks=labels)
     with claimed(checked.ready, run.work_dir, wait=wait) as (ready, in_use):
         results = checked.refused | in_use
-        graphs = [labelled_graph(visit, how, labels[visit.name]) for visit in ready]
+        graphs = [labelled_graph(visit, preprocessing, labels[visit.name]) for visit in ready]
         runs = run_graphs(graphs, {visit.slug: visit.name for visit in ready}, run, log_dir)
         prepared = []
         for visit, graph in zip(ready, graphs, strict=True):
             if not runs[visit.slug].finished:
                 results[visit.name] = unfinished_outcome(visit.name, runs[visit.slug])
                 continue
-            one = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
-            result = _result(one, runs[visit.slug], config.cascade.voxel_size_mm, labels)
+            labelled = _read(visit, step_folder(graph, "channels", run), step_folder(graph, "lesion", run), config)
+            result = _result(labelled, runs[visit.slug], config.cascade.voxel_size_mm, labels)
             results[visit.name] = result.with_warnings(reasons_of(checked.flags[visit.name]))
-            prepared.append(one)
+            prepared.append(labelled)
     return prepared, [results[visit.name] for visit in visits]
 
 

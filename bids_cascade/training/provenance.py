@@ -58,8 +58,8 @@ def _start_origin(config: TrainConfig) -> dict[str, Any]:
     if config.start_from is None:
         return {}
     start = load_model(config.start_from)
-    said = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
+    origin = {"name": start.header.name, "sha256": start.sha256, "licence": start.header.licence}
     n_cascades = len(start.header.networks)
     if n_cascades > 1:
-        said["cascade"] = f"the first of {n_cascades}"
-    return {"start": {**said, "kept_fraction": config.kept_fraction}}
+        origin["cascade"] = f"the first of {n_cascades}"
+    return {"start": {**origin, "kept_fraction": config.kept_fraction}}

@@ -36,7 +36,7 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
         heads_fingerprint(config.heads, config.cascade.sequences),
     )
     start = (load_model(config.start_from).sha256, config.kept_fraction) if config.start_from else None
-    how = (
+    options = (
         asdict(config.cascade),
         asdict(config.training),
         heads,
@@ -45,13 +45,13 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
         config.features,
         config.dense,
     )
-    return fingerprint_of(prepared, hash_sources("cascade"), *how)
+    return fingerprint_of(prepared, hash_sources("cascade"), *options)
 
 
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
     """Return what the cross-validation of a recipe came to, None where there is none in the output folder."""
     try:
-        found = read_object(out_dir / "cross-validation" / "result.json")
+        result = read_object(out_dir / "cross-validation" / "result.json")
     except BidsCascadeError:
         return None
-    return found["card"] if found.get("recipe") == recipe else None
+    return result["card"] if result.get("recipe") == recipe else None
