@@ -33,7 +33,7 @@ def start_fork_server(modules: Sequence[str] | None = None) -> None:
     """
     if modules is not None:
         set_forkserver_preload(list(modules))
-    # Blocked signals stay so in all that it starts, from the first moment on. Whoever presses Ctrl-C means the app,
+    # Blocked signals stay blocked in all children, from the first moment on. Ctrl-C is meant for the app,
     # which ends its workers; of theirs only tracebacks would come.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -92,6 +92,6 @@ def map_in_processes(
                 f"a process that {work} was killed, perhaps for lack of memory (about {each_gb:g} GB each); "
                 "run the same command again with fewer --nprocs"
             ) from error
-        except BaseException:  # nobody waits for the others
+        except BaseException:  # the others are not waited for
             end_workers(pool)
             raise

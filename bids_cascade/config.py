@@ -16,7 +16,7 @@ SEQUENCES = ("T1w", "FLAIR", "T2w", "PDw")
 def needed_sequences(sequences: Sequence[str], optional: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what a visit must have: the T1w image, in which the brain is found, then the model's others.
 
-    What is optional may be lacking. Where there is no T1w image, the first of the others stands in for it.
+    Optional sequences may be missing. Where there is no T1w image, the first of the others takes its place.
     """
     ordered = ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
     return tuple(sequence for sequence in ordered if sequence not in optional)
@@ -253,7 +253,7 @@ class CascadeConfig:
         return self.hard_negative_probability, self.gate_probability
 
     def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:
-        """Return this with what a user has chosen of what becomes a lesion; None keeps what there is."""
+        """Return this with the user's choices of what becomes a lesion; None keeps a value."""
         smallest = self.min_lesion_volume_mm3 if min_lesion_volume_mm3 is None else min_lesion_volume_mm3
         return replace(
             self, threshold=self.threshold if threshold is None else threshold, min_lesion_volume_mm3=smallest

@@ -113,7 +113,7 @@ def system_temporary() -> Path | None:
     except FileNotFoundError:
         return None
     named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
-    # tempfile's last resort is the current folder, which is nobody's to litter.
+    # tempfile's last resort is the current folder, where no temporary files belong.
     is_meant = any(name and os.path.abspath(name) == folder for name in [*named, "/tmp", "/var/tmp", "/usr/tmp"])
     return Path(folder) if is_meant else None
 

@@ -84,7 +84,7 @@ def read_to_end(stream: BufferedIOBase) -> None:
 
 
 def stored_voxel_sizes(image: nib.Nifti1Image, stream: BufferedIOBase) -> NDArray[np.float64]:
-    """Return the voxel sizes, (3,), as they stand in the file, in mm: nibabel replaces zero and negative ones."""
+    """Return the voxel sizes, (3,), as in the file, in mm: nibabel replaces zero and negative ones."""
     stream.seek(0)
     header = type(image.header).from_fileobj(stream, check=False)
     return np.asarray(header["pixdim"][1:4], dtype=np.float64) * _mm_per_unit(header)

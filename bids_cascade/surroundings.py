@@ -54,7 +54,7 @@ def open_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print what a level has to say; that nobody reads on, as behind ``| head -1``, is no failure of its work."""
+    """Print a level's text; a reader that stops, as ``| head -1`` does, is no failure of the level."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -105,7 +105,7 @@ def _open_held(path: Path) -> BinaryIO:
         file = open(path, "ab")  # noqa: SIM115
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        # Between opening and locking somebody may have taken it for a leftover.
+        # Between opening and locking, another process may have taken it for a leftover.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()

@@ -2,8 +2,8 @@
 
 A structure's intensities are a histogram of all sequences together, so no shape is assumed: partial volume, choroid
 plexus, and scans with hardly any contrast between grey and white matter are described as they are. It is filled,
-smoothed and used to sort the voxels anew in turns (classification expectation maximisation [1]_); the atlas says where
-to begin.
+smoothed and used to classify the voxels again, in turns (classification expectation maximisation [1]_), starting from
+the atlas.
 
 References
 ----------

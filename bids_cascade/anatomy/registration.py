@@ -128,7 +128,7 @@ def register_to_template(
 
 
 def _take_transform(written: Path, target: Path) -> Path:
-    """Move a transform to its place if it is whole: ANTs says nothing where it could not write all of it."""
+    """Move a transform to its place if it is complete: ANTs is silent when it could not write all of it."""
     load_ants().read_transform(str(written))
     return Path(shutil.move(written, target))
 
@@ -180,7 +180,7 @@ def move_points(points_mm: NDArray[np.float64], transform: Path) -> NDArray[np.f
 
 
 def coarse(image: nib.Nifti1Image, voxel_mm: float) -> nib.Nifti1Image:
-    """Return an image in voxels of about this size, along its own axes, after the smoothing that goes with it."""
+    """Return an image in voxels of about this size, along its own axes, smoothed accordingly."""
     sizes = voxel_sizes(image.affine)
     factors = np.maximum(voxel_mm / sizes, 1.0)
     # A voxel of n voxels averages like a Gaussian of sqrt(n^2 - 1) / sqrt(12) of them.

@@ -34,7 +34,7 @@ _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
-"""How far fluid goes on from a ventricle, and the prior from which on it is a sulcus all the same."""
+"""How far fluid extends from a ventricle, and the prior from which on it is a sulcus nevertheless."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
 """By which ventricles are closed, where the prior is at least this."""
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
@@ -108,9 +108,9 @@ def find_structures(
 def _complete_ventricles(
     structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]
 ) -> None:
-    """Give the lateral ventricles, in place, the fluid that goes on from them, and what lies in them: choroid plexus.
+    """Extend the lateral ventricles, in place, by adjacent fluid and by what lies in them: choroid plexus.
 
-    The atlas takes the middle of very large ventricles for sulci, where it knows none for sure.
+    The atlas labels the middle of very large ventricles as sulci, of which it is nowhere certain there.
     """
     ventricle = structures == Structure.LATERAL_VENTRICLES + 1
     if not ventricle.any():

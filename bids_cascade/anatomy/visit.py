@@ -65,7 +65,7 @@ def register_visit(
 ) -> Deformation:
     """Register a visit to a template by its tissues, which its T1w and FLAIR tell, or the one of them that is there.
 
-    What may be lesion has no say.
+    Possible lesions are excluded.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The gate of stage 2: the voxels that stage 1 finds likely, and all that are connected with them."""
+"""The gate of stage 2: the voxels that stage 1 finds likely, and the voxels connected with them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ VOXEL_SIZE_LIMITS_MM = (0.2, 10.0)
 """Beyond these, what a header describes is no model of this kind, but would be worth hours or all of the memory."""
 
 _PADDED = "padded"
-"""What a header says is the kind of a padded network; of the app's own it says nothing."""
+"""The kind of a padded network in a header; the app's own networks have none there."""
 
 Arrays = dict[str, NDArray[Any]]
 AnyNetworkConfig = NetworkConfig | PaddedNetworkConfig

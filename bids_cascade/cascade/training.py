@@ -41,7 +41,7 @@ class Epoch:
 
 @dataclass
 class StageProgress:
-    """A checkpoint: all that is needed to resume an interrupted training.
+    """A checkpoint: everything needed to resume an interrupted training.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def train_stage(
 
     AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero with
     the last; half of the crops mirrored, all of them scaled and shifted in intensity. What is drawn in an epoch depends
-    on the seed and the epoch alone, so an interrupted training goes on as if it had not been interrupted.
+    on the seed and the epoch alone, so an interrupted training resumes as if it had not been interrupted.
 
     Parameters
     ----------

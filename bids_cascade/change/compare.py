@@ -46,7 +46,7 @@ class FinishedVisit:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What two visits come to beside each other; of a pair that can't be compared, the reasons alone.
+    """The comparison of two visits; of a pair that can't be compared, only the reasons.
 
     Attributes
     ----------

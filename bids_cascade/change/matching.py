@@ -104,7 +104,7 @@ def _match_contrast(first: FloatArray, second: FloatArray, usual: BoolArray) -> 
 def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) -> FloatArray:
     """Return the field of which a difference (X, Y, Z) is made up but for details, from white matter alone.
 
-    Values more than three robust standard deviations from the median are cut off, so that what has changed has no say.
+    Values more than three robust standard deviations from the median are cut off, so that changes have no influence.
     """
     values = difference[white]
     if not values.size:

@@ -28,7 +28,7 @@ KINDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class TrackedLesion:
-    """One lesion over two visits: all that is connected in either.
+    """A lesion over two visits: whatever is connected in either.
 
     Attributes
     ----------

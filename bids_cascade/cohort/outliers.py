@@ -9,7 +9,7 @@ OUTLIER_Z = 3.5
 """Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
 
 MIN_VALUES = 10
-"""With fewer values nobody is called an outlier."""
+"""With fewer values, outliers are not called."""
 
 LOG_OFFSET_ML = 0.01
 """Added to a lesion volume before its logarithm, which a brain without lesions would not have: 10 mm^3, about the

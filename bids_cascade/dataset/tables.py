@@ -48,7 +48,7 @@ class Tsv:
 
 @dataclass
 class JoinedColumns:
-    """What participants.tsv and the sessions.tsv files say, ready to stand in another table.
+    """The contents of participants.tsv and the sessions.tsv files, ready to join to another table.
 
     Attributes
     ----------

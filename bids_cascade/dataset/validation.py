@@ -74,7 +74,7 @@ class Validation:
             )
 
     def stop(self) -> None:
-        """End the validator if it still runs: nobody waits for it."""
+        """End the validator if it still runs: it is not waited for."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.communicate()

@@ -179,7 +179,7 @@ def _unwanted(file: BIDSFile, wanted: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _find_stand_ins(layout: BIDSLayout, sequences: Sequence[str]) -> dict[str, dict[VisitKey, list[BIDSFile]]]:
-    """Return by sequence the images of each visit that somebody may take for it."""
+    """Return by sequence the images of each visit that could be mistaken for it."""
     suffixes = {name: suffix for name, suffix in _STAND_INS.items() if name in sequences and suffix not in sequences}
     return {name: _by_visit(_find_files(layout, suffix, {})) for name, suffix in suffixes.items()}
 
@@ -224,7 +224,7 @@ def _say_left_out(sequence: str, file: BIDSFile, unwanted: Mapping[str, str]) ->
 
 
 def _say_stand_in(sequence: str, file: BIDSFile) -> str:
-    """Say what there is instead of a sequence, and whether it can stand in for that."""
+    """Say which image there is instead of a sequence, and whether it can replace it."""
     if sequence == "FLAIR":
         return f"there is {file.filename}, which can't replace it: in a T2w, fluid is as bright as lesions"
     asking = json.dumps({sequence: {"suffix": [sequence, file.entities["suffix"]]}})

@@ -216,7 +216,7 @@ def _skin_depth(surface: FloatArray) -> FloatArray:
     face = (x / 58) ** 2 + ((y - 30) / 62) ** 2 + ((z + 75) / 62) ** 2 < 1
     neck = ((x / 55) ** 2 + ((y + 40) / 58) ** 2 < 1) & (z < -30)
     head = (surface < _SCALP_MM) | face | neck
-    # The neck goes on below the field of view: without the padding, its cut would look like skin.
+    # The neck extends below the field of view: without the padding, its cut would look like skin.
     padded = np.pad(head, ((1, 1), (1, 1), (0, 1)))
     padded = np.pad(padded, ((0, 0), (0, 0), (10, 0)), mode="edge")
     depth = ndimage.distance_transform_edt(padded, sampling=_COARSE_MM)[1:-1, 1:-1, 10:-1]

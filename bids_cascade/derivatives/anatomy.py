@@ -44,7 +44,7 @@ class AnatomyCells:
 
 
 def earlier_anatomy(out_dir: Path, visit: Visit) -> list[Path]:
-    """Return the files of an earlier run that this run may not write anew."""
+    """Return the files of an earlier run that this run may not replace."""
     folder = derivative_path(out_dir, visit, "stats", ".tsv", desc="lesions").parent
     patterns = ("space-*_seg-regions_dseg.*", "desc-lesionfilled_T1w.*", "*_xfm.h5", "space-*")
     paths = {path for pattern in patterns for path in folder.glob(f"{visit.name}_{pattern}")}

@@ -34,7 +34,7 @@ PREVIOUS, FIRST = "change", "changefromfirst"
 """``desc`` of what compares a visit with the previous one, and with the first."""
 
 OUT_OF_DATE = "comparison_out_of_date"
-"""Flag of a comparison of which a visit has been processed anew since, or is gone."""
+"""Flag of a comparison with a visit that has been processed again or removed since."""
 
 FINGERPRINT_KEY = "Fingerprint"
 _NUMBER_KEY = "HighestNumber"
@@ -123,7 +123,7 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
     of_tables, _, _ = fingerprint.rpartition("-")
     if of_tables and of_tables != _hash_tables(out_dir, earlier, later):
         text = (
-            f"{_label(earlier)} or {_label(later)} has been processed anew, or removed, since they were compared: run "
+            f"{_label(earlier)} or {_label(later)} has been processed again, or removed, since they were compared: run "
             "the longitudinal level"
         )
         left = {"compared_with": _label(earlier), "comparable": "no"}
@@ -137,7 +137,7 @@ def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
 
 
 def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
-    """Return hashes of all that a comparison depends on: both visits' tables; images, limits, version, earlier numbers.
+    """Return hashes of what a comparison depends on: both visits' tables; images, limits, version, earlier numbers.
 
     Raises
     ------

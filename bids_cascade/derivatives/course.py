@@ -95,7 +95,7 @@ def comparison_locked(out_dir: Path, later: VisitKey) -> Iterator[None]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
-        with suppress(OSError):  # a file system that knows no locks
+        with suppress(OSError):  # a file system without locks
             opened = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, opened)
             fcntl.flock(opened, fcntl.LOCK_EX)

@@ -47,7 +47,7 @@ The JSON file beside each image and table says how it was made and what its colu
 def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     """Make the root of the derivative dataset: its description, README, ``.bidsignore`` and ``logs/``.
 
-    A README that is there already, whoever wrote it, stays.
+    An existing README, whoever wrote it, is kept.
 
     Several jobs may do this at once. What killed ones have left half-written goes.
 

@@ -335,7 +335,7 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
         **_of_space(columns, space),
         **_model_fields(writer.plan),
     }
-    # The columns index and name are BIDS's own; describing them anew would make the validator warn.
+    # The columns index and name are BIDS's own; describing them again would make the validator warn.
     write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space=space, seg="lesions"))
     labels, grid = np.asarray(lesions.labels.dataobj), grid_of(lesions.labels)
     writer.image("dseg", labels, grid, np.int32, sidecar, space=space, seg="lesions")

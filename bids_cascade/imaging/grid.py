@@ -168,7 +168,7 @@ def _resample(data: NDArray[Any], affine: NDArray[np.float64], grid: Grid, order
     if not data.size or not all(shape):
         return result
     start = from_matvec(np.eye(3), [edge.start for edge in box])
-    if order == 0 and np.all(data == data.flat[0]):  # a field of view: no need to look where its voxels come to lie
+    if order == 0 and np.all(data == data.flat[0]):  # a field of view: its voxels need not be located
         values = data.flat[0]
     elif order == 0:
         moved = nib.Nifti1Image(data, affine, dtype=data.dtype)

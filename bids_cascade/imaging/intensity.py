@@ -16,7 +16,7 @@ from scipy import ndimage
 from bids_cascade.imaging.images import data_of, load_image
 
 _STRIPPED_FRACTION = 0.3
-"""Fraction of an image that one value fills at least where somebody has set the background to it."""
+"""Least fraction of an image with one value where the background has been set to it."""
 
 _ROUNDING = 1e-6
 _FAR_BELOW, _FAR_ABOVE = -0.02, 0.2
@@ -32,7 +32,7 @@ noise alone, interpolated to twice the voxels or not; up to 0.10 (99.9th percent
 signal-to-noise ratio of 10, sulci and ventricles included."""
 
 _LEAST_NOISE = 0.2
-"""Fraction of an image that is noise where nobody has set the air to 0: two thirds in heads with a margin."""
+"""Fraction of an image that is noise where the air has not been set to 0: two thirds in heads with a margin."""
 
 _PIECE_VOXELS = 2
 _LEAST_PIECE = 0.05

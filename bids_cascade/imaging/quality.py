@@ -279,7 +279,7 @@ def gather(measured: Mapping[str, Row], contrast: float | None, agreement: float
 def cut_area_cm2(brain: nib.Nifti1Image) -> float:
     """Area over which a brain mask touches the outer faces of its image, in cm^2.
 
-    A mask that ends at the skull has none; one that goes on into the neck touches the lowest face with the few cm^2
+    A mask that ends at the skull has none; one that extends into the neck touches the lowest face with the few cm^2
     of the medulla.
     """
     voxels, sizes_mm = mask_of(brain), voxel_sizes(brain.affine)

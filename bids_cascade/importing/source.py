@@ -14,7 +14,7 @@ EXTENSIONS = (".nii.gz", ".nii")
 
 @dataclass(frozen=True)
 class SourceMask:
-    """A lesion mask that somebody has drawn.
+    """A manual lesion mask.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class SourceVisit:
     Attributes
     ----------
     participant, session : str, str or None
-        Labels; None where nobody has been scanned twice.
+        Labels; None where no one was scanned twice.
     images : mapping of str to Path
         By the end of the file's name in BIDS, such as ``FLAIR`` or ``ce-gadolinium_T1w``.
     masks : mapping of str to SourceMask

@@ -128,7 +128,7 @@ def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: 
 def _read_visits(
     keys: Sequence[VisitKey], images: dict[VisitKey, set[str]], joined: JoinedColumns, inputs: Inputs
 ) -> list[GroupVisit]:
-    """Read what there is of each visit."""
+    """Read the results of each visit."""
     being_written = list_being_written(inputs.out_dir)
 
     def read(key: VisitKey) -> GroupVisit:

@@ -78,7 +78,7 @@ class PairOutcome:
 
 @dataclass(frozen=True)
 class _Task:
-    """One participant; all that its process needs to know."""
+    """A participant, with what its process needs."""
 
     out_dir: Path
     bids_dir: Path
@@ -286,7 +286,7 @@ def _fingerprint(task: _Task, pair: Pair, previous: Pair | None, processings: di
 def _compare(
     task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing], fingerprint: str
 ) -> None:
-    """Compare two visits and write what comes of it."""
+    """Compare two visits and write the result."""
     if processings[pair.earlier] != processings[pair.later]:
         write_refused(task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint)
         return

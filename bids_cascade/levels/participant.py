@@ -55,7 +55,7 @@ def run_participant(
     """
     model = load_model(config.model or PACKAGED_MODEL)
     for name in config.output_spaces:
-        load_template(name)  # what is wrong with one is said before hours of work
+        load_template(name)  # a faulty template fails before hours of work
     cascade = model.header.cascade
     visits = find_selected(inputs, cascade.sequences, validation, optional=config.may_lack(cascade))
     if model.header.patch_wise:
@@ -74,7 +74,7 @@ def segment_visits(
     *,
     wait: bool = False,
 ) -> list[VisitOutcome]:
-    """Write all that this level has to say of some visits; return how each ended.
+    """Segment visits and write their results and pages; return how each ended.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _compare(
     config: ParticipantConfig,
     run: RunConfig,
 ) -> list[VisitOutcome]:
-    """Compare the participants' visits, those of earlier runs included; return the results with what came of it.
+    """Compare the participants' visits, those of earlier runs included; return the results with warnings.
 
     Where this is to be left out, comparisons of results that have been replaced go.
     """

@@ -45,7 +45,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class _Task:
-    """One head to make; all that its process needs to know."""
+    """A head to make, with what its process needs."""
 
     participant: str
     seed: tuple[int, int, int]

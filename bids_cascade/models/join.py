@@ -14,7 +14,7 @@ from bids_cascade.errors import BadDataError
 from bids_cascade.models.store import StoredModel, load_ensemble, load_model
 
 _MUST_AGREE = ("sequences", "voxel_size_mm", "normalisation")
-"""What the cascades of an ensemble look at: nobody can choose it for them."""
+"""What the cascades of an ensemble take as input: it can't be chosen for them."""
 
 
 def join_models(paths: Sequence[Path], name: str, **chosen: Any) -> Model:

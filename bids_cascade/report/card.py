@@ -60,7 +60,7 @@ def model_card(stored: StoredModel) -> str:
 
 
 def _members(members: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say of each of the files that were joined what it said of itself."""
+    """Return the record of each of the joined files."""
     n_files = "one model file, with its" if len(members) == 1 else f"{len(members)} model files, each with its"
     lines = [f"Joined from {n_files} own record and accuracy:", ""]
     for member in members:

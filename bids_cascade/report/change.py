@@ -1,4 +1,4 @@
-"""What a participant's page shows of the comparisons of visits, from what stands in the output folder."""
+"""The comparisons of visits on a participant's page, from the contents of the output folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ChangeView:
         return self.stats.get("comparable") == "yes" and not self.flags
 
     def number(self, column: str, decimals: int = 2) -> str:
-        """Return a cell as a number with so many decimals, or as it stands there."""
+        """Return a cell as a number with so many decimals, or unchanged."""
         cell = self.stats.get(column, NOT_AVAILABLE)
         try:
             return f"{float(cell):.{decimals}f}"

@@ -81,7 +81,7 @@ def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mappin
 
 
 def read_maps(out_dir: Path) -> list[MapView]:
-    """Return what there is of maps, that of all participants first."""
+    """Return the existing maps, that of all participants first."""
     views = []
     for path in out_dir.glob("group_*desc-lesionfrequency*_probseg.json"):
         sidecar = read_object(path)

@@ -44,7 +44,7 @@ class Column:
 
     @classmethod
     def described(cls, name: str, field: object) -> Column:
-        """Return a column with what a JSON sidecar says of it, in one line; anything that is no object says nothing.
+        """Return a column with its description in a JSON sidecar, in one line; anything but an object is ignored.
 
         >>> Column.described("size", {"Description": "Volume", "Units": "mL", "Levels": {"0": "none"}}).description
         'Volume (mL). 0: none'

@@ -75,11 +75,11 @@ class VisitView:
         return bool(self.record.get("exit_code"))
 
     def cell(self, column: str) -> str:
-        """Return a cell of the table of volumes, as it stands there."""
+        """Return a cell of the table of volumes, unchanged."""
         return _cell(self.stats, column)
 
     def rounded(self, column: str, decimals: int) -> str:
-        """Return a cell of the table of volumes with so many decimals, or as it stands there if it is no number."""
+        """Return a cell of the table of volumes with so many decimals, or unchanged if it is not a number."""
         cell = self.cell(column)
         return f"{float(cell):.{decimals}f}" if _NUMBER.fullmatch(cell) else cell
 
@@ -116,7 +116,7 @@ class VisitView:
 
 
 def write_participant_page(out_dir: Path, participant: str) -> Path:
-    """Write ``sub-<participant>.html`` anew from what the output folder holds; return its path.
+    """Write ``sub-<participant>.html`` from the contents of the output folder; return its path.
 
     A new page is one to which the pages before and behind it lead: they are written, too.
 

@@ -67,7 +67,7 @@ def gather_findings(
     gate: tuple[float, float],
     locations: Sequence[str] = (),
 ) -> Findings:
-    """Bring all that has been found in a visit onto the grid of the sequence to show it on.
+    """Bring the findings of a visit onto the grid of the sequence on which they are shown.
 
     Parameters
     ----------

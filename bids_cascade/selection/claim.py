@@ -44,7 +44,7 @@ def claimed(
 
 @contextmanager
 def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock in the work folder; the system lets go of it when this process ends, however it ends.
+    """Hold a lock in the work folder; the system releases it when this process ends, however it ends.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> It
     what : str
         What is locked, for the message.
     wait : bool
-        Wait for another run to let go.
+        Wait for another run to release it.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def train_model(
 ) -> StoredModel:
     """Train on prepared visits and write the model, its card and its curves into a folder.
 
-    Training goes on from the checkpoints of an interrupted run of the same training. The threshold is chosen on the
+    Training resumes from the checkpoints of an interrupted run of the same training. The threshold is chosen on the
     subjects that training holds out, unless the configuration fixes it.
 
     Parameters

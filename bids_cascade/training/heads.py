@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class _Head:
-    """One head to make; all that its process needs to know."""
+    """A head to make, with what its process needs."""
 
     label_map: Path
     lesion_masks: tuple[Path, ...]
@@ -90,7 +90,7 @@ def make_heads(
 
 
 def heads_fingerprint(config: HeadsConfig, sequences: Sequence[str]) -> str:
-    """Return a hash of all that heads are made from, and of the code that makes them, but for their number.
+    """Return a hash of what heads are made from, and of the code that makes them, but not of their number.
 
     Parameters and errors are those of :func:`make_heads`.
     """

@@ -29,7 +29,7 @@ def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
 
 
 def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
-    """Return a hash of all that decides what a training, or a cross-validation of it, comes to."""
+    """Return a hash of everything that determines the result of a training, or of its cross-validation."""
     heads = config.heads and (
         config.heads.n_heads,
         config.heads.n_insertions,

@@ -24,7 +24,7 @@ from bids_cascade.errors import BadDataError
 
 
 class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    """What every step depends on: a new version of the app computes anew."""
+    """What every step depends on: a new version of the app repeats it."""
 
     version = traits.Str(__version__, usedefault=True, desc="version of the app")
 

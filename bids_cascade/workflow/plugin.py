@@ -81,7 +81,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
             end_workers(pool)
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
-        """Send off what is ready; if nothing is, wait until a node that is under way has come to its end."""
+        """Submit ready nodes; if there are none, wait until a running node has ended."""
         self._retry_alone()
         before = self.proc_done.sum()
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)

@@ -68,7 +68,7 @@ def run_graphs(
     whole.add_nodes(list(graphs))
     if run.write_graph:
         _write_graph(whole, log_dir)
-    # nipype collects garbage before it starts a step: a tenth of a second a time if it looks at all that was imported.
+    # nipype collects garbage before it starts a step: a tenth of a second a time if that goes through every import.
     gc.freeze()
     with progress_bar(sum(map(len, steps.values())), "steps", with_time_left=False) as bar:
         progress = Progress(steps, names, bar, when_finished)

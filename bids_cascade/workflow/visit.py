@@ -102,7 +102,7 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     ----------
     visit : Visit
         With all sequences that the model needs. Where it lacks the T1w image, which some models can do without, the
-        FLAIR stands in for that in all that is said here.
+        FLAIR takes its place in this description.
     preprocessing : Preprocessing
 
     Notes
@@ -268,7 +268,7 @@ def _connect_channels(graph: Workflow, node: Node) -> None:
 
 
 def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
-    """Add the node that finds the lesions, once for all that need them; return it."""
+    """Add the node that finds the lesions, once for every user of them; return it."""
     spaces = list(dict.fromkeys((plan.space, plan.shown)))
     lesions = _node(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
     segment = graph.get_node("cascade")

@@ -33,7 +33,7 @@ class VisitRun:
     finished : bool
         Whether all of its steps but those of the report are done.
     handed_over : bool
-        Whether a batch system has taken its steps and goes on by itself.
+        Whether its steps were submitted to a batch system.
     crash_reports : list of Path
     """
 

@@ -56,7 +56,7 @@ def test_a_visit_processed_anew_puts_its_comparison_out_of_date(out: Path, leave
     found = read_change(out, SECOND_VISIT, PREVIOUS)
     assert found
     assert list(found.flags) == [OUT_OF_DATE]
-    assert "ses-1 or ses-2 has been processed anew" in found.flags[OUT_OF_DATE]
+    assert "ses-1 or ses-2 has been processed again" in found.flags[OUT_OF_DATE]
     assert found.stats["comparable"] == "no"
     assert found.stats["days"] == "n/a"
     leave_results(out, which.name)  # as before
