@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,7 @@ import bids_cascade
 from bids_cascade import model_command
 from bids_cascade.anatomy.visit import ANATOMY_FAILED
 from bids_cascade.cli import build_parser
+from bids_cascade.cli.parser import parse
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, NOT_COMPARABLE
 from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE
 from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
@@ -159,6 +161,24 @@ def test_pages_name_no_option_that_there_is_not(repository: Path) -> None:
         named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", commands)
         named += [option for span in re.findall(r"`(--[^`]+)`", text) for option in re.findall(r"--[a-z][\w-]+", span)]
         assert not {option for option in named if not re.match(of_others, option)} - known, page.name
+
+
+def test_every_command_on_the_pages_is_one_that_the_program_takes(repository: Path) -> None:
+    """Options that exist may still not go together, or not be those of the level."""
+    parsers = {
+        "bids-cascade": parse,
+        "bids-cascade-model": model_command.build_parser().parse_args,
+        "bids-cascade-import": build_import_parser().parse_args,
+    }
+    n_parsed = 0
+    for page in pages(repository):
+        for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                name, *arguments = shlex.split(line, comments=True) or [""]
+                if name in parsers and not {"LEVEL", "[options]"} & set(arguments):
+                    assert parsers[name](arguments), line
+                    n_parsed += 1
+    assert n_parsed > 20
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/hpc.md"])
