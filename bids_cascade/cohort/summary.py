@@ -27,7 +27,10 @@ def closing_text(
             named = [f"{visit.name}: {visit.reason}" for visit in visits if visit.status == status]
             lines += _first(named, status)
     different = [row for row in rows if row.get("processing", 1) != 1]
-    lines += _first([f"{_name(row)}: {_say_processing(row)}" for row in different], "not processed like most")
+    like_most = next((f" ({_say_processing(row)})" for row in rows if row.get("processing") == 1), "")
+    lines += _first(
+        [f"{_name(row)}: {_say_processing(row)}" for row in different], f"not processed like most{like_most}"
+    )
     far = [row for row in rows if "_outlier" in str(row["group_flags"])]
     lines += _first([f"{_name(row)}: {row['group_flags'].replace(';', ', ')}" for row in far], "far from the others")
     flagged = [row for row in rows if row.get("quality_flags")]

@@ -66,10 +66,10 @@ class GroupVisit:
 def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
     """Return numbers for the combinations of sequences, model, options and version: 1 for the most frequent.
 
-    Of equally frequent ones, the first in the order of their fields comes first.
+    Of equally frequent ones, that of most sequences comes first, then the first in the order of their fields.
     """
     counts = Counter(visit.results.processing for visit in visits if visit.results)
-    ordered = sorted(counts, key=lambda processing: (-counts[processing], processing))
+    ordered = sorted(counts, key=lambda one: (-counts[one], -one.sequences.count("+"), one))
     return {processing: number for number, processing in enumerate(ordered, start=1)}
 
 

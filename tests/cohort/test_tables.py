@@ -154,6 +154,9 @@ def test_processings_are_numbered_by_frequency_and_kept_apart() -> None:
     ]
     assert number_processings(visits) == {USUAL: 1, OTHER: 2}
     assert number_processings(visits[:2]) == {OTHER: 1, USUAL: 2}, "of equally frequent ones, the first in order"
+    lone = replace(OTHER, sequences="FLAIR")
+    visits_of_both = [visit(VisitKey("01", None), 30, how=lone), *visits[1:2]]
+    assert number_processings(visits_of_both) == {USUAL: 1, lone: 2}, "of equally frequent ones, that of most sequences"
     rows = visit_rows(visits)
     assert [row["processing"] for row in rows] == [2, 1, 1]
     assert [row["group_flags"] for row in rows] == ["different_processing", None, None]

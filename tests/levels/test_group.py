@@ -175,6 +175,8 @@ def test_other_models_thresholds_and_versions_are_named(
     assert found["sub-02_ses-1"]["group_flags"] == found["sub-03_ses-1"]["group_flags"] == "different_processing"
     said = capsys.readouterr().out
     rest = "lesions from 10 mm^3, single precision, bids_cascade"
+    assert f"not processed like most (T1w+FLAIR, model tiny (abababab), threshold 0.5, {rest} 1.0.0):" in said
+    assert "median lesion volume, of processing 1" in (out / "group.html").read_text().replace("\n", " ")
     assert f"sub-02_ses-1: T1w+FLAIR, model other (cdcdcdcd), threshold 0.3, {rest} 1.0.0" in said
     assert (
         "sub-03_ses-1: T1w+FLAIR, model tiny (abababab), threshold 0.5, lesions from 10 mm^3, single precision, "
