@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.derivatives.files import write_tsv
+from bids_cascade.dataset.tables import read_object
+from bids_cascade.derivatives.files import write_json, write_tsv
+from bids_cascade.errors import BidsCascadeError
 from bids_cascade.evaluation.bootstrap import Estimate, Summary
 from bids_cascade.evaluation.columns import SUMMARY_COLUMNS
 from bids_cascade.evaluation.matching import MEASURES
@@ -80,6 +82,31 @@ class CrossValidation:
 
 Summaries = Mapping[str, Mapping[str, Summary]]
 """Of each measure by method, and of the paired difference."""
+
+
+def write_fold(fold: Fold, fingerprint: str, path: Path) -> None:
+    """Write a fold as JSON, with the hash of the data and choices that it was made from."""
+    write_json({"fingerprint": fingerprint, **asdict(fold)}, path)
+
+
+def read_fold(path: Path, fingerprint: str) -> Fold | None:
+    """Return a fold that is done; None where it is not, or was made from other data or with other choices.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`write_fold`.
+    fingerprint : str
+        Hash of data and choices.
+    """
+    try:
+        saved = read_object(path)
+        if saved.pop("fingerprint") != fingerprint:
+            return None
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+        return Fold(**values)
+    except (BidsCascadeError, KeyError, TypeError):
+        return None
 
 
 def write_method_tables(whole: CrossValidation, summaries: Summaries, out_dir: Path) -> dict[str, Columns]:

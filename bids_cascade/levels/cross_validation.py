@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from bids_cascade.cascade.splits import split_folds
 from bids_cascade.config import CrossValidationConfig, Inputs, ParticipantConfig, RunConfig, TrainConfig
 from bids_cascade.dataset.labels import find_lesion_masks
-from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.learnt import dataset_name
 from bids_cascade.derivatives.record import write_record
 from bids_cascade.derivatives.root import prepare_output
-from bids_cascade.errors import OK, BadDataError, BidsCascadeError, TemporaryError, UsageError
+from bids_cascade.errors import OK, BadDataError, TemporaryError, UsageError
 from bids_cascade.evaluation.folds import (
     CASCADE,
     FLAIR_THRESHOLD,
@@ -28,7 +26,9 @@ from bids_cascade.evaluation.folds import (
     Fold,
     card_of,
     format_methods,
+    read_fold,
     summarise_methods,
+    write_fold,
     write_method_tables,
 )
 from bids_cascade.evaluation.pairing import compare_visits
@@ -132,10 +132,10 @@ def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
     path = job.folder / f"fold-{number}.json"
     try:
         with locked(f"fold_{fingerprint[:12]}", job.run.work_dir, f"fold {number}"):
-            fold = _read_fold(path, fingerprint)
+            fold = read_fold(path, fingerprint)
             if fold is None:
                 fold = _make_fold(job, number, training, left_out)
-                write_json({"fingerprint": fingerprint, **asdict(fold)}, path)  # last: what it tells of is there
+                write_fold(fold, fingerprint, path)  # last: everything it names exists
             else:
                 _LOGGER.info("fold %d: already done", number)
             return fold
@@ -177,18 +177,6 @@ def _threshold_flair(job: _Job, training: Sequence[Prepared], left_out: Sequence
     for visit in left_out:
         write_flair_masks(visit, flair_threshold, config, job.inputs.bids_dir, cascade_dir, out_dir)
     return flair_threshold
-
-
-def _read_fold(path: Path, fingerprint: str) -> Fold | None:
-    """Return a fold that is done; None where it isn't, or was done of other data or with other choices."""
-    try:
-        saved = read_object(path)
-        if saved.pop("fingerprint") != fingerprint:
-            return None
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-        return Fold(**values)
-    except (BidsCascadeError, KeyError, TypeError):
-        return None
 
 
 def _predict(job: _Job, stored: StoredModel, left_out: Sequence[Prepared]) -> None:

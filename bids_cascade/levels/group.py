@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -18,21 +17,19 @@ from bids_cascade.cohort.tables import (
     visit_rows,
     without_unused,
 )
+from bids_cascade.cohort.visits import read_visits
 from bids_cascade.config import Inputs, Selection
 from bids_cascade.dataset.description import dicom_hint, read_raw_description
 from bids_cascade.dataset.layout import list_visits
-from bids_cascade.dataset.tables import NOT_AVAILABLE, JoinedColumns, acquisition_date, join_columns
-from bids_cascade.derivatives.change import PREVIOUS, read_change
+from bids_cascade.dataset.tables import NOT_AVAILABLE, JoinedColumns, join_columns
 from bids_cascade.derivatives.files import write_tsv
-from bids_cascade.derivatives.read import list_being_written, list_results, read_latest_end, read_results
+from bids_cascade.derivatives.read import list_results
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import (
-    OK,
     BidsCascadeError,
     InvalidDatasetError,
     MissingInputError,
     NothingSelectedError,
-    TemporaryError,
     UsageError,
 )
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
@@ -40,10 +37,6 @@ from bids_cascade.report.frequency import write_frequency_maps
 from bids_cascade.report.group_page import write_group_page
 from bids_cascade.surroundings import say
 from bids_cascade.visit_key import VisitKey
-
-_NEEDED = ("T1w", "FLAIR")
-_READERS = 8
-"""Files read at once: little work for this machine, but a network's file system answers several as fast as one."""
 
 
 def run_group(inputs: Inputs, group_by: str | None = None) -> int:
@@ -67,7 +60,7 @@ def run_group(inputs: Inputs, group_by: str | None = None) -> int:
     joined = join_columns(inputs.bids_dir, keys, list(VISIT_COLUMNS))
     groups = _groups(joined, keys, group_by)
     problems = [*joined.problems, *_without_folder(joined, keys, inputs.selection)]
-    visits = _read_visits(keys, images, joined, inputs)
+    visits = read_visits(keys, images, joined, inputs.bids_dir, inputs.out_dir)
     rows = visit_rows(visits)
     _write_tables(visits, rows, joined, inputs)
     try:
@@ -123,48 +116,6 @@ def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: 
         for label in joined.participants
         if label not in available
     ]
-
-
-def _read_visits(
-    keys: Sequence[VisitKey], images: dict[VisitKey, set[str]], joined: JoinedColumns, inputs: Inputs
-) -> list[GroupVisit]:
-    """Read the results of each visit."""
-    being_written = list_being_written(inputs.out_dir)
-
-    def read(key: VisitKey) -> GroupVisit:
-        common: dict[str, Any] = {
-            "key": key,
-            "day": acquisition_date(inputs.bids_dir, key),
-            "in_dataset": key in images,
-            "joined": joined.of(key),
-        }
-        try:
-            results = read_results(inputs.out_dir, key)
-            change = read_change(inputs.out_dir, key, PREVIOUS)
-            return GroupVisit(status="complete", results=results, change=change, **common)
-        except MissingInputError:
-            if key.name in being_written:
-                reason, code = "being written, or a run was killed", TemporaryError.exit_code
-                return GroupVisit(status="incomplete", reason=reason, exit_code=code, **common)
-            status, reason = _why_missing(images.get(key, set()), read_latest_end(inputs.out_dir, key))
-            return GroupVisit(status=status, reason=reason, **common)
-        except BidsCascadeError as error:
-            status = "incomplete" if isinstance(error, TemporaryError) else "unreadable"
-            return GroupVisit(status=status, reason=str(error), exit_code=error.exit_code, **common)
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(read, keys))
-
-
-def _why_missing(suffixes: set[str], latest_end: tuple[int, str] | None) -> tuple[str, str]:
-    """Return status and reason of a visit without results."""
-    lacking = [sequence for sequence in _NEEDED if sequence not in suffixes]
-    code, message = latest_end or (OK, "")
-    if lacking and ("FLAIR" in lacking or code in (OK, MissingInputError.exit_code)):
-        return "missing", f"no {' and no '.join(lacking)} image"
-    if code in (OK, TemporaryError.exit_code):
-        return "missing", message or "not processed yet"
-    return "failed", message
 
 
 def _write_tables(

@@ -5,34 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bids_cascade.config import SynthesizeConfig
-from bids_cascade.dataset.tables import read_object
-from bids_cascade.derivatives.files import write_json
-from bids_cascade.derivatives.names import sidecar_path
 from bids_cascade.derivatives.synthetic import (
+    discard_head,
     prepare_synthetic,
-    scan_path,
-    truth_path,
-    truth_sidecar,
+    read_origin,
+    rows_of_others,
+    write_head,
     write_participants,
 )
 from bids_cascade.errors import BadDataError, BidsCascadeError
-from bids_cascade.imaging.images import save_image
-from bids_cascade.lesions.components import label_lesions
 from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
 from bids_cascade.synthesis.config import SynthesisConfig
-from bids_cascade.synthesis.head import SEQUENCES, SyntheticVisit, make_visit
+from bids_cascade.synthesis.head import make_visit
 from bids_cascade.training.heads import anatomy_of, find_images, map_heads, patients_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -82,7 +77,7 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
             rows += [{"participant_id": f"sub-{task.participant}", **row}] if row else []
             contents = result.message or f"{result.n_lesions} lesions, {result.volume_ml:.2f} ml"
             _LOGGER.info("%s: %s; %d of %d heads made", result.name, contents, len(results), len(tasks))
-    rows += _earlier_rows(out_dir, {task.participant for task in tasks})
+    rows += rows_of_others(out_dir, {task.participant for task in tasks})
     write_participants(out_dir, sorted(rows, key=lambda row: (len(row["participant_id"]), row["participant_id"])))
     say(format_table(results))
     return exit_code_of(results)
@@ -124,63 +119,15 @@ def _make(task: _Task) -> tuple[VisitOutcome, dict[str, Any] | None]:
 
 def _write(task: _Task) -> dict[str, Any]:
     anatomy, patients = anatomy_of(task.label_map), patients_of(task.lesion_masks)
-    for sequence in SEQUENCES:
-        sidecar_path(scan_path(task.out_dir, task.participant, sequence)).unlink(missing_ok=True)
+    discard_head(task.out_dir, task.participant)
     try:
         visit = make_visit(anatomy, patients, task.seed, task.synthesis)
     except ValueError as error:
         raise BadDataError(f"{task.label_map}: {error}") from error
-    row = {
-        "seed": f"{task.seed[0]} {task.seed[1]}",
-        "label_map": visit.about["label_map"],
-        "lesion_masks": ", ".join(visit.about["lesion_masks"]) or None,
-        **_load(visit),
-    }
-    for sequence, scan in visit.scans.items():
-        lesion = truth_path(task.out_dir, task.participant, sequence, "lesion")
-        save_image(scan.lesion, scan.affine, lesion, np.uint8)
-        write_json(truth_sidecar(task.participant, sequence, "lesion"), sidecar_path(lesion))
-        save_image(
-            scan.signal * scan.white_level, scan.affine, scan_path(task.out_dir, task.participant, sequence), np.int16
-        )
-    brain = truth_path(task.out_dir, task.participant, "T1w", "brain")
-    save_image(visit.scans["T1w"].brain, visit.scans["T1w"].affine, brain, np.uint8)
-    write_json(truth_sidecar(task.participant, "T1w", "brain"), sidecar_path(brain))
-    # The sidecars come last: a head with both of them is whole.
-    for sequence, scan in visit.scans.items():
-        origin = {"Fingerprint": task.fingerprint, "Protocol": asdict(scan.protocol), "Participant": row}
-        write_json({"Synthesis": origin}, sidecar_path(scan_path(task.out_dir, task.participant, sequence)))
-    return row
+    return write_head(visit, task.seed[:2], task.fingerprint, task.out_dir, task.participant)
 
 
 def _read_row(task: _Task) -> dict[str, Any] | None:
     """Return the row of a head that an earlier run has made of the same things, or None."""
-    origin = _read_made(task.out_dir, task.participant)
+    origin = read_origin(task.out_dir, task.participant)
     return origin["Participant"] if origin and origin["Fingerprint"] == task.fingerprint else None
-
-
-def _earlier_rows(out_dir: Path, participants: Set[str]) -> list[dict[str, Any]]:
-    """Return the rows of heads that other runs have made beside these."""
-    names = sorted(path.name.removeprefix("sub-") for path in out_dir.glob("sub-synth*"))
-    origins = {name: _read_made(out_dir, name) for name in names if name not in participants}
-    return [{"participant_id": f"sub-{name}", **origin["Participant"]} for name, origin in origins.items() if origin]
-
-
-def _read_made(out_dir: Path, participant: str) -> dict[str, Any] | None:
-    """Return what the sidecars say of how a head was made, None where they are not whole or differ."""
-    paths = [sidecar_path(scan_path(out_dir, participant, sequence)) for sequence in SEQUENCES]
-    try:
-        t1w, flair = (read_object(path)["Synthesis"] for path in paths)
-        whole = t1w["Fingerprint"] == flair["Fingerprint"] and t1w["Participant"]
-    except (BidsCascadeError, LookupError, TypeError):
-        return None
-    return dict(t1w) if whole else None
-
-
-def _load(visit: SyntheticVisit) -> dict[str, Any]:
-    scan = visit.scans["FLAIR"]
-    voxel_ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000
-    return {
-        "n_lesions": label_lesions(scan.lesion)[1],
-        "lesion_volume_ml": round(float(scan.lesion.sum()) * voxel_ml, 3),
-    }

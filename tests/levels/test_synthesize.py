@@ -91,7 +91,7 @@ def test_a_killed_run_leaves_no_head_that_counts_as_whole(sources: Path, tmp_pat
             raise KeyboardInterrupt
         write_json(content, path)
 
-    monkeypatch.setattr("bids_cascade.levels.synthesize.write_json", killed)
+    monkeypatch.setattr("bids_cascade.derivatives.synthetic.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         run_synthesize(sources / "maps", tmp_path / "o", SynthesizeConfig((sources / "masks",), 1, seed=5), 1)
     assert scan.read_bytes() != before
