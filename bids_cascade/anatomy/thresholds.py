@@ -26,6 +26,8 @@ class Thresholds:
     agreement_below : float
         Correlation of tissue by intensity with what the warped atlas expects, below which a registration looks failed;
         the atlas's card says what it is where right and where wrong.
+    agreement_without_t1w_below : float
+        The same of fluid alone, which is all that FLAIR tells.
 
     References
     ----------
@@ -40,6 +42,7 @@ class Thresholds:
     confluent_fraction: float = 0.1
     ring_mm: tuple[float, float] = (2.0, 6.0)
     agreement_below: float = 0.42
+    agreement_without_t1w_below: float = 0.3
 
 
 THRESHOLDS = Thresholds()

@@ -26,6 +26,9 @@ _MIXTURES: dict[Structure, tuple[float, float, float]] = {
 """How much of each structure looks like fluid, grey and white matter."""
 
 _LESION_MAY_BE = (Structure.WHITE_MATTER, Structure.DEEP_GREY, Structure.CEREBELLUM, Structure.BRAINSTEM)
+TOLD_BY_T1W = (FLUID_TISSUE, WHITE_TISSUE)
+TOLD_BY_FLAIR = (FLUID_TISSUE,)
+"""Tissues that the sequences tell from the others."""
 _FLOOR = 1e-4
 """Added to every prior, so that what the atlas has never seen there is not impossible."""
 _FLUID_REACH_MM = 8.0
@@ -35,10 +38,16 @@ _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
 """How far fluid extends from a ventricle, and the prior from which on it is a sulcus nevertheless."""
+_SULCUS_VOXELS = 2
+"""Half of the width of sulci, through which a ventricle's fluid does not extend."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
 """By which ventricles are closed, where the prior is at least this."""
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
 """Sequences in which tissues are known."""
+_NEAR_VOXELS = 1.5
+"""Standard deviation of what counts as near within a lesion."""
+_FLUID_TO_TISSUE = (0.3, 0.7)
+"""Normalised FLAIR between which fluid and tissue mix: white matter is 1, fluid about 0."""
 _SPREAD = 1.3
 """By which the spread of a tissue is widened: noise and what the mixture's trimming leaves out."""
 
@@ -71,7 +80,7 @@ def find_structures(
         Probability of each :class:`~bids_cascade.anatomy.structures.Structure`.
     brain : (X, Y, Z) bool array
     lesion : (X, Y, Z) bool array
-        Where intensities say nothing of the structure: never fluid or cortex.
+        Where intensities say nothing of the structure: never fluid, and cortex only beside cortex.
 
     Returns
     -------
@@ -100,9 +109,22 @@ def find_structures(
         score[structure, diseased] = inside[structure, diseased] if structure in _LESION_MAY_BE else 0
     structures = np.zeros(brain.shape, np.uint8)
     structures[brain] = score.argmax(axis=0) + 1
+    _continue_cortex(structures, priors, lesion)
     _complete_ventricles(structures, priors, lesion)
     _remove_islands(structures)
     return structures
+
+
+def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
+    """Let cortex extend into lesions, in place, where the atlas expects it and cortex rather than white is near."""
+    normal = ~lesion
+    cortex, white = (
+        priors[structure]
+        * ndimage.gaussian_filter((structures == structure + 1) & normal, _NEAR_VOXELS, output=np.float32)
+        for structure in (Structure.CORTEX, Structure.WHITE_MATTER)
+    )
+    cerebrum = np.isin(structures, (Structure.WHITE_MATTER + 1, Structure.DEEP_GREY + 1))
+    structures[lesion & cerebrum & (cortex > white)] = Structure.CORTEX + 1
 
 
 def _complete_ventricles(
@@ -120,7 +142,9 @@ def _complete_ventricles(
         for edge in ndimage.find_objects(ventricle.astype(np.int8))[0]
     )
     part, grown = structures[box], ventricle[box]
-    fluid = (part == Structure.SULCAL_FLUID + 1) & (priors[Structure.SULCAL_FLUID][box] < _SURE_OF_SULCUS)
+    fluid = np.isin(part, [structure + 1 for structure in FLUID])
+    wide = ndimage.binary_opening(fluid, iterations=_SULCUS_VOXELS)
+    fluid = wide & (part == Structure.SULCAL_FLUID + 1) & (priors[Structure.SULCAL_FLUID][box] < _SURE_OF_SULCUS)
     grown = ndimage.binary_dilation(grown, iterations=_REACH_VOXELS, mask=fluid | grown)
     inside = ndimage.binary_closing(grown, iterations=_PLEXUS_VOXELS)
     grown |= inside & (priors[Structure.LATERAL_VENTRICLES][box] > _SURE_OF_VENTRICLE) & ~lesion[box]
@@ -144,7 +168,8 @@ def tissue_likelihoods(
 ) -> NDArray[np.float32]:
     """Return how likely each voxel's intensities are for fluid, grey and white matter, (3, X, Y, Z), summing to 1.
 
-    The three Gaussians are fitted to the voxels of `sample`.
+    Three Gaussians are fitted to the voxels of `sample`. FLAIR alone has no such three: there, what is darker than
+    midway between white matter and fluid is fluid, and the rest is grey or white matter.
 
     Raises
     ------
@@ -154,6 +179,10 @@ def tissue_likelihoods(
     told_by = [index for index, name in enumerate(sequences) if name in STRUCTURES_TOLD_BY]
     if not told_by:
         raise ValueError(f"tissues are known in T1w and FLAIR, not in {', '.join(sequences)}")
+    if "T1w" not in sequences:
+        dark, bright = _FLUID_TO_TISSUE
+        tissue = ((channels[told_by[0]] - dark) / (bright - dark)).clip(0, 1)
+        return np.stack([1 - tissue, tissue / 2, tissue / 2]).astype(np.float32)
     tissues = find_tissues(channels[told_by], sample, [sequences[index] for index in told_by])
     densities = np.stack([_log_density(channels[told_by], tissues, kind) for kind in range(3)])
     densities -= densities.max(axis=0)
@@ -173,10 +202,15 @@ def _log_density(channels: NDArray[np.floating], tissues: Tissues, kind: int) ->
     return total
 
 
-def agreement(likelihoods: NDArray[np.floating], priors: NDArray[np.floating], brain: NDArray[np.bool_]) -> float:
+def agreement(
+    likelihoods: NDArray[np.floating],
+    priors: NDArray[np.floating],
+    brain: NDArray[np.bool_],
+    tissues: Sequence[int] = TOLD_BY_T1W,
+) -> float:
     """Return how well tissue by intensity follows what the atlas expects: the correlation over the brain's voxels.
 
-    Of fluid and of white matter each; their mean is returned.
+    Of each of the tissues; their mean is returned.
 
     Parameters
     ----------
@@ -184,6 +218,8 @@ def agreement(likelihoods: NDArray[np.floating], priors: NDArray[np.floating], b
         From :func:`tissue_likelihoods`.
     priors : (S, X, Y, Z) array
     brain : (X, Y, Z) bool array
+    tissues : sequence of int
+        :data:`TOLD_BY_T1W`, or :data:`TOLD_BY_FLAIR` where there is no T1w.
 
     Returns
     -------
@@ -192,7 +228,7 @@ def agreement(likelihoods: NDArray[np.floating], priors: NDArray[np.floating], b
     """
     inside = priors[:, brain]
     correlations = []
-    for tissue in (FLUID_TISSUE, WHITE_TISSUE):
+    for tissue in tissues:
         expected = sum(mixture[tissue] * inside[structure] for structure, mixture in _MIXTURES.items())
         correlations.append(_correlation(np.asarray(expected), likelihoods[tissue][brain]))
     return float(np.mean(correlations))

@@ -17,7 +17,14 @@ from bids_cascade.anatomy.atlas import warped_priors
 from bids_cascade.anatomy.registration import Deformation, Effort, register_to_template
 from bids_cascade.anatomy.template import BUILT_IN, load_template
 from bids_cascade.anatomy.thresholds import THRESHOLDS
-from bids_cascade.anatomy.tissue import STRUCTURES_TOLD_BY, agreement, find_structures, tissue_likelihoods
+from bids_cascade.anatomy.tissue import (
+    STRUCTURES_TOLD_BY,
+    TOLD_BY_FLAIR,
+    TOLD_BY_T1W,
+    agreement,
+    find_structures,
+    tissue_likelihoods,
+)
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.images import data_of, mask_of, save_image
@@ -28,6 +35,8 @@ ANATOMY_FAILED = "anatomy_looks_failed"
 _EFFORT = Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(80, 60, 15))
 _LEVELS = (0.3, 0.66, 0.85)
 """Of fluid, grey and white matter, as in the template's T1w."""
+_LEVELS_WITHOUT_T1W = (0.3, 0.78, 0.78)
+"""FLAIR alone tells fluid from tissue, but hardly grey from white matter, least of all in thick slices."""
 _BRIGHT_FLAIR = 1.6
 """In normalised units, from which on a voxel may be lesion, before the networks know: two and a half of the usual
 distances from white matter, as normalisation has it."""
@@ -92,22 +101,29 @@ def register_visit(
     lesion = np.zeros(inside.shape, bool)
     if "FLAIR" in sequences:
         lesion = inside & _may_be_lesion(channels[sequences.index("FLAIR")])
-    head = _paint(channels, inside, sequences, lesion)
-    return register_to_template(
-        [painted_template(template)], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT, seed
-    )
+    head = _paint(channels, inside, sequences, lesion, _levels(sequences))
+    target = painted_template(template, _levels(sequences))
+    return register_to_template([target], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT, seed)
+
+
+def _levels(sequences: Sequence[str]) -> tuple[float, float, float]:
+    return _LEVELS if "T1w" in sequences else _LEVELS_WITHOUT_T1W
 
 
 def _paint(
-    channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str], lesion: NDArray[np.bool_]
+    channels: NDArray[np.floating],
+    brain: NDArray[np.bool_],
+    sequences: Sequence[str],
+    lesion: NDArray[np.bool_],
+    levels: tuple[float, float, float],
 ) -> NDArray[np.float32]:
     """Return a T1w (X, Y, Z) with the same three levels for every scan, from how likely each tissue is.
 
     So contrast makes no difference, and a FLAIR alone will do. What may be lesion is painted as white matter.
     """
     likelihoods = tissue_likelihoods(channels, brain & ~lesion, sequences)
-    painted = np.tensordot(np.array(_LEVELS, np.float32), likelihoods, 1)
-    painted[lesion] = _LEVELS[2]
+    painted = np.tensordot(np.array(levels, np.float32), likelihoods, 1)
+    painted[lesion] = levels[2]
     return np.where(brain, painted, 0).astype(np.float32)
 
 
@@ -136,11 +152,13 @@ def find_anatomy(
     inside = mask_of(brain)
     priors = warped_priors(grid_of(brain), deformation.from_template)
     likelihoods = tissue_likelihoods(channels, inside & ~lesion, sequences)
-    agree = agreement(likelihoods, priors, inside & ~lesion)
-    if agree < THRESHOLDS.agreement_below:
+    with_t1w = "T1w" in sequences
+    agree = agreement(likelihoods, priors, inside & ~lesion, TOLD_BY_T1W if with_t1w else TOLD_BY_FLAIR)
+    least = THRESHOLDS.agreement_below if with_t1w else THRESHOLDS.agreement_without_t1w_below
+    if agree < least:
         reason = (
             f"the registration to the template looks failed (agreement of tissue and atlas {agree:.2f}, expected at "
-            f"least {THRESHOLDS.agreement_below:g}), so there are no regions of lesions"
+            f"least {least:g}), so there are no regions of lesions"
         )
         return VisitAnatomy(None, None, agree, {ANATOMY_FAILED: reason})
     told_by = [index for index, name in enumerate(sequences) if name in STRUCTURES_TOLD_BY]
@@ -181,10 +199,10 @@ def no_anatomy(reason: str) -> VisitAnatomy:
 
 
 @cache
-def painted_template(name: str = BUILT_IN) -> nib.Nifti1Image:
-    """Return a template's brain with the same levels as a visit's."""
+def painted_template(name: str = BUILT_IN, levels: tuple[float, float, float] = _LEVELS) -> nib.Nifti1Image:
+    """Return a template's brain with the same levels, of fluid, grey and white matter, as a visit's."""
     image = load_template(name)
     data = data_of(image)
     brain = data > _TEMPLATE_BRAIN * data.max()
-    painted = _paint(normalise(data[None], brain, ("T1w",)), brain, ("T1w",), np.zeros(brain.shape, bool))
+    painted = _paint(normalise(data[None], brain, ("T1w",)), brain, ("T1w",), np.zeros(brain.shape, bool), levels)
     return nib.Nifti1Image(painted, image.affine)

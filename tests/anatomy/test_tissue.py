@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_cascade.anatomy.structures import Structure
-from bids_cascade.anatomy.tissue import agreement, find_structures, tissue_likelihoods, widen_fluid
+from bids_cascade.anatomy.tissue import TOLD_BY_FLAIR, agreement, find_structures, tissue_likelihoods, widen_fluid
 
 LV, CORTEX, WHITE, SULCI = (
     Structure.LATERAL_VENTRICLES,
@@ -70,6 +70,32 @@ def test_islands_of_cortex_in_white_matter_are_white_matter(head: dict[str, np.n
     priors = priors_of(head["truth"]) * 0.8 + 0.1
     found = structures_of(head, priors, np.zeros_like(head["brain"]))
     assert (found[9:12, 9:12, 9:12] == WHITE + 1).all()
+
+
+def test_cortex_goes_on_in_a_lesion_that_reaches_into_it(head: dict[str, np.ndarray]) -> None:
+    lesion = np.zeros_like(head["brain"])
+    lesion[4:12, 14:20, 14:20] = True
+    head["channels"][:, lesion] = [[0.7], [1.6]]
+    found = structures_of(head, priors_of(head["truth"]) * 0.9 + 0.01, lesion)
+    assert (found[lesion] == head["truth"][lesion]).mean() > 0.8
+    assert (found[9:12, 15:19, 15:19] == WHITE + 1).all()
+
+
+def test_a_ventricle_does_not_go_on_through_a_narrow_sulcus(head: dict[str, np.ndarray]) -> None:
+    truth = head["truth"].copy()
+    head["channels"][:, 3:14, 17:19, 17:19] = 0.0
+    priors = priors_of(truth) * 0.8 + 0.02
+    priors[SULCI] += 0.02
+    found = structures_of(head, priors, np.zeros_like(head["brain"]))
+    assert not (found[:12] == LV + 1).any()
+
+
+def test_without_t1w_only_fluid_is_held_against_the_atlas(head: dict[str, np.ndarray]) -> None:
+    flair, brain = head["channels"][1:], head["brain"]
+    flair[0, head["truth"] == CORTEX + 1] = 1.0  # no contrast of grey and white
+    likelihoods, priors = tissue_likelihoods(flair, brain, ("FLAIR",)), priors_of(head["truth"])
+    assert agreement(likelihoods, priors, brain, TOLD_BY_FLAIR) > 0.9
+    assert agreement(likelihoods, np.roll(priors, 8, 1), brain, TOLD_BY_FLAIR) < 0.6
 
 
 def test_nothing_is_outside_the_brain_and_everything_inside(head: dict[str, np.ndarray]) -> None:

@@ -65,6 +65,32 @@ def test_a_wrong_registration_is_noticed(head: nib.Nifti1Image, tmp_path: Path) 
     assert "looks failed" in found.flags[ANATOMY_FAILED]
 
 
+def test_a_brain_that_is_cut_off_has_the_anatomy_of_what_is_there(head: nib.Nifti1Image, in_place: Deformation) -> None:
+    channels = np.asarray(head.dataobj)[None].copy()
+    channels[..., :24] = channels[..., 50:] = 0  # neither cerebellum nor vertex
+    brain = nib.Nifti1Image((channels[0] > 0).astype(np.uint8), head.affine)
+    found = find_anatomy(channels, brain, ("T1w",), np.zeros(GRID.shape, bool), in_place)
+    assert found.flags == {}
+    assert found.structures is not None
+    structures = np.asarray(found.structures.dataobj)
+    assert ((structures > 0) == (np.asarray(brain.dataobj) > 0)).all()
+    assert np.count_nonzero(structures == 1) * 27 / 1000 > 5
+
+
+def test_flair_alone_needs_no_contrast_of_grey_and_white(head: nib.Nifti1Image, in_place: Deformation) -> None:
+    t1w = np.asarray(head.dataobj)
+    flair = np.where(t1w > 0.45, 1.0, 0.0)[None].astype(np.float32)
+    found = find_anatomy(flair, brain_of(head), ("FLAIR",), np.zeros(GRID.shape, bool), in_place)
+    assert found.flags == {}
+    off = np.ascontiguousarray(flair[:, :, ::-1])
+    brain = nib.Nifti1Image(np.asarray(brain_of(head).dataobj)[:, ::-1], head.affine)
+    wrong = find_anatomy(off, brain, ("FLAIR",), np.zeros(GRID.shape, bool), in_place)
+    assert found.agreement is not None
+    assert wrong.agreement is not None
+    assert wrong.agreement < found.agreement - 0.2
+    assert list(wrong.flags) == [ANATOMY_FAILED]
+
+
 @pytest.mark.slow
 def test_a_turned_head_is_registered(head: nib.Nifti1Image, tmp_path: Path) -> None:
     angle = np.radians(15)
