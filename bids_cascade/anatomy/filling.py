@@ -11,6 +11,7 @@ from scipy import ndimage
 from bids_cascade.anatomy.structures import Structure
 
 _WHITE = (Structure.WHITE_MATTER + 1, Structure.BRAINSTEM + 1)
+_CORTEX = Structure.CORTEX + 1
 _REACHES_MM = (3.0, 6.0, 12.0, 24.0)
 """Standard deviations of the neighbourhoods from which a voxel is refilled: the nearest that holds enough."""
 _ENOUGH = 0.02
@@ -31,7 +32,8 @@ def fill_lesions(
 
     Each voxel takes the mean of the normal white matter near it and noise of that white matter's own spread. Masks that
     leave out a lesion's rim hurt volumes of tissue more than masks that hold too much, so they are dilated by a voxel,
-    but neither into cortex and deep grey matter nor into fluid.
+    but neither into cortex and deep grey matter nor into fluid. What of a lesion lies in cortex stays as it is: white
+    matter in its place would thin the cortex.
 
     Parameters
     ----------
@@ -62,7 +64,9 @@ def fill_lesions(
     if not lesion.any():
         return filled, refilled
     grown = ndimage.binary_dilation(lesion, _TOUCHING)
-    refilled[:] = lesion | (grown & np.isin(structures, _WHITE))
+    refilled[:] = (lesion & (structures != _CORTEX)) | (grown & np.isin(structures, _WHITE))
+    if not refilled.any():
+        return filled, refilled
     normal = normal_white_matter(t1w, grown, structures)
     if not normal.any():
         return filled, np.zeros(lesion.shape, bool)

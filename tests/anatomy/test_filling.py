@@ -46,6 +46,18 @@ def test_fluid_and_cortex_outside_the_mask_stay(head: dict[str, np.ndarray]) -> 
     assert refilled[6, 11, 11]  # the white matter that touches it
 
 
+def test_a_lesion_in_cortex_stays(head: dict[str, np.ndarray]) -> None:
+    lesion = np.zeros_like(head["lesion"])
+    lesion[27:33, 10:13, 10:13] = True
+    filled, refilled = fill_lesions(head["t1w"], lesion, head["structures"], (1, 1, 1))
+    assert refilled[27:30, 10:13, 10:13].all()
+    assert not refilled[30:].any()
+    lesion[:30] = False
+    filled, refilled = fill_lesions(head["t1w"], lesion[::-1], np.full_like(head["structures"], CORTEX), (1, 1, 1))
+    assert not refilled.any()
+    assert (filled == head["t1w"].astype(np.float32)).all()
+
+
 def test_equal_seeds_give_equal_images(head: dict[str, np.ndarray]) -> None:
     one, other = (fill_lesions(head["t1w"], head["lesion"], head["structures"], (1, 1, 1), 3)[0] for _ in range(2))
     assert (one == other).all()
