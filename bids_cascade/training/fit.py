@@ -102,6 +102,11 @@ def check_start(config: TrainConfig) -> None:
             "or "
             f"--sequences {' '.join(available)}"
         )
+    if header.cascade.optional_sequences and not config.cascade.optional_sequences:
+        _LOGGER.warning(
+            "%s serves scans without %s; the new model won't, unless it goes on learning that with --sequence-dropout",
+            *(config.start_from, " or ".join(header.cascade.optional_sequences)),
+        )
 
 
 def train_model(

@@ -55,10 +55,8 @@ def test_a_rater_against_another_where_both_have_drawn(bids_dir: Path, tmp_path:
     assert "1 of 2 visits evaluated" in said
 
 
-@pytest.mark.parametrize("folds", ["2", "loo"])
-def test_cross_validation_by_either_rater(bids_dir: Path, tmp_path: Path, folds: str) -> None:
-    labels = {"2": "manual", "loo": "rater1"}[folds]
-    assert train(bids_dir, tmp_path / "out", tmp_path / "work", "--cross-validate", folds, labels=labels) == 0
+def test_cross_validation_by_one_rater(bids_dir: Path, tmp_path: Path) -> None:
+    assert train(bids_dir, tmp_path / "out", tmp_path / "work", "--cross-validate", "loo", labels="rater1") == 0
     rows = read_tsv(tmp_path / "out" / "group_cross-validation_visits.tsv")
     assert [row["participant_id"] for row in rows] == [f"sub-TrainingCenter01Patient0{n}" for n in (1, 2)]
     assert all(float(row["dice_flair_threshold"]) > 0.5 for row in rows)

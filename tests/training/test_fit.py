@@ -39,6 +39,17 @@ def test_of_several_cascades_training_says_that_it_begins_with_the_first(tmp_pat
     assert _start_origin(config)["start"].get("cascade") == (None, "the first of 2")[n - 1]
 
 
+@pytest.mark.parametrize("optional", [(), ("T1w",)])
+def test_training_says_if_the_new_model_will_need_what_the_old_one_can_lack(tmp_path: Path, caplog, optional) -> None:
+    cascade = Cascade(CascadeConfig(optional_sequences=("T1w",)), (build_network(TINY, 0), build_network(TINY, 1)))
+    path = save_model(Model(Ensemble((cascade,)), "start"), tmp_path / "start.safetensors").path
+    with caplog.at_level(logging.WARNING):
+        check_start(TrainConfig("manual", CascadeConfig(optional_sequences=optional), start_from=path))
+    assert [message.partition(";")[0] for message in caplog.messages] == (
+        [] if optional else [f"{path} serves scans without T1w"]
+    )
+
+
 def test_training_goes_on_with_the_networks_of_the_model_to_start_from_or_larger_ones(tmp_path: Path) -> None:
     cascade = Cascade(CascadeConfig(), (build_network(SMALL, 0), build_network(SMALL, 1)))
     path = save_model(Model(Ensemble((cascade,)), "start"), tmp_path / "start.safetensors").path
