@@ -69,8 +69,9 @@ def draw_timeline(points: Sequence[TimePoint]) -> bytes:
         top.plot([start, end], volumes, color=_VOLUME_COLOUR, linewidth=2, label=label)
         top.fill_between([start, end], low, high, color=_VOLUME_COLOUR, alpha=0.2, lw=0)
         label = None
-    top.set(ylabel="lesions (ml)", ylim=(0, None))
-    top.legend(frameon=False, fontsize=8, loc="upper left")
+    top.set(ylabel="lesions (ml)", ylim=(0, 1.08 * top.get_ylim()[1]))
+    # Above the axes, where its dot is not taken for a visit's.
+    top.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     width = 0.3 * min(np.diff(places), default=1.0) or 0.3
     for place, point in zip(places[1:], points[1:], strict=True):
         if point.n_new is None:
