@@ -51,9 +51,9 @@ def run_command(program: str, act: Callable[[], int | None]) -> int:
         text = f"{program}: error: reading or writing failed: {one_line(str(error))}"
         return _explain(text, ReadWriteError.exit_code)
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
-        what = one_line(f"{type(error).__name__}: {error}")
+        fault = one_line(f"{type(error).__name__}: {error}")
         return _explain(
-            f"{program}: unexpected {what}; please report it with the output of -vv", BidsCascadeError.exit_code
+            f"{program}: unexpected {fault}; please report it with the output of -vv", BidsCascadeError.exit_code
         )
     finally:
         release_streams()

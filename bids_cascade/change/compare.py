@@ -141,9 +141,9 @@ def compare_visits(
         flags = _flags(space, correlation, overlap, noise, thresholds) or {"no_white_matter": _NO_WHITE}
         return Comparison(space, grid, correlation, overlap, flags)
     lesions = [Lesions(side.probability * brain, mask) for side, mask in zip(sides, masks, strict=True)]
-    found = _find(pair, lesions[0], lesions[1], sequences.index("FLAIR"), brain, grid, thresholds, seed)
-    flags = _flags(space, correlation, overlap, found.noise, thresholds)
-    return Comparison(space, grid, correlation, overlap, flags, found)
+    result = _find(pair, lesions[0], lesions[1], sequences.index("FLAIR"), brain, grid, thresholds, seed)
+    flags = _flags(space, correlation, overlap, result.noise, thresholds)
+    return Comparison(space, grid, correlation, overlap, flags, result)
 
 
 _NO_WHITE = "no normal-appearing white matter was found in which the noise could be measured"

@@ -83,9 +83,9 @@ def measure_floor(
         step, copy = _perturbed(flair, lesions, noise, logit_sd, rng)
         change = find_change(lesions, copy, step, step / sd, noise, thresholds)
         regions, n = ndimage.label(change.before | change.after, TOUCHING)
-        before, after = (np.bincount(regions[one], minlength=n + 1)[1:] for one in (change.before, change.after))
-        for one, other in zip(before.tolist(), after.tolist(), strict=True):
-            kind = kind_of(one, other, 0.0, thresholds)
+        before, after = (np.bincount(regions[mask], minlength=n + 1)[1:] for mask in (change.before, change.after))
+        for size_before, size_after in zip(before.tolist(), after.tolist(), strict=True):
+            kind = kind_of(size_before, size_after, 0.0, thresholds)
             if kind in calls:
                 calls[kind] += 1
         grown = (before > 0) & (after > 0)

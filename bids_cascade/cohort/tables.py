@@ -69,7 +69,7 @@ def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
     Of equally frequent ones, that of most sequences comes first, then the first in the order of their fields.
     """
     counts = Counter(visit.results.processing for visit in visits if visit.results)
-    ordered = sorted(counts, key=lambda one: (-counts[one], -one.sequences.count("+"), one))
+    ordered = sorted(counts, key=lambda processing: (-counts[processing], -processing.sequences.count("+"), processing))
     return {processing: number for number, processing in enumerate(ordered, start=1)}
 
 

@@ -25,7 +25,9 @@ def find(root: Path) -> list[SourceVisit]:
                 rank = next((_KINDS.index(part.lower()) for part in below if part.lower() in _KINDS), len(_KINDS))
                 by_patient.setdefault(patient, {})[path.parent] = rank
     return [
-        _visit(patient, min(folders, key=lambda one: (beside(one, *_names(patient, _MASK)) is None, folders[one])))
+        _visit(
+            patient, min(folders, key=lambda folder: (beside(folder, *_names(patient, _MASK)) is None, folders[folder]))
+        )
         for patient, folders in by_patient.items()
     ]
 

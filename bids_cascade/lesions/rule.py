@@ -96,7 +96,7 @@ def fill_planes(mask: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[n
     for axis in range(3):
         # Connected within planes, not across them: each plane is labelled by itself.
         structure = ndimage.generate_binary_structure(3, 1)
-        structure[tuple(slice(None, None, 2) if one == axis else slice(None) for one in range(3))] = False
+        structure[tuple(slice(None, None, 2) if other == axis else slice(None) for other in range(3))] = False
         regions, n_regions = ndimage.label(~inside, structure)
         is_hole = np.ones(n_regions + 1, bool)
         is_hole[0] = False

@@ -92,7 +92,10 @@ def _absent(visit: Visit, done: str) -> Flags:
     if not visit.absent:
         return {}
     lacking, present = " and no ".join(visit.absent), " and ".join(visit.images)
-    reasons = [f"there is no {lacking} image: lesions were {done} in {present} alone, less surely", *visit.left_out]
+    reasons = [
+        f"there is no {lacking} image: lesions were {done} in {present} alone, with less certainty",
+        *visit.left_out,
+    ]
     return {SEQUENCES_ABSENT: "; ".join(reasons)}
 
 

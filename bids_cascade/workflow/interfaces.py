@@ -103,12 +103,12 @@ class Register(Step):
         from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
         moving, t1w = load_scan(self.inputs.moving), load_scan(self.inputs.t1w)
-        found = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
-        write_itk_transform(found.fixed_to_moving, folder / "transform.txt")
+        registration = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
+        write_itk_transform(registration.fixed_to_moving, folder / "transform.txt")
         return {
             "transform": str(folder / "transform.txt"),
-            "quality": found.quality,
-            "flags": found.flags(Path(self.inputs.moving).name),
+            "quality": registration.quality,
+            "flags": registration.flags(Path(self.inputs.moving).name),
         }
 
 

@@ -193,7 +193,7 @@
       for (const [index, row] of course.entries()) {
         const before = course[index - 1];
         if (!before || text(before, "processing") !== text(row, "processing")) continue;
-        const ends = [before, row].map((one) => `${x(place(one)).toFixed(1)} ${y(volume(one)).toFixed(1)}`);
+        const ends = [before, row].map((visit) => `${x(place(visit)).toFixed(1)} ${y(volume(visit)).toFixed(1)}`);
         lines.push(`M${ends.join("L")}`);
       }
     }

@@ -162,10 +162,10 @@ class DataTable {
     this.body.replaceChildren(...this.shown.slice(this.first, last).map((index) => this.element(this.rows[index])));
     const total = this.rows.length;
     const all = last - this.first === total;
-    const found = this.shown.length === total ? `${total}` : `${this.shown.length} found, of ${total}`;
+    const matching = this.shown.length === total ? `${total}` : `${this.shown.length} (of ${total} in all)`;
     this.count.textContent = all
       ? `${total} row${total === 1 ? "" : "s"}`
-      : `rows ${this.shown.length ? this.first + 1 : 0} to ${last} of ${found}`;
+      : `rows ${this.shown.length ? this.first + 1 : 0} to ${last} of ${matching}`;
     if (this.back) {
       this.back.disabled = this.first === 0;
       this.forth.disabled = last === this.shown.length;

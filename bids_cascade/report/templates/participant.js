@@ -12,7 +12,7 @@ document.addEventListener("click", (event) => {
 
 // A viewer says how tall it is.
 window.addEventListener("message", (event) => {
-  const viewer = [...document.querySelectorAll("iframe.viewer")].find((one) => one.contentWindow === event.source);
+  const viewer = [...document.querySelectorAll("iframe.viewer")].find((frame) => frame.contentWindow === event.source);
   if (viewer && event.data?.height > 0) viewer.style.height = `${Math.ceil(event.data.height)}px`;
 });
 
@@ -34,6 +34,6 @@ function offerCopy(element, text) {
 }
 
 for (const methods of document.querySelectorAll(".methods")) {
-  offerCopy(methods, [...methods.querySelectorAll("p, li")].map((one) => one.textContent).join("\n\n"));
+  offerCopy(methods, [...methods.querySelectorAll("p, li")].map((element) => element.textContent).join("\n\n"));
 }
 for (const entries of document.querySelectorAll(".bibtex")) offerCopy(entries, entries.textContent);
