@@ -25,9 +25,11 @@ RUN if [ "$TORCH_BUILD" = cuda ]; then \
     # What is there to be tested and compiled against.
     && find /usr/local/lib -type d \( -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
 
-# Without isolation, what is only to be had as source is built with the tools at hand instead of newly fetched ones.
+# Without isolation, what is only to be had as source is built with the locked setuptools, which comes first.
 COPY requirements/common.txt requirements/
-RUN pip install --require-hashes --no-deps --no-build-isolation --requirement requirements/common.txt \
+RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements/common.txt > requirements/setuptools.txt \
+    && pip install --require-hashes --no-deps --requirement requirements/setuptools.txt \
+    && pip install --require-hashes --no-deps --no-build-isolation --requirement requirements/common.txt \
     && find /usr/local/lib -type d -path '*-packages/*/tests' -prune -exec rm -r {} +
 
 COPY . ./
