@@ -80,15 +80,17 @@ def write_anatomy(
         raise ValueError("the visit has no structures")
     labels = np.asarray(lesions.labels.dataobj)
     grid = grid_of(lesions.labels)
-    regions = make_regions(anatomy.structures, grid)
-    images = {name: data_of(nib.Nifti1Image.from_filename(path)) for name, path in packed.items()}
-    rows = location_rows(regions, labels, lesions.table, images, grid.affine, anatomy.deformation.from_template)
-    _write_regions(writer, regions, grid, anatomy)
-    if "T1w" in images:
-        _write_filled(writer, images["T1w"], labels > 0, regions, grid)
     # The group level makes its map from the mask.
     write_template_mask(writer, BUILT_IN, grid_of(template_image()), lesions, anatomy.deformation)
     write_transforms(writer, BUILT_IN, anatomy.deformation)
+    regions = make_regions(anatomy.structures, grid)
+    _write_regions(writer, regions, grid, anatomy)
+    images = {name: data_of(nib.Nifti1Image.from_filename(path)) for name, path in packed.items()}
+    rows = location_rows(regions, labels, lesions.table, images, grid.affine, anatomy.deformation.from_template)
+    t1w = images.pop("T1w", None)
+    images.clear()  # large scans fill the memory
+    if t1w is not None:
+        _write_filled(writer, t1w, labels > 0, regions, grid)
     return AnatomyCells(rows, count_by_region(rows, regions))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from bids_cascade.anatomy.registration import Deformation, warp
 from bids_cascade.anatomy.template import BUILT_IN, URI, load_template
@@ -17,12 +18,15 @@ from bids_cascade.anatomy.visit import VisitAnatomy, find_anatomy, no_anatomy, r
 from bids_cascade.derivatives.flags import Flags
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.grid import Grid, grid_of
-from bids_cascade.imaging.images import data_of, mask_of
+from bids_cascade.imaging.images import data_of
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
     from bids_cascade.derivatives.writer import Writer
     from bids_cascade.lesions.visit import VisitLesions
+
+_MARGIN = 3
+"""Voxels around lesions that linear interpolation does not reach beyond."""
 
 NO_OUTPUT_SPACE = "no_output_space"
 """Quality flag of a visit without images in the space of a template that was asked for."""
@@ -138,8 +142,8 @@ def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, pac
 def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLesions, deformation: Deformation) -> None:
     """Write the lesion mask in a template's space: where linear interpolation finds at least half a lesion."""
     own = writer.plan.space
-    mask: NDArray[Any] = mask_of(lesions.mask[own]).astype(np.float32)
-    moved = data_of(warp(nib.Nifti1Image(mask, lesions.labels.affine), grid, deformation.to_template)) >= 0.5
+    mask = _around_lesions(lesions.mask[own])
+    moved = data_of(warp(mask, grid, deformation.to_template)) >= 0.5
     source = writer.path("mask", ".nii.gz", space=own, label="L")
     sidecar = {
         "Description": "Lesion mask in the template's space",
@@ -148,6 +152,14 @@ def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLes
         **reference(name),
     }
     writer.image("mask", moved, grid, np.uint8, sidecar, space=name, label="L")
+
+
+def _around_lesions(mask: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Return the part of a mask that holds all lesions, with a margin: all of a large scan would fill the memory."""
+    boxes = ndimage.find_objects(np.asarray(mask.dataobj))
+    if not boxes:
+        return mask
+    return mask.slicer[tuple(slice(max(0, edge.start - _MARGIN), edge.stop + _MARGIN) for edge in boxes[0])]
 
 
 def write_transforms(writer: Writer, name: str, deformation: Deformation) -> None:

@@ -1,4 +1,4 @@
-"""The lesions of a visit: found once on the grids of its images, and kept in one file."""
+"""The lesions of a visit: found once on the grids of its images, and kept in files."""
 
 from __future__ import annotations
 
@@ -115,31 +115,33 @@ def find_lesions(
 
 
 def save_lesions(lesions: VisitLesions, path: Path) -> None:
-    """Write all of it into an NPZ file, not compressed."""
+    """Write a JSON file, with the voxels in NPY files beside it."""
     about = {
-        "sequences": list(lesions.mask),
+        "affines": {name: mask.affine.tolist() for name, mask in lesions.mask.items()},
         "table": [asdict(lesion) for lesion in lesions.table],
         "uncertainty": lesions.uncertainty,
         "agreement": lesions.agreement,
     }
-    arrays = {"labels": np.asarray(lesions.labels.dataobj)}
-    for name, mask in lesions.mask.items():
-        arrays[f"{name}_affine"] = mask.affine
-        arrays[f"{name}_mask"] = np.asarray(mask.dataobj)
-        arrays[f"{name}_probability"] = np.asarray(lesions.probability[name].dataobj)
-    np.savez(path, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+    for kind in ("mask", "probability"):
+        for name, image in getattr(lesions, kind).items():
+            np.save(path.with_name(f"{kind}_{name}.npy"), np.asarray(image.dataobj))
+    np.save(path.with_name("labels.npy"), np.asarray(lesions.labels.dataobj))
+    path.write_text(json.dumps(about), encoding="utf-8")
 
 
 def load_lesions(path: Path) -> VisitLesions:
-    """Read what :func:`save_lesions` has written."""
-    with np.load(path) as file:
-        about = json.loads(str(file["about"]))
-        affines = {name: file[f"{name}_affine"] for name in about["sequences"]}
-        return VisitLesions(
-            probability={name: nib.Nifti1Image(file[f"{name}_probability"], own) for name, own in affines.items()},
-            mask={name: nib.Nifti1Image(file[f"{name}_mask"], own) for name, own in affines.items()},
-            labels=nib.Nifti1Image(file["labels"], next(iter(affines.values()))),
-            table=[Lesion(**row) for row in about["table"]],
-            uncertainty=about["uncertainty"],
-            agreement=about["agreement"],
-        )
+    """Read what :func:`save_lesions` has written; voxels stay in their files until they are needed."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+
+    def read(name: str, affine: Sequence[Sequence[float]]) -> nib.Nifti1Image:
+        return nib.Nifti1Image(np.load(path.with_name(f"{name}.npy"), mmap_mode="r"), np.array(affine))
+
+    affines = about["affines"]
+    return VisitLesions(
+        probability={name: read(f"probability_{name}", affine) for name, affine in affines.items()},
+        mask={name: read(f"mask_{name}", affine) for name, affine in affines.items()},
+        labels=read("labels", next(iter(affines.values()))),
+        table=[Lesion(**row) for row in about["table"]],
+        uncertainty=about["uncertainty"],
+        agreement=about["agreement"],
+    )

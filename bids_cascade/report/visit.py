@@ -151,7 +151,7 @@ def draw_regions(
     numbers, regions = np.asarray(labels.dataobj), make_regions(structures, grid_of(scan.image))
     locations = [lesion.location for lesion in locate_all(regions, numbers, labels.affine)]
     zone_of = {name: zone for zone, name in ZONE_NAMES.items()}
-    zones = np.array([0, *(zone_of[location] for location in locations)])
+    zones = np.array([0, *(zone_of[location] for location in locations)], np.uint8)
     figure = draw_anatomy(scan, regions.regions, zones[numbers])
     return _write({f"anatomy_{name}.svg": figure}, folder), locations
 

@@ -289,7 +289,7 @@ class FindLesionsInputSpec(StepInputSpec):
 
 
 class FindLesionsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    lesions = File(exists=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+    lesions = File(exists=True, desc="JSON file of bids_cascade.lesions.visit.VisitLesions")
 
 
 class FindLesions(Step):
@@ -308,8 +308,8 @@ class FindLesions(Step):
         own_grids = {name: grids[name] for name in spec.spaces}
         members = [image(path) for path in _given(spec.members)]
         lesions = find_visit_lesions(image(spec.probability), own_grids, transforms, spec.rule, members)
-        save_lesions(lesions, folder / "lesions.npz")
-        return {"lesions": str(folder / "lesions.npz")}
+        save_lesions(lesions, folder / "lesions.json")
+        return {"lesions": str(folder / "lesions.json")}
 
 
 class RegisterTemplateInputSpec(StepInputSpec):
@@ -380,7 +380,7 @@ class WriteOutputsInputSpec(StepInputSpec):
     flags = InputMultiObject(traits.Dict, desc="what should be looked at, by quality flag, found by each registration")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     mask_method = traits.Str(mandatory=True, desc="deepbet or nonzero")
-    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+    lesions = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.lesions.visit.VisitLesions")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
     anatomy = File(exists=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
     spaces = InputMultiObject(traits.Any, desc="bids_cascade.derivatives.spaces.TemplateSpace of each asked for")
@@ -487,7 +487,7 @@ class DrawAnatomyInputSpec(StepInputSpec):
     sequence = traits.Str("T1w", usedefault=True, desc="on whose grid the results are")
     image = File(exists=True, mandatory=True, desc="corrected image of that sequence")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the image")
-    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+    lesions = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.lesions.visit.VisitLesions")
     anatomy = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.anatomy.visit.VisitAnatomy")
 
 
@@ -523,7 +523,7 @@ class DrawFindingsInputSpec(StepInputSpec):
     t1w = File(exists=True, desc="corrected T1w image, if that is another one")
     mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the T1w image")
     transform = File(exists=True, desc="maps points of the T1w image to the image; none for itself")
-    lesions = File(exists=True, mandatory=True, desc="npz file of bids_cascade.lesions.visit.VisitLesions")
+    lesions = File(exists=True, mandatory=True, desc="JSON file of bids_cascade.lesions.visit.VisitLesions")
     first_probability = File(exists=True, mandatory=True, desc="stage 1's lesion probability on the model's grid")
     uncertainty = InputMultiObject(File(exists=True), desc="one map of what the cascades disagree on, or none")
     gate = traits.Tuple(traits.Float, traits.Float, mandatory=True, desc="how far stage 2 looks, and from where")

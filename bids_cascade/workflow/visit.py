@@ -37,11 +37,11 @@ from bids_cascade.workflow.interfaces import (
     WriteOutputs,
 )
 
-_MEM_GB = {"brain": 2.5, "cascade": 1.3}
+_MEM_GB = {"brain": 2.5, "cascade": 1.3, "anatomy": 1.0}
 _MEM_GB_PER_THREAD = {"cascade": 0.1}
 _DEFAULT_MEM_GB = 0.8
-_GB_PER_VOXEL = 21e-9
-"""Of the largest image (N4: 19, registration: 20); no more than what finding the brain takes."""
+_GB_PER_VOXEL, _GB_PER_VOXEL_OF = 21e-9, {"outputs": 27e-9}
+"""Of the largest image (N4: 19, registration: 20, refilling lesions: 26); no more than what finding the brain takes."""
 _OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
 """Steps that are done again when the content of their files changes, whatever the times of these."""
 _BY_TIME = {"execution": {"hash_method": "timestamp"}}
@@ -157,7 +157,7 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     graph.connect(corrected, "out", channels, "images")
     if others:
         graph.connect(transforms, "out", channels, "transforms")
-    _plan_memory(graph, _image_gb(paths.values()))
+    _plan_memory(graph, _largest(paths.values()))
     return graph
 
 
@@ -224,7 +224,7 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
     _add_templates(graph, preprocessing, plan)
-    _plan_memory(graph, _image_gb(visit.images[sequence].path for sequence in sequences))
+    _plan_memory(graph, _largest(visit.images[sequence].path for sequence in sequences))
     return graph
 
 
@@ -384,21 +384,22 @@ def labelled_graph(visit: Visit, preprocessing: Preprocessing, label: Path) -> W
     return graph
 
 
-def _image_gb(paths: Iterable[str | Path]) -> float:
-    """Return the memory that a step takes with the largest of some images."""
-    largest = 0
+def _largest(paths: Iterable[str | Path]) -> int:
+    """Return how many voxels the largest of some images has."""
+    n_voxels = 0
     for path in paths:
         with suppress(BidsCascadeError):  # the step that reads it will say so
-            largest = max(largest, math.prod(read_header(Path(path)).shape))
-    return min(largest * _GB_PER_VOXEL, _MEM_GB["brain"])
+            n_voxels = max(n_voxels, math.prod(read_header(Path(path)).shape))
+    return n_voxels
 
 
-def _plan_memory(graph: Workflow, image_gb: float) -> None:
+def _plan_memory(graph: Workflow, n_voxels: int) -> None:
     """Let nipype plan with the memory that images of this size take, but for what runs in the parent."""
     for name in graph.list_node_names():
         node = graph.get_node(name)
         if not node.run_without_submitting:
-            node._mem_gb = max(node.mem_gb, image_gb)
+            image_gb = n_voxels * _GB_PER_VOXEL_OF.get(name, _GB_PER_VOXEL)
+            node._mem_gb = max(node.mem_gb, min(image_gb, _MEM_GB["brain"]))
 
 
 def _node(interface: Any, name: str, n_threads: int = 1) -> Node:

@@ -62,8 +62,8 @@ def test_without_lesions() -> None:
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     for lesions in (find(), find(probability(0, 0.9), probability(0, 0, 0.9))):
-        save_lesions(lesions, tmp_path / "lesions.npz")
-        again = load_lesions(tmp_path / "lesions.npz")
+        save_lesions(lesions, tmp_path / "lesions.json")
+        again = load_lesions(tmp_path / "lesions.json")
         assert again.table == lesions.table
         assert (again.uncertainty, again.agreement) == (lesions.uncertainty, lesions.agreement)
         for kind in ("mask", "probability"):
