@@ -189,6 +189,7 @@ def test_memory_is_planned_by_the_largest_image(visit: Visit, plan: OutputPlan) 
     small, large = planned((100, 100, 100)), planned((400, 400, 512))
     assert small["register_FLAIR"] == small["bias_T1w"] == 0.8
     assert large["register_FLAIR"] == large["bias_T1w"] == large["draw_FLAIR"] == pytest.approx(1.72, abs=0.01)
+    assert large["outputs"] == pytest.approx(2.21, abs=0.01)
     assert large["brain"] == small["brain"] == 2.5
     assert large["corrected"] == 0.1
     assert max(planned((600, 600, 400)).values()) == 2.5
