@@ -24,8 +24,10 @@ from scipy import ndimage
 from benchmarks.pairs import Fate, PairVisit, Series, make_series
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.normalisation import normalise
-from bids_cascade.change.compare import Comparison, FinishedVisit, compare_visits
+from bids_cascade.change.compare import Comparison, compare_visits
 from bids_cascade.change.thresholds import ChangeThresholds
+from bids_cascade.change.tracking import TrackedLesion
+from bids_cascade.change.visit import FinishedVisit
 from bids_cascade.imaging.grid import resample
 from bids_cascade.lesions.rule import lesion_mask
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, MIN_COUNTED_MM3, size_class_of
@@ -132,23 +134,35 @@ def judge(case: Case, found: Comparison) -> tuple[list[TrueLesion], list[str]]:
     numbers = nib.Nifti1Image(series.numbers.astype(np.int32), case.head.visits[0].mask.affine)
     to_first = series.poses[case.first] @ found.space.half_to_earlier
     there = np.asarray(resample(numbers, found.grid, 0, to_first).dataobj)
-    called = {one.number: one for one in found.result.lesions}
+    return match(there, series, (case.first, case.second), found.result.labels, found.result.lesions)
+
+
+def match(
+    there: NDArray[np.integer],
+    series: Series,
+    visits: tuple[int, int],
+    labels: NDArray[np.int32],
+    tracked: Sequence[TrackedLesion],
+) -> tuple[list[TrueLesion], list[str]]:
+    """Hold true lesions, numbered in `there`, against those that were called, numbered in `labels`."""
+    late = [series.late[visit] for visit in visits]
+    called = {one.number: one for one in tracked}
     boxes = ndimage.find_objects(there)
     lesions, right = [], set()
     for number, changing in series.fates.items():
-        fate: Fate = "stays" if case.is_still else changing
-        before, after = (series.volumes_mm3[number][series.late[visit]] for visit in (case.first, case.second))
+        fate: Fate = "stays" if late[0] == late[1] else changing
+        before, after = (series.volumes_mm3[number][one] for one in late)
         box = boxes[number - 1] if number <= len(boxes) else None
         if max(before, after) < MIN_COUNTED_MM3 or box is None:
             continue
         box = tuple(slice(max(0, edge.start - 1), edge.stop + 1) for edge in box)
-        touching = np.bincount(found.result.labels[box][ndimage.binary_dilation(there[box] == number)])
+        touching = np.bincount(labels[box][ndimage.binary_dilation(there[box] == number)])
         own = [called[one] for one in np.flatnonzero(touching) if one]
         agreeing = [one for one in own if _agrees(one.kind, fate)]
         right |= {one.number for one in agreeing if fate != "stays"}
         best = max(agreeing or own, key=lambda one: touching[one.number], default=None)
         lesions.append(TrueLesion(fate, before, after, best.kind if best else "none", best.change_mm3 if best else 0.0))
-    changed = [one for one in found.result.lesions if one.kind != "stable" and one.number not in right]
+    changed = [one for one in tracked if one.kind != "stable" and one.number not in right]
     return lesions, [one.kind for one in changed]
 
 

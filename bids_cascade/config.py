@@ -424,6 +424,8 @@ class ParticipantConfig:
         Take images whose headers do not say where left and right are, and flag them, instead of refusing them.
     longitudinal : bool
         Whether each visit is compared with the participant's previous and first ones.
+    noise_floor : bool
+        Whether the earlier of two visits is also compared with a perturbed copy of itself.
     anatomy : bool
         Whether to find the regions of lesions, to fill them and to bring their mask to the template.
     output_spaces : tuple of str
@@ -440,6 +442,7 @@ class ParticipantConfig:
     half_precision: bool = False
     guess_orientation: bool = False
     longitudinal: bool = True
+    noise_floor: bool = True
     anatomy: bool = True
     output_spaces: tuple[str, ...] = ()
     require_sequences: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_cascade.change.compare import FinishedVisit
+from bids_cascade.change.visit import FinishedVisit
 
 SIZE = 56
 
@@ -55,7 +55,7 @@ def make_visit(
         return nib.Nifti1Image(values.astype(np.float32), affine)
 
     scans = {
-        name: image((one + 0.01 * rng.standard_normal(one.shape)).clip(1e-3) * inside * 800)
+        name: image((one + 0.03 * rng.standard_normal(one.shape)).clip(1e-3) * inside * 800)
         for name, one in (("T1w", t1w), ("FLAIR", flair))
     }
     return FinishedVisit(scans, image(inside), image(0.95 * share * inside), image(share >= 0.5))

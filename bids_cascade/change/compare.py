@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.change.detection import Change, Lesions, find_change
-from bids_cascade.change.floor import NoiseFloor, measure_floor, measure_logit_sd
+from bids_cascade.change.floor import N_COPIES, NoiseFloor, floor_of, judge_copy
 from bids_cascade.change.halfway import HalfWay, halfway_grid, register_visits
-from bids_cascade.change.matching import BoolArray, FloatArray, MatchedPair, match_visits
+from bids_cascade.change.matching import BoolArray, FloatArray, MatchedPair, match_visits, robust_sd
 from bids_cascade.change.noise import PairNoise, gradient_per_mm, measure_noise, smooth_slightly
+from bids_cascade.change.rescan import Residue, Segmenter, scan_again
 from bids_cascade.change.thresholds import ChangeThresholds
 from bids_cascade.change.tracking import Measured, TrackedLesion, track_lesions
+from bids_cascade.change.visit import FinishedVisit
+from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
@@ -27,26 +30,8 @@ Flags = dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
-class FinishedVisit:
-    """What a visit's run has left, each in the world of the visit's reference image.
-
-    Attributes
-    ----------
-    scans : dict of str to nibabel.Nifti1Image
-        Bias-corrected, by sequence, the one to register first: T1w and FLAIR, or FLAIR alone.
-    brain, probability, mask : nibabel.Nifti1Image
-        Brain mask on the grid of the first scan; probability of lesion; lesion mask.
-    """
-
-    scans: dict[str, nib.Nifti1Image]
-    brain: nib.Nifti1Image
-    probability: nib.Nifti1Image
-    mask: nib.Nifti1Image
-
-
-@dataclass(frozen=True, eq=False)
 class Comparison:
-    """The comparison of two visits; of a pair that can't be compared, only the reasons.
+    """What two visits come to beside each other; of a pair that can't be compared, the reasons alone.
 
     Attributes
     ----------
@@ -81,7 +66,10 @@ class Found:
     labels : (X, Y, Z) int32 array
     lesions : tuple of TrackedLesion
     noise : PairNoise
-    floor : NoiseFloor
+    growth_sd : float
+        By which growth was judged, see :func:`bids_cascade.change.tracking.track_lesions`.
+    floor : NoiseFloor or None
+        None where it was not measured.
     """
 
     earlier: FloatArray
@@ -90,7 +78,8 @@ class Found:
     labels: NDArray[np.int32]
     lesions: tuple[TrackedLesion, ...]
     noise: PairNoise
-    floor: NoiseFloor
+    growth_sd: float
+    floor: NoiseFloor | None = None
 
     @property
     def difference(self) -> FloatArray:
@@ -99,7 +88,11 @@ class Found:
 
 
 def compare_visits(
-    earlier: FinishedVisit, later: FinishedVisit, thresholds: ChangeThresholds | None = None, seed: int = 0
+    earlier: FinishedVisit,
+    later: FinishedVisit,
+    thresholds: ChangeThresholds | None = None,
+    seed: int = 0,
+    segment: Segmenter | None = None,
 ) -> Comparison:
     """Compare two visits of one participant in the space half-way between them.
 
@@ -110,6 +103,8 @@ def compare_visits(
     thresholds : ChangeThresholds, optional
     seed : int
         Of registration and noise floor.
+    segment : callable, optional
+        What has found the lesions of both: with it, the noise floor is measured.
 
     Returns
     -------
@@ -124,28 +119,80 @@ def compare_visits(
         When an image has no tissue to match.
     """
     thresholds = thresholds or ChangeThresholds()
+    pair, evidence = _look(earlier, later, thresholds, seed)
+    if evidence is None:
+        return pair
+    floor = None
+    if segment and not pair.flags:
+        floor = _floor(earlier, evidence, thresholds, seed, segment)
+        if floor is None:
+            return replace(pair, flags={"visit_cannot_be_compared_with_itself": _NO_COPY})
+    growth_sd = max(thresholds.growth_sd, (floor and floor.growth_sd) or 0.0)
+    labels, lesions = evidence.track(growth_sd, pair.grid, thresholds)
+    before, after = (side * evidence.brain for side in (evidence.pair.earlier, evidence.pair.later))
+    found = Found(
+        before[evidence.flair],
+        after[evidence.flair],
+        evidence.change,
+        labels,
+        tuple(lesions),
+        evidence.noise,
+        growth_sd,
+        floor,
+    )
+    return replace(pair, result=found)
+
+
+def _floor(
+    earlier: FinishedVisit, evidence: _Evidence, thresholds: ChangeThresholds, seed: int, segment: Segmenter
+) -> NoiseFloor | None:
+    """Compare the earlier visit with copies of it; None where one can't be compared."""
+    rng = np.random.default_rng(seed)
+    copies = []
+    for _ in range(N_COPIES):
+        copy = scan_again(earlier, evidence.residue(), segment, rng, EDGE_MM)
+        try:
+            pair, again = _look(earlier, copy, thresholds, seed, both_ways=False)
+        except (ValueError, BadDataError):
+            return None
+        if pair.flags or again is None:
+            return None
+        _, lesions = again.track(thresholds.growth_sd, pair.grid, thresholds)
+        copies.append(judge_copy(*again.lesions, lesions, pair.grid.voxel_volume_mm3))
+    return floor_of(copies)
+
+
+def _look(
+    earlier: FinishedVisit, later: FinishedVisit, thresholds: ChangeThresholds, seed: int, *, both_ways: bool = True
+) -> tuple[Comparison, _Evidence | None]:
+    """Bring two visits together, and find what has changed, unless they can't be compared at all."""
     sequences = [name for name in earlier.scans if name in later.scans]
     first = sequences[0]
-    space = register_visits(earlier.scans[first], later.scans[first], earlier.brain, later.brain, seed)
+    scans = earlier.scans[first], later.scans[first]
+    space = register_visits(*scans, earlier.brain, later.brain, seed, both_ways=both_ways)
     grid = halfway_grid(space, earlier.brain, later.brain, EDGE_MM)
-    sides = [_Side(visit, grid, to_own, sequences) for visit, to_own in _both(earlier, later, space)]
+    sides = [_Side(one, grid, to_own, sequences) for one, to_own in _both(earlier, later, space)]
     brain = sides[0].brain & sides[1].brain
     overlap = float(brain.sum() / max(1, min(side.brain.sum() for side in sides)))
     if brain.sum() < _FEWEST_VOXELS:
-        return Comparison(space, grid, 0.0, overlap, _flags(space, 0.0, overlap, None, thresholds))
-    masks = [side.mask & brain for side in sides]
-    pair = match_visits(sides[0].channels, sides[1].channels, brain, masks[0] | masks[1], EDGE_MM, sequences)
+        return Comparison(space, grid, 0.0, overlap, _flags(space, 0.0, overlap, None, thresholds)), None
+    lesions = tuple(Lesions(side.probability * brain, side.mask & brain) for side in sides)
+    perhaps = np.logical_or.reduce([one.mask | (one.probability >= thresholds.least_probability) for one in lesions])
+    pair = match_visits(sides[0].channels, sides[1].channels, brain, perhaps, EDGE_MM, sequences)
     correlation = float(np.corrcoef(pair.earlier[0][brain], pair.later[0][brain])[0, 1])
-    if _flags(space, correlation, overlap, None, thresholds) or not pair.white.any():
-        noise = None
-        flags = _flags(space, correlation, overlap, noise, thresholds) or {"no_white_matter": _NO_WHITE}
-        return Comparison(space, grid, correlation, overlap, flags)
-    lesions = [Lesions(side.probability * brain, mask) for side, mask in zip(sides, masks, strict=True)]
-    result = _find(pair, lesions[0], lesions[1], sequences.index("FLAIR"), brain, grid, thresholds, seed)
-    flags = _flags(space, correlation, overlap, result.noise, thresholds)
-    return Comparison(space, grid, correlation, overlap, flags, result)
+    flags = _flags(space, correlation, overlap, None, thresholds)
+    if flags or not pair.white.any():
+        return Comparison(space, grid, correlation, overlap, flags or {"no_white_matter": _NO_WHITE}), None
+    evidence = _weigh(pair, (lesions[0], lesions[1]), sides[0].channels, brain, sequences, thresholds)
+    return Comparison(
+        space, grid, correlation, overlap, _flags(space, correlation, overlap, evidence.noise, thresholds)
+    ), evidence
 
 
+_NO_COPY = (
+    "the earlier visit could not be compared with a copy of it, moved and with the noise of this pair: what would be "
+    "called between the two can't be told from noise"
+)
 _NO_WHITE = "no normal-appearing white matter was found in which the noise could be measured"
 
 
@@ -169,28 +216,72 @@ class _Side:
         self.mask: BoolArray = bring(_as_float(visit.mask)) >= _MASK_FROM
 
 
-def _find(
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """All that is known of a pair, on its grid.
+
+    Attributes
+    ----------
+    pair : MatchedPair
+    lesions : pair of Lesions
+        Of the earlier and the later visit.
+    unmatched : (C, X, Y, Z) float32 array
+        The earlier visit's scans in their own intensities.
+    brain : (X, Y, Z) bool array
+    sequences : list of str
+    change : Change
+    measured : Measured
+    noise : PairNoise
+    """
+
+    pair: MatchedPair
+    lesions: tuple[Lesions, Lesions]
+    unmatched: FloatArray
+    brain: BoolArray
+    sequences: list[str]
+    change: Change
+    measured: Measured
+    noise: PairNoise
+
+    @property
+    def flair(self) -> int:
+        """Number of the FLAIR's channel."""
+        return self.sequences.index("FLAIR")
+
+    def track(
+        self, growth_sd: float, grid: Grid, thresholds: ChangeThresholds
+    ) -> tuple[NDArray[np.int32], list[TrackedLesion]]:
+        """See :func:`bids_cascade.change.tracking.track_lesions`."""
+        return track_lesions(self.change, self.measured, self.noise, growth_sd, grid.affine, thresholds)
+
+    def residue(self) -> Residue:
+        """Return what the visits differ by where nothing has changed."""
+        white, sds, units = self.pair.white, {}, {}
+        for name, before, after, own in zip(
+            self.sequences, self.pair.earlier, self.pair.later, self.unmatched, strict=True
+        ):
+            sds[name] = robust_sd(smooth_slightly(after - before, EDGE_MM)[white])
+            units[name] = robust_sd(own[white]) / max(robust_sd(before[white]), 1e-6)
+        return Residue(self.noise, sds, dict(zip(self.sequences, self.pair.field_sds, strict=True)), units)
+
+
+def _weigh(
     pair: MatchedPair,
-    earlier: Lesions,
-    later: Lesions,
-    flair: int,
+    lesions: tuple[Lesions, Lesions],
+    unmatched: FloatArray,
     brain: BoolArray,
-    grid: Grid,
+    sequences: list[str],
     thresholds: ChangeThresholds,
-    seed: int,
-) -> Found:
-    before, after = (smooth_slightly(scans[flair], EDGE_MM) for scans in (pair.earlier, pair.later))
+) -> _Evidence:
+    flair = sequences.index("FLAIR")
+    before, after = (smooth_slightly(one[flair], EDGE_MM) for one in (pair.earlier, pair.later))
     gradient = gradient_per_mm((before + after) / 2, EDGE_MM)
     difference = (after - before) * brain
-    noise = measure_noise(difference, gradient, pair.usual, pair.white)
-    sd = noise.voxel_sd(gradient)
+    noise, sd = measure_noise(difference, gradient, pair.usual, pair.white, EDGE_MM)
     z = difference / sd
-    change = find_change(earlier, later, difference, z, noise, thresholds)
-    logit_sd = measure_logit_sd(earlier, later, z)
-    floor = measure_floor(before, earlier, sd, noise, logit_sd, thresholds, seed)
-    measured = Measured(difference, z, later.probability - earlier.probability)
-    labels, lesions = track_lesions(change, measured, noise, floor.growth_sd, grid.affine, thresholds)
-    return Found(pair.earlier[flair] * brain, pair.later[flair] * brain, change, labels, tuple(lesions), noise, floor)
+    change = find_change(*lesions, difference, z, noise, thresholds)
+    measured = Measured(difference, z, lesions[1].probability - lesions[0].probability)
+    return _Evidence(pair, lesions, unmatched, brain, sequences, change, measured, noise)
 
 
 def _as_float(mask: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -215,6 +306,11 @@ def _flags(
         flags["visit_registration_inconsistent"] = (
             f"registered forward and back, points are {space.inconsistency_mm:.1f} mm off (expected at most "
             f"{limits.most_inconsistency_mm:g} mm)"
+        )
+    if noise is not None and noise.shift_mm > limits.most_edge_noise_mm:
+        flags["visits_differ_in_resolution"] = (
+            f"at edges the images differ as if moved by {noise.shift_mm:.2f} mm (expected at most "
+            f"{limits.most_edge_noise_mm:g} mm): voxels or protocols too different, or a visit was distorted or scaled"
         )
     if noise is not None and noise.white_sd > limits.most_noise:
         flags["visits_differ_in_protocol"] = (

@@ -15,6 +15,9 @@ from bids_cascade.lesions.components import TOUCHING
 
 _RIM = 2
 """Voxels by which what has changed for sure grows into what the masks alone call changed: a lesion's fading rim."""
+_MOST_PERCENTILE, _OF_MOST = 90, 0.6
+"""Of a region's differences, that which counts as its most, and how much of it a voxel must have: so the volumes of 18
+lesions that appear in synthetic pairs are 1.1 times the true ones (quartiles 0.8 and 1.5), with half 1.3 times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,66 +80,80 @@ def find_change(
 
 
 def _increase(
-    before: Lesions,
-    after: Lesions,
-    difference: FloatArray,
-    z: FloatArray,
-    noise: PairNoise,
-    thresholds: ChangeThresholds,
+    one: Lesions, other: Lesions, difference: FloatArray, z: FloatArray, noise: PairNoise, thresholds: ChangeThresholds
 ) -> BoolArray:
-    """Return what is lesion after, but was not before."""
-    step = after.probability - before.probability
-    lesion = after.mask | (after.probability >= thresholds.least_probability)
-    seeds = lesion & (z >= thresholds.voxel_z) & (step >= thresholds.least_probability_step)
-    if not seeds.any():
-        return seeds
-    alone = after.mask & ~before.mask
-    changed = ndimage.binary_dilation(seeds, TOUCHING, iterations=_RIM, mask=alone | seeds)
-    changed = _whole_or_not(changed, before.mask, after.mask, thresholds)
-    return _sure(changed, difference, z, noise, thresholds)
+    """Return what is lesion in the other visit and was none in the one.
+
+    Where lesion is likely enough and FLAIR brighter, connected voxels are a region, whose evidence counts as a whole:
+    the highest probability in it, and its mean difference. Its brighter part is what has become lesion, together with
+    its fading rim in the mask; where it falls into pieces, each needs as much evidence.
+    """
+    likely = (other.probability >= thresholds.least_probability) & (z >= thresholds.voxel_z) & ~one.mask
+    regions = _sure(likely, one, other, difference, z, noise, thresholds)
+    if not regions.any():
+        return regions
+    changed = _sure(_brighter_part(regions, difference), one, other, difference, z, noise, thresholds)
+    alone = other.mask & ~one.mask
+    changed = ndimage.binary_dilation(changed, TOUCHING, iterations=_RIM, mask=alone | changed)
+    return _large_enough(changed, one.mask, other.mask, thresholds)
 
 
 def _sure(
-    changed: BoolArray,
+    likely: BoolArray,
+    one: Lesions,
+    other: Lesions,
     difference: FloatArray,
     z: FloatArray,
     noise: PairNoise,
     thresholds: ChangeThresholds,
 ) -> BoolArray:
-    """Return the connected regions whose mean difference is beyond the limits."""
-    regions, n = ndimage.label(changed, TOUCHING)
+    """Return the connected regions whose evidence is beyond the limits."""
+    regions, n = ndimage.label(likely, TOUCHING)
     if not n:
-        return changed
-    numbers = np.arange(1, n + 1)
-    sizes = np.bincount(regions.ravel(), minlength=n + 1)[1:]
-    contrasts = ndimage.mean(difference, regions, numbers)
-    surely = ndimage.mean(z, regions, numbers) / [noise.sd_of_mean(int(size)) for size in sizes]
-    kept = (contrasts >= thresholds.least_contrast) & (surely >= thresholds.region_z)
+        return likely
+    places = np.flatnonzero(regions)
+    own = regions.ravel()[places]
+    sizes = np.bincount(own, minlength=n + 1)[1:]
+
+    def mean(values: FloatArray) -> NDArray[np.float64]:
+        return np.bincount(own, values.ravel()[places], n + 1)[1:] / sizes
+
+    peaks = np.zeros(n + 1, np.float32)
+    np.maximum.at(peaks, own, other.probability.ravel()[places])
+    surely = mean(z) / [noise.sd_of_mean(int(size)) for size in sizes]
+    region_z = thresholds.region_z * max(1.0, noise.shift_mm / thresholds.usual_edge_noise_mm)
+    kept = (mean(difference) >= thresholds.least_contrast) & (surely >= region_z)
+    kept &= peaks[1:] >= thresholds.least_peak
+    kept &= mean(other.probability) - mean(one.probability) >= thresholds.least_probability_step
     return np.asarray(np.concatenate([[False], kept])[regions], bool)
 
 
-def _whole_or_not(
+def _brighter_part(regions: BoolArray, difference: FloatArray) -> BoolArray:
+    """Return the voxels of each region that have changed nearly as much as its most changed ones."""
+    labels, _ = ndimage.label(regions, TOUCHING)
+    brighter = np.zeros_like(regions)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        own = labels[box] == number
+        most = np.percentile(difference[box][own], _MOST_PERCENTILE)
+        brighter[box] |= own & (difference[box] >= _OF_MOST * most)
+    return brighter
+
+
+def _large_enough(
     changed: BoolArray, one_mask: BoolArray, other_mask: BoolArray, thresholds: ChangeThresholds
 ) -> BoolArray:
-    """Take a lesion that was nowhere near lesion before as a whole if it has changed, or not at all if it is too small.
-
-    A region beside a lesion of the one visit stays as it is: that lesion grows.
-    """
+    """Drop what is too small for a lesion of its own; beside a lesion of the one visit, that lesion grows."""
     regions, n = ndimage.label(changed | other_mask | one_mask, TOUCHING)
-    n_changed, n_before, n_voxels = (
-        np.bincount(regions.ravel(), weights=weights, minlength=n + 1)
-        for weights in (changed.ravel(), one_mask.ravel(), None)
+    n_changed, n_before = (
+        np.bincount(regions.ravel(), weights=weights.ravel(), minlength=n + 1) for weights in (changed, one_mask)
     )
-    alone = (n_before == 0) & (n_changed > 0)
-    alone[0] = False
-    large = np.zeros(n + 1, bool)
-    for number in np.flatnonzero(alone):
-        large[number] = n_voxels[number] >= thresholds.least_mm3
+    kept = (n_before > 0) & (n_changed > 0)
+    alone = (n_before == 0) & (n_changed >= thresholds.least_mm3)
     for number, box in enumerate(ndimage.find_objects(regions), start=1):
-        if large[number]:
-            large[number] = diameter(regions[box] == number) >= thresholds.least_diameter_mm
-    beside = changed & (n_before > 0)[regions]
-    return np.asarray(beside | (alone & large)[regions])
+        if alone[number]:
+            kept[number] = diameter(changed[box] & (regions[box] == number)) >= thresholds.least_diameter_mm
+    kept[0] = False
+    return np.asarray(changed & kept[regions])
 
 
 def diameter(mask: NDArray[np.bool_]) -> float:

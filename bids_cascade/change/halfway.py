@@ -45,6 +45,8 @@ def register_visits(
     earlier_brain: nib.Nifti1Image,
     later_brain: nib.Nifti1Image,
     seed: int = 0,
+    *,
+    both_ways: bool = True,
 ) -> HalfWay:
     """Register two visits forward and backward, and find the space half-way.
 
@@ -55,6 +57,8 @@ def register_visits(
     earlier_brain, later_brain : nibabel.Nifti1Image
         Brain masks on their grids.
     seed : int
+    both_ways : bool
+        False to register forward alone, in half of the time.
 
     Raises
     ------
@@ -62,6 +66,8 @@ def register_visits(
         When the images don't overlap, or ANTs gives up.
     """
     forward = register_rigid(later, earlier, earlier_brain, seed, trust_headers=False).fixed_to_moving
+    if not both_ways:
+        return split(forward)
     backward = register_rigid(earlier, later, later_brain, seed, trust_headers=False).fixed_to_moving
     points = apply_affine(earlier_brain.affine, np.argwhere(mask_of(earlier_brain))[::_EVERY])
     distances_mm = np.linalg.norm(apply_affine(backward @ forward, points) - points, axis=1)

@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_cascade.change.matching import BoolArray, FloatArray, robust_sd
+from bids_cascade.change.matching import BoolArray, FloatArray, local_mean, robust_sd
 
 _SMOOTHING_MM = 0.8
+_NEIGHBOURHOOD_MM = 8.0
+"""Standard deviation of the weights by which noise is measured around a voxel: enough voxels, and still a place."""
+_MOST_SDS = 6.0
+"""Beyond it, a difference says no more of the noise around it."""
 _N_BINS = 20
 _EDGES = (1, 2, 3, 5, 7, 9)
 """Voxels along the edge of cubes whose means are looked at."""
@@ -31,16 +35,12 @@ class PairNoise:
         Displacement that would make as much noise at the brain's edges as there is: what registration, interpolation
         and the shape of the voxels leave.
     of_means : tuple of (int, float)
-        Standard deviation of the mean z-value over so many voxels.
+        Standard deviation of the mean z-value over so many connected voxels.
     """
 
     white_sd: float
     shift_mm: float
     of_means: tuple[tuple[int, float], ...]
-
-    def voxel_sd(self, gradient: FloatArray) -> FloatArray:
-        """Return the standard deviation of each voxel from the gradient there, per mm."""
-        return np.asarray(np.sqrt(self.white_sd**2 + (self.shift_mm * gradient) ** 2), np.float32)
 
     def sd_of_mean(self, n_voxels: int) -> float:
         """Return the standard deviation of the mean z-value of so many connected voxels."""
@@ -61,11 +61,15 @@ def gradient_per_mm(volume: NDArray[np.floating], edge_mm: float) -> FloatArray:
     return np.asarray(np.sqrt(total, out=total))
 
 
-def measure_noise(difference: FloatArray, gradient: FloatArray, usual: BoolArray, white: BoolArray) -> PairNoise:
+def measure_noise(
+    difference: FloatArray, gradient: FloatArray, usual: BoolArray, white: BoolArray, edge_mm: float
+) -> tuple[PairNoise, FloatArray]:
     """Measure the noise of a smoothed difference.
 
     The variance is that of white matter and, where the image has edges, the square of a displacement times the
-    gradient's: the displacement is fitted to robust variances of twenty classes of gradients.
+    gradient's: the displacement is fitted to robust variances of twenty classes of gradients. Where the usual tissue
+    around a voxel differs by more than that, as at the rim of brains that were scanned with two protocols, the noise is
+    greater by as much.
 
     Parameters
     ----------
@@ -73,6 +77,14 @@ def measure_noise(difference: FloatArray, gradient: FloatArray, usual: BoolArray
         Later less earlier FLAIR; gradient of the mean of both, per mm.
     usual, white : (X, Y, Z) bool array
         Brain away from lesions; normal-appearing white matter in it.
+    edge_mm : float
+        Of a voxel.
+
+    Returns
+    -------
+    noise : PairNoise
+    sd : (X, Y, Z) float32 array
+        Of each voxel.
 
     Raises
     ------
@@ -83,9 +95,11 @@ def measure_noise(difference: FloatArray, gradient: FloatArray, usual: BoolArray
         raise ValueError("no normal-appearing white matter in which the noise of the difference could be measured")
     white_sd = max(robust_sd(difference[white]), _LEAST_SD)
     shift_mm = _fit_shift(difference[usual], gradient[usual], white_sd)
-    sd = np.sqrt(white_sd**2 + (shift_mm * gradient) ** 2)
-    z = np.where(usual, (difference - np.median(difference[white])) / sd, np.float32(0)).astype(np.float32)
-    return PairNoise(white_sd, shift_mm, _noise_of_means(z, usual))
+    sd = np.sqrt(white_sd**2 + (shift_mm * gradient) ** 2).astype(np.float32)
+    centred = difference - np.float32(np.median(difference[white]))
+    around = local_mean((centred / sd).clip(-_MOST_SDS, _MOST_SDS) ** 2, usual, _NEIGHBOURHOOD_MM / edge_mm)
+    sd *= np.sqrt(np.maximum(around, np.float32(1)))
+    return PairNoise(white_sd, shift_mm, _noise_of_means(np.where(usual, centred / sd, np.float32(0)), usual)), sd
 
 
 def _fit_shift(difference: FloatArray, gradient: FloatArray, white_sd: float) -> float:

@@ -77,6 +77,7 @@ def make_participant(options: argparse.Namespace) -> ParticipantConfig:
         half_precision=options.half_precision,
         guess_orientation=options.guess_orientation,
         longitudinal=not options.no_longitudinal,
+        noise_floor=not options.no_noise_floor,
         anatomy=not options.no_anatomy,
         output_spaces=tuple(dict.fromkeys(options.output_spaces)),
         require_sequences=options.require_sequences,

@@ -178,7 +178,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ),
         _option(
             "--model",
-            levels=_PARTICIPANT,
+            levels=("participant", "longitudinal"),
             type=values.model_file,
             metavar="FILE",
             help="model file, or default: the packaged one (default: default)",
@@ -222,6 +222,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             levels=_PARTICIPANT,
             action="store_true",
             help="don't compare each visit with the participant's previous and first ones",
+        ),
+        _option(
+            "--no-noise-floor",
+            levels=("participant", "longitudinal"),
+            action="store_true",
+            help="compare visits in half of the time: don't measure what would be called where nothing has changed",
         ),
         _option(
             "--no-anatomy",

@@ -58,7 +58,8 @@ def _run_level(options: argparse.Namespace) -> int:
     if options.analysis_level == "longitudinal":
         from bids_cascade.levels.longitudinal import run_longitudinal
 
-        return run_longitudinal(inputs, options.nprocs or allowed_processors(), options.random_seed)
+        n_procs = options.nprocs or allowed_processors()
+        return run_longitudinal(inputs, n_procs, options.random_seed, options.model, not options.no_noise_floor)
     options.labels = located(options.labels, inputs.bids_dir)
     options.predictions = located(options.predictions, inputs.bids_dir)
     run = make_run(options, inputs)

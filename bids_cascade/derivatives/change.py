@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade import __version__
-from bids_cascade.change.compare import Comparison, FinishedVisit, Found
+from bids_cascade.change.compare import Comparison, Found
 from bids_cascade.change.thresholds import ChangeThresholds
 from bids_cascade.change.tracking import KINDS, TrackedLesion, keep_numbers, least_change_mm3
+from bids_cascade.change.visit import FinishedVisit
 from bids_cascade.dataset.tables import NOT_AVAILABLE, read_object, read_tsv
 from bids_cascade.derivatives.change_columns import LESION_COLUMNS, STATS_COLUMNS
 from bids_cascade.derivatives.files import write_json, write_tsv
@@ -38,6 +39,7 @@ OUT_OF_DATE = "comparison_out_of_date"
 
 FINGERPRINT_KEY = "Fingerprint"
 _NUMBER_KEY = "HighestNumber"
+_COPIES_KEY = "NoiseFloorCopies"
 _DAYS_OF_YEAR = 365.25
 _VOXELS = {"stable": 1, "new": 2, "gained": 3, "lost": 4, "resolved": 5}
 """Values of the image of changed voxels."""
@@ -74,11 +76,14 @@ class ChangeResults:
         Why the visits can't be compared.
     fingerprint : str
         Of what it was made from.
+    has_floor : bool
+        Whether the noise floor was measured, or there is no need to.
     """
 
     stats: Mapping[str, str]
     flags: Flags
     fingerprint: str
+    has_floor: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +132,9 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
             "the longitudinal level"
         )
         left = {"compared_with": _label(earlier), "comparable": "no"}
-        return ChangeResults(dict.fromkeys(row, NOT_AVAILABLE) | left, {OUT_OF_DATE: text}, fingerprint)
-    return ChangeResults(row, flags_of(sidecar), fingerprint)
+        return ChangeResults(dict.fromkeys(row, NOT_AVAILABLE) | left, {OUT_OF_DATE: text}, fingerprint, True)
+    flags = flags_of(sidecar)
+    return ChangeResults(row, flags, fingerprint, bool(flags or sidecar.get(_COPIES_KEY)))
 
 
 def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
@@ -272,7 +278,7 @@ def write_change(
         FINGERPRINT_KEY: fingerprint,
         _NUMBER_KEY: max(before.highest, *kept.values(), 0),
         "Thresholds": asdict(thresholds),
-        "NoiseFloorCopies": result.floor.n_copies,
+        _COPIES_KEY: result.floor.n_copies if result.floor else 0,
         "Sources": _sources(out_dir, pair),
         "GeneratedByVersion": __version__,
     }
@@ -366,13 +372,14 @@ def _stats_row(pair: Pair, comparison: Comparison, result: Found, thresholds: Ch
         "before_ml": before,
         "after_ml": after,
         "change_ml": after - before,
-        "change_sd_ml": floor.volume_sd_ml,
+        "change_sd_ml": floor and floor.volume_sd_ml,
         "days": pair.days,
         "new_per_year": counts["n_new"] / years if years else None,
         "change_ml_per_year": (after - before) / years if years else None,
-        "false_new": floor.calls["new"],
-        "false_others": sum(count for kind, count in floor.calls.items() if kind != "new"),
-        **{f"least_growth_{size}_mm3": least_change_mm3(size, floor.growth_sd, thresholds) for size in (30, 300)},
+        "false_new": floor and floor.calls["new"],
+        "false_others": floor and sum(count for kind, count in floor.calls.items() if kind != "new"),
+        "false_ml": floor and floor.false_ml,
+        **{f"least_growth_{size}_mm3": least_change_mm3(size, result.growth_sd, thresholds) for size in (30, 300)},
         "white_matter_noise": result.noise.white_sd,
         "edge_noise_mm": result.noise.shift_mm,
         **_registration(comparison),

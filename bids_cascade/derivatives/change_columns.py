@@ -47,14 +47,17 @@ STATS_COLUMNS: dict[str, dict[str, Any]] = {
     "after_ml": {"Description": "The same at the later visit", "Units": "mL"},
     "change_ml": {"Description": "after_ml less before_ml", "Units": "mL"},
     "change_sd_ml": {
-        "Description": "Standard deviation of change_ml between the earlier visit and perturbed copies of itself",
+        "Description": "By how much the volumes of the masks of the earlier visit and of its copy differ, which was "
+        "moved, given this pair's noise, and segmented and compared as the later visit was; n/a with "
+        "--no-noise-floor, and where the model that has found the lesions was not at hand",
         "Units": "mL",
     },
     "days": {"Description": "Time between the visits; n/a unless both have a date", "Units": "day"},
     "new_per_year": {"Description": "n_new for a year", "Units": "1/year"},
     "change_ml_per_year": {"Description": "change_ml for a year", "Units": "mL/year"},
-    "false_new": {"Description": "New lesions called in a perturbed copy of the earlier visit, on average"},
-    "false_others": {"Description": "Enlarging, shrinking and resolved lesions called there, on average"},
+    "false_new": {"Description": "New lesions called in that copy, where nothing has changed"},
+    "false_others": {"Description": "Enlarging, shrinking and resolved lesions called there"},
+    "false_ml": {"Description": "Change of the lesion volume called there", "Units": "mL"},
     "least_growth_30_mm3": {"Description": "By how much a lesion of 30 mm^3 must change to be called", "Units": "mm^3"},
     "least_growth_300_mm3": {"Description": "The same of one of 300 mm^3", "Units": "mm^3"},
     "white_matter_noise": {

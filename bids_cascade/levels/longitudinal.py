@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from bids_cascade.change.compare import compare_visits
+from bids_cascade.change.rescan import Segmenter, segment_again
 from bids_cascade.change.thresholds import ChangeThresholds
 from bids_cascade.children import map_in_processes
 from bids_cascade.config import Inputs
@@ -33,6 +34,7 @@ from bids_cascade.derivatives.flags import reasons_of
 from bids_cascade.derivatives.read import Processing, list_results, list_sessions_with_results, read_results
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, NothingSelectedError
+from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_ensemble, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
 from bids_cascade.report.change_viewer import change_viewer_page
 from bids_cascade.report.participant import write_participant_page
@@ -84,9 +86,20 @@ class _Task:
     bids_dir: Path
     participant: str
     seed: int
+    model: StoredModel | None = None
+
+    def segmenter(self, made: Processing) -> Segmenter | None:
+        """Return what finds lesions as they were found; None where that would need another model, or take too long."""
+        if self.model is None or self.model.sha256 != made.model_sha256 or self.model.header.patch_wise:
+            return None
+        ensemble = load_ensemble(self.model.path)
+        rule = replace(ensemble.config.rule, threshold=made.threshold, min_lesion_volume_mm3=made.min_lesion_volume_mm3)
+        return partial(segment_again, ensemble, rule, half=made.precision == "half")
 
 
-def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
+def run_longitudinal(
+    inputs: Inputs, n_procs: int, seed: int, model: Path | None = None, noise_floor: bool = True
+) -> int:
     """Compare the finished visits of all selected participants; return the exit code."""
     prepare_output(inputs.out_dir, inputs.bids_dir)
     available = sorted({key.participant for key in list_results(inputs.out_dir)}, key=natural_key)
@@ -98,7 +111,8 @@ def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
             "first"
         )
     chosen = [label for label in available if label in (asked_for or (label,))]
-    outcomes = compare_participants(inputs, chosen, n_procs, seed)
+    stored = load_model(model or PACKAGED_MODEL) if noise_floor else None
+    outcomes = compare_participants(inputs, chosen, n_procs, seed, stored)
     failed = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
     for label in chosen:
         try:
@@ -110,7 +124,9 @@ def run_longitudinal(inputs: Inputs, n_procs: int, seed: int) -> int:
     return exit_code_of([VisitOutcome("", code) for code in failed])
 
 
-def compare_participants(inputs: Inputs, participants: Sequence[str], n_procs: int, seed: int) -> list[PairOutcome]:
+def compare_participants(
+    inputs: Inputs, participants: Sequence[str], n_procs: int, seed: int, model: StoredModel | None = None
+) -> list[PairOutcome]:
     """Compare each visit of some participants with the previous and the first one, where that is not done yet.
 
     Parameters
@@ -121,8 +137,10 @@ def compare_participants(inputs: Inputs, participants: Sequence[str], n_procs: i
     n_procs : int
         Participants at once.
     seed : int
+    model : StoredModel, optional
+        For the noise floor of visits that were segmented with it.
     """
-    tasks = [_Task(inputs.out_dir, inputs.bids_dir, label, seed) for label in participants]
+    tasks = [_Task(inputs.out_dir, inputs.bids_dir, label, seed, model) for label in participants]
     several = [task for task in tasks if len(list_sessions_with_results(task.out_dir, task.participant)) > 1]
     done = map_in_processes(_compare_participant, several, n_procs, "compared visits", _GB_EACH)
     return [outcome for outcomes in done for outcome in outcomes]
@@ -267,7 +285,10 @@ def _do(
         with comparison_locked(task.out_dir, pair.later):
             before = _fingerprint(task, pair, previous, processings)
             done = read_change(task.out_dir, pair.later, pair.desc)
-            if done is None or done.fingerprint != before:
+            lacks_floor = (
+                done is not None and not done.has_floor and task.segmenter(processings[pair.later]) is not None
+            )
+            if done is None or done.fingerprint != before or lacks_floor:
                 _LOGGER.info("%s: comparing with ses-%s", pair.later.name, pair.earlier.session)
                 _compare(task, pair, previous, processings, before)
             return _outcome(task.out_dir, pair), _fingerprint(task, pair, previous, processings) == before
@@ -291,9 +312,9 @@ def _compare(
         write_refused(task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint)
         return
     try:
-        comparison = compare_visits(
-            read_finished(task.out_dir, pair.earlier), read_finished(task.out_dir, pair.later), seed=task.seed
-        )
+        earlier, later = (read_finished(task.out_dir, visit) for visit in (pair.earlier, pair.later))
+        segment = task.segmenter(processings[pair.later])
+        comparison = compare_visits(earlier, later, seed=task.seed, segment=segment)
     except (ValueError, BidsCascadeError) as error:
         if isinstance(error, MissingInputError):
             raise

@@ -113,7 +113,7 @@ def segment_visits(
             write_visit_records(ended, inputs, log_dir)
         except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
             results = [result.with_warnings([f"no record: {error}"], error.exit_code) for result in results]
-        results = _compare(visits, results, inputs, config, run)
+        results = _compare(visits, results, inputs, config, run, model)
         return _write_pages(visits, results, inputs.out_dir)
 
 
@@ -204,6 +204,7 @@ def _compare(
     inputs: Inputs,
     config: ParticipantConfig,
     run: RunConfig,
+    model: StoredModel,
 ) -> list[VisitOutcome]:
     """Compare the participants' visits, those of earlier runs included; return the results with warnings.
 
@@ -214,7 +215,9 @@ def _compare(
         if not config.longitudinal:
             remove_stale(inputs, participants)
             return list(results)
-        outcomes = compare_participants(inputs, participants, run.n_procs, config.seed)
+        outcomes = compare_participants(
+            inputs, participants, run.n_procs, config.seed, model if config.noise_floor else None
+        )
     except BidsCascadeError as error:
         _LOGGER.error("visits were not compared: %s", error)
         return [result.with_warnings([f"not compared: {error}"], error.exit_code) for result in results]

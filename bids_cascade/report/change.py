@@ -51,6 +51,11 @@ class ChangeView:
         """Whether changes were called at all."""
         return self.stats.get("comparable") == "yes" and not self.flags
 
+    @property
+    def has_floor(self) -> bool:
+        """Whether it was measured what is called where nothing has changed."""
+        return self.stats.get("false_new", NOT_AVAILABLE) != NOT_AVAILABLE
+
     def number(self, column: str, decimals: int = 2) -> str:
         """Return a cell as a number with so many decimals, or unchanged."""
         cell = self.stats.get(column, NOT_AVAILABLE)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from bids_cascade.change.compare import Comparison, FinishedVisit, compare_visits
+from bids_cascade.change.compare import Comparison, compare_visits
 from bids_cascade.change.thresholds import ChangeThresholds
+from bids_cascade.change.visit import FinishedVisit
 
 OLD, NEW, GROWING = (-10.0, 0.0, 6.0), (11.0, -2.0, -4.0), (0.0, -14.0, 5.0)
 
@@ -61,4 +66,32 @@ def test_below_the_limits_no_change_is_called(visits):
         "visits_may_be_of_two_people",
         "visit_registration_inconsistent",
     ]
+    assert found.result is None
+
+
+def test_the_noise_floor_is_that_of_a_copy_of_the_earlier_visit(visits):
+    def segment(scans, brain):
+        bright = ndimage.gaussian_filter(scans["FLAIR"].get_fdata() / 800, 0.8)
+        probability = np.clip((bright - 1.1) / 0.2, 0, 0.95).astype(np.float32)
+        affine = brain.affine
+        return nib.Nifti1Image(probability, affine), nib.Nifti1Image((probability >= 0.5).astype(np.uint8), affine)
+
+    earlier, later = (
+        replace(one, **dict(zip(("probability", "mask"), segment(one.scans, one.brain), strict=True))) for one in visits
+    )
+    result = compare_visits(earlier, later, segment=segment).result
+    assert result.floor.n_copies == 1
+    assert result.floor.calls == {"new": 0, "enlarging": 0, "shrinking": 0, "resolved": 0}
+    assert 0 < result.floor.volume_sd_ml < 0.2
+    assert result.growth_sd >= ChangeThresholds().growth_sd
+    assert "new" in {one.kind for one in result.lesions}
+
+
+def test_a_visit_that_cannot_be_compared_with_itself_is_compared_with_no_other(visits):
+    def segment(scans, brain):
+        scans["T1w"] = scans["FLAIR"] = visits[0].brain  # nothing that could be matched
+        return brain, brain
+
+    found = compare_visits(*visits, segment=segment)
+    assert list(found.flags) == ["visit_cannot_be_compared_with_itself"]
     assert found.result is None

@@ -61,6 +61,41 @@ def test_a_brighter_place_in_the_image_alone_is_nothing():
     np.testing.assert_array_equal(change.after, earlier.mask)
 
 
+def test_a_lesion_that_the_mask_has_missed_is_new_where_it_is_likely_enough_and_brighter():
+    earlier = lesions(FAR)
+    later = lesions(FAR)
+    later.probability[SMALL] = 0.2
+    later.probability[11, 11, 11] = 0.3
+    difference = np.zeros(SHAPE, np.float32)
+    difference[SMALL] = 0.6
+    change = change_of(earlier, later, difference)
+    expected = np.zeros(SHAPE, bool)
+    expected[SMALL] = True
+    np.testing.assert_array_equal(change.gained, expected)
+    later.probability[11, 11, 11] = 0.2  # nowhere likely enough
+    assert not change_of(earlier, later, difference).gained.any()
+    assert change_of(earlier, later, difference).after.sum() == later.mask.sum()
+
+
+def test_of_a_blurred_rise_the_brighter_part_is_new():
+    earlier, later = lesions(), lesions()
+    later.probability[LARGE] = 0.3
+    difference = np.zeros(SHAPE, np.float32)
+    difference[LARGE] = 0.15  # three standard deviations
+    difference[SMALL] = 0.6
+    change = change_of(earlier, later, difference)
+    expected = np.zeros(SHAPE, bool)
+    expected[SMALL] = True
+    np.testing.assert_array_equal(change.gained, expected)
+
+
+def test_what_was_lesion_before_and_is_brighter_now_has_not_grown():
+    earlier = later = lesions(SMALL)
+    difference = np.zeros(SHAPE, np.float32)
+    difference[SMALL] = 0.6
+    assert not change_of(earlier, later, difference).gained.any()
+
+
 def test_a_faint_difference_is_nothing():
     earlier, later = lesions(), lesions(SMALL)
     assert not change_of(earlier, later, brighter(earlier, later, 0.1)).gained.any()

@@ -52,6 +52,12 @@ def test_exchanging_the_visits_exchanges_the_result(head):
     np.testing.assert_array_equal(one.white, other.white)
 
 
+def test_a_brain_that_may_all_be_lesion_is_refused(head):
+    channels, brain, _ = head
+    with pytest.raises(ValueError, match="may be lesion"):
+        match_visits(channels, channels, brain, brain, 1.0, ("T1w", "FLAIR"))
+
+
 def test_inputs_stay_as_they_are(head):
     channels, brain, lesion = head
     before = channels.copy()
