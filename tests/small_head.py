@@ -55,7 +55,7 @@ def make_visit(
         return nib.Nifti1Image(values.astype(np.float32), affine)
 
     scans = {
-        name: image((one + 0.03 * rng.standard_normal(one.shape)).clip(1e-3) * inside * 800)
-        for name, one in (("T1w", t1w), ("FLAIR", flair))
+        name: image((one + sd * rng.standard_normal(one.shape)).clip(1e-3) * inside * 800)
+        for name, one, sd in (("T1w", t1w, 0.01), ("FLAIR", flair, 0.03))
     }
     return FinishedVisit(scans, image(inside), image(0.95 * share * inside), image(share >= 0.5))

@@ -95,7 +95,7 @@ def _increase(
     changed = _sure(_brighter_part(regions, difference), one, other, difference, z, noise, thresholds)
     alone = other.mask & ~one.mask
     changed = ndimage.binary_dilation(changed, TOUCHING, iterations=_RIM, mask=alone | changed)
-    return _large_enough(changed, one.mask, other.mask, thresholds)
+    return _whole_or_not(changed, one.mask, other.mask, thresholds)
 
 
 def _sure(
@@ -139,21 +139,28 @@ def _brighter_part(regions: BoolArray, difference: FloatArray) -> BoolArray:
     return brighter
 
 
-def _large_enough(
+def _whole_or_not(
     changed: BoolArray, one_mask: BoolArray, other_mask: BoolArray, thresholds: ChangeThresholds
 ) -> BoolArray:
-    """Drop what is too small for a lesion of its own; beside a lesion of the one visit, that lesion grows."""
+    """Take a lesion that was nowhere near lesion before as a whole if most of it has changed; drop what is too small.
+
+    A region beside a lesion of the one visit stays as it is: that lesion grows.
+    """
     regions, n = ndimage.label(changed | other_mask | one_mask, TOUCHING)
-    n_changed, n_before = (
-        np.bincount(regions.ravel(), weights=weights.ravel(), minlength=n + 1) for weights in (changed, one_mask)
+    n_changed, n_before, n_voxels = (
+        np.bincount(regions.ravel(), weights=weights, minlength=n + 1)
+        for weights in (changed.ravel(), one_mask.ravel(), None)
     )
-    kept = (n_before > 0) & (n_changed > 0)
-    alone = (n_before == 0) & (n_changed >= thresholds.least_mm3)
+    kept = n_changed > 0
+    alone = kept & (n_before == 0)
+    kept[alone & (n_changed < thresholds.least_mm3)] = False
     for number, box in enumerate(ndimage.find_objects(regions), start=1):
-        if alone[number]:
-            kept[number] = diameter(changed[box] & (regions[box] == number)) >= thresholds.least_diameter_mm
-    kept[0] = False
-    return np.asarray(changed & kept[regions])
+        if alone[number] and kept[number]:
+            own = changed[box] & (regions[box] == number)
+            kept[number] = diameter(own) >= thresholds.least_diameter_mm
+    whole = kept & alone & (n_changed >= n_voxels / 2)
+    whole[0] = kept[0] = False
+    return np.asarray((changed & kept[regions]) | whole[regions])
 
 
 def diameter(mask: NDArray[np.bool_]) -> float:

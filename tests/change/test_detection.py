@@ -101,6 +101,24 @@ def test_a_faint_difference_is_nothing():
     assert not change_of(earlier, later, brighter(earlier, later, 0.1)).gained.any()
 
 
+def test_of_a_new_lesion_what_lies_beyond_the_rim_in_its_mask_is_new_too():
+    earlier, later = lesions(), lesions(LARGE, (slice(8, 12), slice(8, 12), slice(16, 20)))
+    difference = np.zeros(SHAPE, np.float32)
+    difference[LARGE] = 0.6
+    change = change_of(earlier, later, difference)
+    np.testing.assert_array_equal(change.gained, later.mask)
+    assert not change.before.any()
+
+
+def test_a_small_rise_in_a_lesion_of_one_mask_alone_makes_no_new_lesion():
+    earlier, later = lesions(), lesions(LARGE)
+    difference = np.zeros(SHAPE, np.float32)
+    difference[slice(8, 10), slice(8, 10), slice(8, 12)] = 0.6
+    change = change_of(earlier, later, difference)
+    assert 16 <= change.gained.sum() < later.mask.sum() / 2
+    assert change.before.sum() == later.mask.sum() - change.gained.sum()
+
+
 def test_exchanging_the_visits_exchanges_gained_and_lost():
     rng = np.random.default_rng(0)
     earlier, later = (Lesions(p := rng.uniform(0, 1, SHAPE).astype(np.float32), p > 0.7) for _ in range(2))
