@@ -28,6 +28,8 @@ from bids_cascade.whole_file import HELD, clear_leftovers, hold_folder, write_wh
 
 _LOGGER = logging.getLogger(__name__)
 
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
+
 MANUAL = "manual"
 """The derivative dataset with the masks to train on and to evaluate against."""
 
@@ -83,7 +85,11 @@ def _check(public: PublicDataset, visits: Sequence[SourceVisit], source: Path) -
     """Refuse a source without visits, with two of one name, or with masks on other grids than their FLAIR image."""
     if not visits:
         listing = ", ".join(sorted(path.name for path in source.iterdir())[:5]) or "nothing"
-        raise MissingInputError(f"{source} does not hold {public.name}: expected {public.layout}; found {listing}")
+        packed = any(path.name.lower().endswith(_ARCHIVES) for path in source.rglob("*"))
+        advice = "; unpack the archives in it first" if packed else ""
+        raise MissingInputError(
+            f"{source} does not hold {public.name}: expected {public.layout}; found {listing}{advice}"
+        )
     seen: dict[str, SourceVisit] = {}
     for visit in visits:
         if visit.name in seen:

@@ -99,9 +99,12 @@ def test_a_source_that_does_not_fit_is_refused_in_a_line_and_nothing_is_left(mak
     (broken / "train/P1/T1/P1_T1_T2.nii.gz").write_bytes(b"no image")
     twice = make_tree(tmp_path / "twice", [f"{copy}/{name}" for copy in "ab" for name in LAYOUTS["mslesseg"]])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "train.ZIP").touch()
     for source, error, message in (
         (tmp_path / "none", MissingInputError, "no such folder"),
         (tmp_path / "empty", MissingInputError, "expected train/P1/T1/P1_T1_FLAIR.nii.gz.*; found nothing"),
+        (tmp_path / "packed", MissingInputError, "found train.ZIP; unpack the archives in it first"),
         (other, MissingInputError, "does not hold MSLesSeg: expected .*; found test01, training01, training02"),
         (off_grid, BadDataError, r"P1_T1_MASK.nii.gz has \(3, 4, 6\) voxels; expected \(3, 4, 5\), as"),
         (broken, BadDataError, "P1_T1_T2.nii.gz"),
