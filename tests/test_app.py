@@ -325,7 +325,7 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     own, *earlier = adapted.header.provenance["learnt_from"]
     assert own["Participants"] == ["01"]
     assert earlier == sources_of(start.header.provenance)
-    assert adapted.header.licence.endswith(f"; began with {start.header.name}: {start.header.licence}")
+    assert adapted.header.licence.endswith(f"; started from {start.header.name}: {start.header.licence}")
     weights = [unpack_model(stored.path.read_bytes())[0] for stored in (start, adapted)]
     name = "cascade1.stage2.dense.0.weight"
     np.testing.assert_allclose(*(one[name] for one in weights), atol=1e-4)

@@ -54,7 +54,7 @@ def structure_likelihoods(
     """
     sample = np.flatnonzero(learnt_from)
     if not sample.size:
-        raise ValueError("there is no voxel of normal tissue to learn intensities from")
+        raise ValueError("there is no voxel of normal tissue to measure intensities in")
     sample = sample[:: max(1, len(sample) // _MOST_VOXELS)]
     bins = _bins(channels)
     known, weights = bins[sample], np.asarray(priors[:, sample], np.float32)

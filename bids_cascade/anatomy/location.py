@@ -73,7 +73,7 @@ def locate(places: Places, voxel_volume_mm3: float) -> Location:
         When there is no voxel.
     """
     if not places.structures.size:
-        raise ValueError("a lesion without voxels is nowhere")
+        raise ValueError("a lesion without voxels has no location")
     zones = find_zones(places)
     fractions = np.bincount(zones.ravel(), minlength=len(Zone) + 1) / zones.size
     if fractions[Zone.INFRATENTORIAL] >= THRESHOLDS.infratentorial_fraction:

@@ -93,7 +93,7 @@ def find_template(name: str) -> tuple[Path, Path | None]:
     home = os.environ.get(HOME)
     if not home:
         raise MissingInputError(
-            f"the template {name} is neither built in ({BUILT_IN} is) nor to be found: set {HOME} to the folder that "
+            f"the template {name} is neither built in ({BUILT_IN} is) nor found: set {HOME} to the folder that "
             "holds TemplateFlow's templates"
         )
     folder = Path(home) / f"tpl-{name}"

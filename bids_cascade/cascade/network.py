@@ -36,13 +36,16 @@ class Block(nn.Module):
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
-        norm, bias = self.norm, self.convolution.bias
-        if norm.running_mean is None or norm.running_var is None or bias is None:
-            raise ValueError("expected a convolution with a bias and a batch norm with running statistics")
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        return self.convolution.weight * scale[:, None, None, None, None], (
-            bias - norm.running_mean
-        ) * scale + norm.bias
+        return fold_norm(self.convolution, self.norm)
+
+
+def fold_norm(convolution: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
+    bias = convolution.bias
+    if norm.running_mean is None or norm.running_var is None or bias is None:
+        raise ValueError("expected a convolution with a bias and a batch norm with running statistics")
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return convolution.weight * scale[:, None, None, None, None], (bias - norm.running_mean) * scale + norm.bias
 
 
 class PatchNetwork(nn.Module):

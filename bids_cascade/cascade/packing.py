@@ -98,11 +98,11 @@ def _unpack(content: bytes) -> tuple[Arrays, dict[str, Any], bool]:
         sealed = DIGEST in header
         digest = header.pop(DIGEST if sealed else EARLIER_DIGEST)
     except SafetensorError as error:
-        raise ValueError(f"not a whole safetensors file ({error})") from error
+        raise ValueError(f"not a complete safetensors file ({error})") from error
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"a safetensors file without the header `{KEY}`, so not made by this app") from error
     if digest != (_digest(arrays, header) if sealed else _digest_of_values(arrays)):
-        raise ValueError("header and weights are not those that were written: the file is damaged or edited")
+        raise ValueError("header or weights have changed since they were written: the file is damaged or edited")
     return arrays, header, sealed
 
 
@@ -175,7 +175,7 @@ def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
     types = get_type_hints(kind)
     unknown = sorted(set(values) - set(types))
     if unknown:
-        raise ValueError(f"{unknown[0]} is nothing that this version knows")
+        raise ValueError(f"{unknown[0]} is unknown to this version")
     return kind(**{name: _of_type(types[name], value, name) for name, value in values.items()})
 
 

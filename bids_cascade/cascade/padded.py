@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from bids_cascade.cascade.inference import for_each
+from bids_cascade.cascade.network import fold_norm
 from bids_cascade.cascade.padded_weights import map_sizes
 from bids_cascade.config import PaddedNetworkConfig
 
@@ -189,7 +190,7 @@ class _FastNetwork:
         self.convolutions = []
         for number, layer in enumerate(network.convolutions):
             used = slice(self.pooled[number // 2] * _POOL if number % 2 else None)
-            weight, bias = _folded(layer)
+            weight, bias = fold_norm(layer.convolution, layer.norm)
             parts = weight, layer.slope[None, :, used, used, used]
             kernel, slope = (part.to(dtype).contiguous(memory_format=self.layout) for part in parts)
             self.convolutions.append((kernel, bias.to(dtype), slope))
@@ -219,15 +220,6 @@ class _FastNetwork:
         if after == 0:
             x = functional.pad(x, (1, 0) * 3).contiguous(memory_format=self.layout)
         return _prelu(functional.conv3d(x, kernel, bias, padding=after), slope)
-
-
-def _folded(layer: PaddedConvolution) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
-    norm, bias = layer.norm, layer.convolution.bias
-    if norm.running_mean is None or norm.running_var is None or bias is None:
-        raise ValueError("expected a convolution with a bias and a batch norm with running statistics")
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return layer.convolution.weight * scale[:, None, None, None, None], (bias - norm.running_mean) * scale + norm.bias
 
 
 def _prelu(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:

@@ -315,6 +315,6 @@ def _flags(
     if noise is not None and noise.white_sd > limits.most_noise:
         flags["visits_differ_in_protocol"] = (
             f"in normal white matter the images differ by {noise.white_sd:.2f} of its level (expected at most "
-            f"{limits.most_noise:g}): protocols too different for changes of lesions to be told from noise"
+            f"{limits.most_noise:g}): protocols too different to distinguish lesion changes from noise"
         )
     return flags

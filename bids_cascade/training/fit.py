@@ -104,7 +104,7 @@ def check_start(config: TrainConfig) -> None:
         )
     if header.cascade.optional_sequences and not config.cascade.optional_sequences:
         _LOGGER.warning(
-            "%s serves scans without %s; the new model won't, unless it goes on learning that with --sequence-dropout",
+            "%s works on scans without %s; the new model will not, unless it is trained with --sequence-dropout",
             *(config.start_from, " or ".join(header.cascade.optional_sequences)),
         )
 
@@ -159,7 +159,7 @@ def train_model(
         provenance["cross_validation"] = dict(cross_validation)
     licence = provenance["dataset_licence"]
     if "start" in provenance:
-        licence += "; began with {name}: {licence}".format(**provenance["start"])
+        licence += "; started from {name}: {licence}".format(**provenance["start"])
     model = Model(Ensemble((cascade,)), config.name, licence, provenance)
     return _write_model(model, trained, folder)
 
@@ -168,7 +168,7 @@ def _segment(held_out: Sequence[Prepared], cascade: Cascade, device: str) -> lis
     """Return the probabilities of the visits that training has held out."""
     engine, probabilities = partial(dense_probability, device=device), []
     if held_out:
-        _LOGGER.info("segmenting what was held out (visits: %d)", len(held_out))
+        _LOGGER.info("segmenting held-out visits (%d)", len(held_out))
     with progress_bar(len(held_out), "visits segmented") as bar:
         for visit in held_out:
             probabilities.append(segment(cascade, np.asarray(visit.data.channels), visit.data.brain, engine).final)

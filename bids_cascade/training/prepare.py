@@ -68,7 +68,7 @@ def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dic
         When there is no mask of any visit.
     """
     cascade = config.cascade
-    remedy = f"with {_DROPOUT}, or --sequences {cascade.candidate_sequence}, training learns from such visits"
+    remedy = f"with {_DROPOUT}, or --sequences {cascade.candidate_sequence}, such visits are used for training"
     visits = find_selected(inputs, cascade.sequences, optional=cascade.optional_sequences, remedy=remedy)
     labels = find_labels(config.labels, inputs.bids_dir, visits)
     unlabelled = [visit.name for visit in visits if visit.name not in labels]
@@ -81,7 +81,7 @@ def _with_hint(visit: Visit, cascade: CascadeConfig) -> Visit:
     """Return a visit that says, if it lacks sequences that models can learn to do without, how they do."""
     if not visit.missing or cascade.candidate_sequence in visit.missing:
         return visit
-    return replace(visit, left_out=(*visit.left_out, f"with {_DROPOUT}, training learns from such visits, too"))
+    return replace(visit, left_out=(*visit.left_out, f"with {_DROPOUT}, such visits are used for training, too"))
 
 
 def prepare_visits(
@@ -156,7 +156,7 @@ def _read(visit: Visit, channels_dir: Path, lesion_dir: Path, config: TrainConfi
 def _result(visit: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mapping[str, Path]) -> VisitOutcome:
     labels_of_lesions, n_lesions = label_lesions(visit.data.lesion)
     volumes_mm3 = np.bincount(labels_of_lesions.ravel())[1:] * voxel_size_mm**3
-    message = "" if n_lesions else f"{labels[visit.name]}: the mask has no lesion, so there is nothing to learn from it"
+    message = "" if n_lesions else f"{labels[visit.name]}: the mask has no lesion, so it can't be used for training"
     volume_ml = float(visit.data.lesion.sum()) * voxel_size_mm**3 / 1000
     return VisitOutcome(
         visit.name,

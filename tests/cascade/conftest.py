@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.samples import LabelledVisit
+from bids_cascade.cascade.samples import LabelledVisit, Samples
 from bids_cascade.config import NetworkConfig, TrainingConfig
 
 TINY = NetworkConfig(2, patch_size=7, features=(6,), scales=(1, 2), dense=(8,))
@@ -25,6 +25,16 @@ def make_visit(subject: str, seed: int, size: int = 24, **more) -> LabelledVisit
     channels[0][lesion] -= 0.25
     channels[:, ~brain] = 0
     return LabelledVisit(subject, channels, brain, lesion & brain, **more)
+
+
+def random_samples(shape: tuple[int, int, int], n_lesion: int, n_negative: int, **more) -> Samples:
+    """Return samples at random places of a volume of noise."""
+    rng = np.random.default_rng(0)
+    lesion, negative = np.zeros(shape, bool), np.zeros(shape, bool)
+    places = rng.permutation(lesion.size)
+    lesion.flat[places[:n_lesion]], negative.flat[places[n_lesion : n_lesion + n_negative]] = True, True
+    visit = LabelledVisit("a", rng.normal(size=(2, *shape)).astype(np.float32), np.ones(shape, bool), lesion, **more)
+    return Samples.of(visit, negative)
 
 
 @pytest.fixture(scope="session")

@@ -13,23 +13,13 @@ from bids_cascade.cascade.training import crop_geometry
 from bids_cascade.cascade.weights import component_weights
 from bids_cascade.config import CascadeConfig, NetworkConfig, TrainingConfig
 
-from .conftest import make_visit
+from .conftest import make_visit, random_samples
 
 CONFIG = CascadeConfig()
 
 
 PLAIN = TrainingConfig(gain=1.0, shift=0.0, batch_size=4, component_power=0.0)
 """Crops are mirrored, but not changed in intensity, and all voxels count the same."""
-
-
-def random_samples(shape: tuple[int, int, int], n_lesion: int, n_negative: int, **more) -> Samples:
-    """Return samples at random places of a volume of noise."""
-    rng = np.random.default_rng(0)
-    lesion, negative = np.zeros(shape, bool), np.zeros(shape, bool)
-    places = rng.permutation(lesion.size)
-    lesion.flat[places[:n_lesion]], negative.flat[places[n_lesion : n_lesion + n_negative]] = True, True
-    visit = LabelledVisit("a", rng.normal(size=(2, *shape)).astype(np.float32), np.ones(shape, bool), lesion, **more)
-    return Samples.of(visit, negative)
 
 
 GEOMETRIES = {

@@ -69,13 +69,13 @@ def test_padded_networks_are_kept_beside_the_app_s_own(model) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("kind", "other", "kind is nothing that this version knows"),
+        ("kind", "other", "kind is unknown to this version"),
         ("features", [10**6], "from 1 to 4096"),
         ("features", [], "expected some"),
         ("patch_size", 4, "patch size"),
         ("patch_size", 3, "too small"),
         ("n_channels", 3, "takes 3 channels of 2"),
-        ("scales", [1], "scales is nothing"),
+        ("scales", [1], "scales is unknown"),
     ],
 )
 def test_hostile_padded_networks_are_refused(model, field: str, value, message: str) -> None:
@@ -112,8 +112,8 @@ def test_what_is_no_model_is_refused(model) -> None:
     whole = to_bytes(model)
     arrays, header = unpack(whole)
     cases = {
-        "not a whole safetensors file": [b"", b"hello", whole[:1000], whole[:-1], whole + b"x"],
-        "not those that were written": [whole[:-1000] + bytes(a ^ 1 for a in whole[-1000:])],
+        "not a complete safetensors file": [b"", b"hello", whole[:1000], whole[:-1], whole + b"x"],
+        "have changed since they were written": [whole[:-1000] + bytes(a ^ 1 for a in whole[-1000:])],
         "not made by this app": [save({"a": np.zeros(1)}), save({"a": np.zeros(1)}, {KEY: "{"})],
         f"expected the format `{FORMAT}`, found `other 9`": [pack(arrays, {**header, "format": "other 9"})],
         "the header does not describe a model": [

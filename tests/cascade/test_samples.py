@@ -6,6 +6,8 @@ import pytest
 from bids_cascade.cascade.samples import LabelledVisit, Samples, candidates, first_stage_samples, second_stage_samples
 from bids_cascade.config import CascadeConfig
 
+from .conftest import random_samples
+
 CONFIG = CascadeConfig()
 
 
@@ -17,16 +19,6 @@ def small_visit() -> LabelledVisit:
     lesion = np.zeros((4, 4, 4), bool)
     lesion[0, 0, :3] = True
     return LabelledVisit("a", channels, brain, lesion)
-
-
-def random_samples(shape: tuple[int, int, int], n_lesion: int, n_negative: int, **more) -> Samples:
-    """Return samples at random places of a volume of noise."""
-    rng = np.random.default_rng(0)
-    lesion, negative = np.zeros(shape, bool), np.zeros(shape, bool)
-    places = rng.permutation(lesion.size)
-    lesion.flat[places[:n_lesion]], negative.flat[places[n_lesion : n_lesion + n_negative]] = True, True
-    visit = LabelledVisit("a", rng.normal(size=(2, *shape)).astype(np.float32), np.ones(shape, bool), lesion, **more)
-    return Samples.of(visit, negative)
 
 
 def test_candidates_are_bright_brain() -> None:

@@ -66,7 +66,7 @@ def test_bad_model_files(model: Model, tmp_path: Path) -> None:
     foreign = tmp_path / "scan.nii.gz"
     foreign.write_bytes(b"\x1f\x8b" + bytes(100))
     for path in (cut, foreign):
-        with pytest.raises(BadDataError, match=f"{path.name}: not a usable model: not a whole safetensors file"):
+        with pytest.raises(BadDataError, match=f"{path.name}: not a usable model: not a complete safetensors file"):
             load_model(path)
 
 

@@ -46,7 +46,7 @@ def test_training_says_if_the_new_model_will_need_what_the_old_one_can_lack(tmp_
     with caplog.at_level(logging.WARNING):
         check_start(TrainConfig("manual", CascadeConfig(optional_sequences=optional), start_from=path))
     assert [message.partition(";")[0] for message in caplog.messages] == (
-        [] if optional else [f"{path} serves scans without T1w"]
+        [] if optional else [f"{path} works on scans without T1w"]
     )
 
 
