@@ -226,7 +226,7 @@ def test_bad_masks_are_named_and_the_others_go_on(done, tiny_dataset: Path, tmp_
     said = capsys.readouterr()
     assert "left out, as there is no lesion mask: sub-01_ses-b" in said.err
     rows = {line.split()[0]: line for line in said.out.splitlines() if line.startswith("sub-")}
-    assert "is on the grid of no image of its visit" in rows["sub-01_ses-a"]
+    assert "is not on the grid of any image of its visit" in rows["sub-01_ses-a"]
     assert "WARNING" in rows["sub-02"]
     assert "the mask has no lesion" in rows["sub-02"]
     origin = load_model(tmp_path / "out" / "models" / "tiny.safetensors").header.provenance
