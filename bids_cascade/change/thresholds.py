@@ -27,8 +27,8 @@ class ChangeThresholds:
         Mean FLAIR difference of it; white matter is 1, fluid about 0. Fainter ones are neither seen nor drawn by
         raters.
     region_z : float
-        Mean FLAIR difference of it, in standard deviations of means over as many connected voxels of this pair. In the
-        16 pairs without change that it was chosen on, one region alone was above it, in either direction.
+        Mean FLAIR difference of it, in standard deviations of means over as many connected voxels of this pair. In 20
+        synthetic pairs without change, what was above it and called lies in one of them, and is no new lesion.
     usual_edge_noise_mm : float
         Displacement that would make the noise at edges of two scans by one protocol; of twice as much, twice the
         `region_z` is asked for: between thick and thin slices, lesions differ by more than normal tissue does.
