@@ -22,6 +22,8 @@ References
 """
 URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
 """Where it is described."""
+TEMPLATEFLOW_URI = "https://github.com/templateflow"
+"""Where those of TemplateFlow are, one repository each."""
 HOME = "TEMPLATEFLOW_HOME"
 """Environment variable that names TemplateFlow's folder."""
 

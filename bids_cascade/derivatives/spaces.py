@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_cascade.anatomy.registration import Deformation, warp
-from bids_cascade.anatomy.template import BUILT_IN, URI, load_template
+from bids_cascade.anatomy.template import BUILT_IN, TEMPLATEFLOW_URI, URI, load_template
 from bids_cascade.anatomy.visit import VisitAnatomy, find_anatomy, no_anatomy, register_visit
 from bids_cascade.derivatives.flags import Flags
 from bids_cascade.errors import BadDataError, MissingInputError
@@ -171,5 +171,5 @@ def write_transforms(writer: Writer, name: str, deformation: Deformation) -> Non
 
 
 def reference(name: str) -> dict[str, str]:
-    """Return the part of a sidecar that says what a template's space is; BIDS knows TemplateFlow's by name."""
-    return {"SpatialReference": URI} if name == BUILT_IN else {}
+    """Return the part of a sidecar that says where a template's space is described."""
+    return {"SpatialReference": URI if name == BUILT_IN else f"{TEMPLATEFLOW_URI}/tpl-{name}"}

@@ -7,7 +7,7 @@ import numpy as np
 
 from bids_cascade.anatomy.template import BUILT_IN
 from bids_cascade.anatomy.visit import ANATOMY_FAILED
-from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE, anatomy_in, register_space
+from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE, anatomy_in, reference, register_space
 
 SHAPE = (12, 12, 12)
 CHANNELS = np.random.default_rng(0).normal(1, 0.3, (1, *SHAPE)).astype(np.float32)
@@ -28,3 +28,9 @@ def test_a_registration_that_fails_leaves_its_reason_and_costs_the_anatomy_alone
 def test_a_brain_without_tissues_has_no_registration(tmp_path: Path) -> None:
     space = register_space(BUILT_IN, 0 * CHANNELS, BRAIN, ["FLAIR"], tmp_path)
     assert space.failure
+
+
+def test_sidecars_say_where_a_space_is_described() -> None:
+    described = {"SpatialReference": "https://github.com/templateflow/tpl-MNI152NLin2009cAsym"}
+    assert reference("MNI152NLin2009cAsym") == described
+    assert reference(BUILT_IN)["SpatialReference"].startswith("https://www.bic.mni.mcgill.ca/")
