@@ -69,6 +69,8 @@ def find_structures(
     priors: NDArray[np.floating],
     brain: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
+    *,
+    with_t1w: bool = True,
 ) -> NDArray[np.uint8]:
     """Name the structure of every brain voxel: the one whose prior times likelihood is highest.
 
@@ -81,6 +83,8 @@ def find_structures(
     brain : (X, Y, Z) bool array
     lesion : (X, Y, Z) bool array
         Where intensities say nothing of the structure: never fluid, and cortex only beside cortex.
+    with_t1w : bool
+        Whether T1w is among the channels. FLAIR alone says where fluid is, and the atlas the rest.
 
     Returns
     -------
@@ -97,7 +101,11 @@ def find_structures(
         if array.shape != shape:
             raise ValueError(f"expected {name} {shape} for this brain mask, found {array.shape}")
     inside, diseased = priors[:, brain] + np.float32(_FLOOR), lesion[brain]
-    fits = structure_likelihoods(channels[:, brain], inside, ~diseased)
+    if with_t1w:
+        fits = structure_likelihoods(channels[:, brain], inside, ~diseased)
+    else:
+        fluid = tissue_likelihoods(channels, brain, ("FLAIR",))[FLUID_TISSUE][brain]
+        fits = np.stack([fluid if structure in FLUID else 1 - fluid for structure in Structure])
     rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS) & (priors[Structure.CORTEX] < _MAY_BE_CORTEX)
     # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.
     around, solid = rim[brain], [structure for structure in Structure if structure not in FLUID]

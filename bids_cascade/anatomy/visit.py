@@ -162,7 +162,7 @@ def find_anatomy(
         )
         return VisitAnatomy(None, None, agree, {ANATOMY_FAILED: reason})
     told_by = [index for index, name in enumerate(sequences) if name in STRUCTURES_TOLD_BY]
-    structures = find_structures(channels[told_by], priors, inside, lesion)
+    structures = find_structures(channels[told_by], priors, inside, lesion, with_t1w=with_t1w)
     return VisitAnatomy(nib.Nifti1Image(structures, brain.affine), deformation, agree, {})
 
 

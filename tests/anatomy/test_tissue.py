@@ -98,6 +98,18 @@ def test_without_t1w_only_fluid_is_held_against_the_atlas(head: dict[str, np.nda
     assert agreement(likelihoods, np.roll(priors, 8, 1), brain, TOLD_BY_FLAIR) < 0.6
 
 
+def test_flair_alone_tells_fluid_and_the_atlas_the_rest(head: dict[str, np.ndarray]) -> None:
+    flair, lesion = head["channels"][1:], np.zeros_like(head["brain"])
+    flair[0, 9:12, 9:12, 9:12] = 1.4  # white matter as bright as cortex
+    small = head["truth"].copy()
+    small[small == LV + 1] = WHITE + 1
+    small[15:-15, 15:-15, 15:-15] = LV + 1
+    priors = widen_fluid(priors_of(small), (2, 2, 2))
+    found = find_structures(flair, priors, head["brain"], lesion, with_t1w=False)
+    assert ((found == head["truth"]) | (head["truth"] == SULCI + 1))[head["brain"]].mean() > 0.97
+    assert (found[9:12, 9:12, 9:12] == WHITE + 1).all()
+
+
 def test_nothing_is_outside_the_brain_and_everything_inside(head: dict[str, np.ndarray]) -> None:
     found = structures_of(head, priors_of(head["truth"]), np.zeros_like(head["brain"]))
     assert ((found > 0) == head["brain"]).all()
