@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -86,7 +87,8 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
     except OSError as error:
         raise cannot_create(f"what the output folder {out_dir} needs", error) from error
     if not os.access(out, os.W_OK | os.X_OK):
-        raise OutputError(f"can't write to the output folder {out_dir}: no permission; choose another")
+        reason = os.strerror(errno.EROFS if os.statvfs(out).f_flag & os.ST_RDONLY else errno.EACCES)
+        raise OutputError(f"can't write to the output folder {out_dir}: {reason}; choose another")
 
 
 def _clear_all_leftovers(out: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.faults.scene import End, Row, Scene, contents
+from tests.faults.writers import leave_visits
 
 _CODES = (73, 74)
 _STEP = "bids_cascade/sub_01"
@@ -41,6 +42,7 @@ def run_disks(folder: Path) -> Iterator[Row]:
             end = _run(scene, "work", disk, work)
             yield _judge(f"work folder of {megabytes} MB" + (f" and {inodes} inodes" if inodes else ""), end, disk)
     yield from _midway(scene, whole)
+    yield from _compared(scene.folder / "change")
 
 
 def _midway(scene: Scene, whole: Mapping[str, bytes]) -> Iterator[Row]:
@@ -64,6 +66,21 @@ def _midway(scene: Scene, whole: Mapping[str, bytes]) -> Iterator[Row]:
                 happened = f"{row.happened}; masks {'intact' if same else 'not intact'}"
                 row = Row(row.part, row.tried, happened, row.kept and same)
             yield row
+
+
+def _compared(folder: Path) -> Iterator[Row]:
+    """Let the output folder become full while visits are compared; with more room, the same command ends well."""
+    scene = Scene(folder, leave_visits(folder), level="longitudinal")
+    size_kb = sum(path.stat().st_blocks for path in (folder / "out").rglob("*")) // 2
+    for more_kb in (100, 400, 800):
+        with _disk(folder / "disk", f"size={size_kb + more_kb}k", False) as disk:
+            shutil.copytree(folder / "out", disk / "out")
+            row = _judge(f"output folder full {more_kb} kB into comparisons", scene.run(disk / "out", folder), disk)
+            subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+            again = scene.run(disk / "out", folder)
+            yield Row(
+                "disks", row.tried, f"{row.happened}; with more room exit {again.code}", row.kept and not again.code
+            )
 
 
 def _run(

@@ -23,8 +23,8 @@ _STEP, _STAGED, _ANAT = "work:bids_cascade/sub_*/", "out:.sub-*/sub-*/ses-1/anat
 _Point = tuple[str, str, signal.Signals]
 OF_ANATOMY: tuple[_Point, ...] = (
     (f"{_STEP}template_{_SPACE}", "main", _KILL),
-    (f"{_STEP}anatomy", "worker", _KILL),
     (f"{_STEP}lesions", "main", _TERM),
+    (f"{_STEP}anatomy", "worker", _KILL),
     (f"{_STAGED}*_label-lesion_roi.json", "main", _KILL),
     (f"{_STAGED}*_space-{_SPACE}_desc-preproc_T1w.json", "group", _KILL),
     (f"{_STAGED}*_seg-regions_dseg.tsv", "worker", _KILL),
@@ -58,11 +58,11 @@ def run_writers(folder: Path) -> Iterator[Row]:
         yield from _kill_all(visit, OF_ANATOMY, "one visit with its anatomy", _OPTIONS)
         group = Scene(root, root / "dataset", level="group")
         yield from _kill_all(group, OF_GROUP, "the group level")
-    change = Scene(root / "change", _leave_visits(root / "change"), level="longitudinal")
+    change = Scene(root / "change", leave_visits(root / "change"), level="longitudinal")
     yield from _kill_all(change, OF_CHANGE, "three visits compared")
 
 
-def _leave_visits(root: Path) -> Path:
+def leave_visits(root: Path) -> Path:
     """Leave what the participant level would of three visits of a small head; return a dataset without images."""
     dataset = root / "dataset"
     dataset.mkdir(parents=True)
