@@ -101,7 +101,6 @@ def run_longitudinal(
     inputs: Inputs, n_procs: int, seed: int, model: Path | None = None, noise_floor: bool = True
 ) -> int:
     """Compare the finished visits of all selected participants; return the exit code."""
-    prepare_output(inputs.out_dir, inputs.bids_dir)
     available = sorted({key.participant for key in list_results(inputs.out_dir)}, key=natural_key)
     asked_for = inputs.selection.participants
     unknown = [label for label in asked_for if label not in available]
@@ -110,6 +109,7 @@ def run_longitudinal(
             f"no results of {', '.join(unknown) or 'any participant'} in {inputs.out_dir}; run the participant level "
             "first"
         )
+    prepare_output(inputs.out_dir, inputs.bids_dir)
     chosen = [label for label in available if label in (asked_for or (label,))]
     stored = load_model(model or PACKAGED_MODEL) if noise_floor else None
     outcomes = compare_participants(inputs, chosen, n_procs, seed, stored)

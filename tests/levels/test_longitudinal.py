@@ -18,7 +18,14 @@ from bids_cascade.config import Inputs
 from bids_cascade.derivatives.change import FIRST, PREVIOUS, Pair, lesions_path, read_change, stats_path, viewer_path
 from bids_cascade.derivatives.course import NOT_COMPARABLE
 from bids_cascade.derivatives.flags import read_quality_flags
-from bids_cascade.levels.longitudinal import compare_participants, format_outcomes, plan_pairs, remove_stale
+from bids_cascade.errors import NothingSelectedError
+from bids_cascade.levels.longitudinal import (
+    compare_participants,
+    format_outcomes,
+    plan_pairs,
+    remove_stale,
+    run_longitudinal,
+)
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.visit_key import VisitKey
 
@@ -238,3 +245,9 @@ def test_a_participant_with_one_visit_is_passed_over(tmp_path: Path, leave_resul
     leave_results(tmp_path / "out", "sub-01_ses-1")
     assert compare(tmp_path) == []
     assert "no participant" in format_outcomes([])
+
+
+def test_without_results_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(NothingSelectedError, match="no results of any participant"):
+        run_longitudinal(Inputs(tmp_path, tmp_path / "mistyped"), 1, 0)
+    assert not (tmp_path / "mistyped").exists()
