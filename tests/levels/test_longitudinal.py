@@ -214,7 +214,7 @@ def test_of_two_jobs_at_once_each_comparison_is_made_by_one(scene: Path, tmp_pat
         )
         for _ in range(2)
     ]
-    said = [job.communicate(timeout=500) for job in jobs]
+    said = [job.communicate(timeout=1200) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], said
     assert sum(errors.count("comparing with") for _, errors in said) == 3
     assert said[0][0] == said[1][0]
