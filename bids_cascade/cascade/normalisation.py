@@ -173,7 +173,9 @@ def find_scale(
     if "FLAIR" in sequences:
         flair = sequences.index("FLAIR")
         bright = (inside[flair] > zero[flair]) & (away[flair] > _BRIGHT * np.median(away[flair]))
-    unit = np.array([np.median(one[~bright]) for one in away], np.float64)  # axis=1 takes five times as long
+    unit = np.array(
+        [np.median(distances[~bright]) for distances in away], np.float64
+    )  # axis=1 takes five times as long
     # Where more than half of the brain has one intensity, as in drawn images.
     unit = np.where(unit > 0, unit, away.mean(axis=1))
     if not (unit > 0).all():
@@ -239,10 +241,10 @@ def _classify(values: NDArray[np.floating], tissues: Tissues) -> NDArray[np.int8
     rarity = np.log(tissues.sds).sum(axis=0) - np.log(tissues.fractions)
     kinds = np.empty(values.shape[1], np.int8)
     for start in range(0, len(kinds), _AT_ONCE):
-        some = values[:, start : start + _AT_ONCE]
-        best, like_any = np.full(some.shape[1], np.inf), np.zeros(some.shape[1], bool)
+        chunk = values[:, start : start + _AT_ONCE]
+        best, like_any = np.full(chunk.shape[1], np.inf), np.zeros(chunk.shape[1], bool)
         for kind in (FLUID, GREY, WHITE):
-            away = (some - tissues.levels[:, kind, None]) / tissues.sds[:, kind, None]
+            away = (chunk - tissues.levels[:, kind, None]) / tissues.sds[:, kind, None]
             np.square(away, out=away)
             like_any |= away.max(axis=0) <= _FURTHEST_SD**2
             score = 0.5 * away.sum(axis=0) + rarity[kind]
@@ -298,7 +300,7 @@ def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray,
     covariances = np.stack([np.eye(n_channels) * 0.1**2] * 3)
     fractions = np.array([0.15, 0.45, 0.40])
     for _ in range(_MAX_ITERATIONS):
-        each = [_polynomial(*one, pairs) for one in zip(means, covariances, fractions, strict=True)]
+        each = [_polynomial(*parameters, pairs) for parameters in zip(means, covariances, fractions, strict=True)]
         densities = np.exp(np.array(each) @ moments.T) + 1e-300
         likelihood = densities.sum(axis=0)
         kept = likelihood >= np.quantile(likelihood, _TRIMMED)

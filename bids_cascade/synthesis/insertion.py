@@ -76,7 +76,7 @@ def insert_lesions(
     fraction, gain, drop = (np.zeros(brain.shape, np.float32) for _ in range(3))
     spread = (config.psf_mm, config.psf_mm, max(config.psf_mm, config.slice_fill * slice_mm if slice_mm > 2 else 0.0))
     places = np.flatnonzero(_white_matter(t1w, flair, brain, lesion, config))
-    shapes = [one for one in pool.shapes if config.volume_mm3[0] <= one.volume_mm3 <= config.volume_mm3[1]]
+    shapes = [shape for shape in pool.shapes if config.volume_mm3[0] <= shape.volume_mm3 <= config.volume_mm3[1]]
     if not len(places) or not shapes:
         return np.stack([t1w, flair]), lesion.copy()
     mean_gain, mean_drop = rng.uniform(*config.flair_gain), rng.uniform(*config.t1w_drop)

@@ -137,8 +137,8 @@ def make_patient(mask: NDArray[np.bool_], affine: NDArray[np.float64], name: str
         raise ValueError("there is no lesion in it")
     voxel_mm3 = abs(float(np.linalg.det(affine[:3, :3])))
     shapes = []
-    for number, found in enumerate(ndimage.find_objects(labels), start=1):
-        box = tuple(slice(part.start - _PAD, part.stop + _PAD) for part in found)
+    for number, bounds in enumerate(ndimage.find_objects(labels), start=1):
+        box = tuple(slice(part.start - _PAD, part.stop + _PAD) for part in bounds)
         inside = np.asarray(labels[box] == number)
         middle = np.array([(part.start + part.stop - 1) / 2 for part in box]) - _PAD
         shapes.append(Shape(_depth(inside), affine[:3, :3] @ middle + affine[:3, 3], float(inside.sum() * voxel_mm3)))
@@ -230,8 +230,8 @@ def paint_lesions(
     canvas = _Canvas(anatomy, places, signal, rng)
     if rng.random() < places.none_fraction:
         return canvas.finish(())
-    pools = [one for one in patients if one.single]
-    whole = [one for one in patients if not one.single]
+    pools = [patient for patient in patients if patient.single]
+    whole = [patient for patient in patients if not patient.single]
     if pools and (not whole or rng.random() < places.single_fraction):
         return _paint_singles(canvas, pools[int(rng.integers(len(pools)))], places, rng)
     order = rng.permutation(len(whole))

@@ -174,10 +174,10 @@ def _flow(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> Fl
 def _stem(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
     """Return the FLAIR gain of midbrain and pons, alike on both sides."""
     gain = np.zeros(anatomy.stem.shape, np.float32)
-    there = np.isfinite(anatomy.stem)
-    if not there.any():
+    known = np.isfinite(anatomy.stem)
+    if not known.any():
         return gain
-    box = box_around(there, 0)
+    box = box_around(known, 0)
     blobs = smooth_noise(rng, anatomy.stem[box].shape, config.stem_spacing_mm)
     blobs = (blobs + blobs[::-1]) / np.sqrt(2)
     fading = np.exp(-anatomy.stem[box].astype(np.float32) / config.stem_reach_mm)

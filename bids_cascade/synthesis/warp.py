@@ -53,14 +53,16 @@ class Warp:
         """
         coarse = [np.arange(0, n + _LATTICE_MM, _LATTICE_MM) for n in shape]
         lattice = np.stack(np.meshgrid(*coarse, indexing="ij"))
-        found = self._lattice_voxels(lattice, affine)
+        lattice_voxels = self._lattice_voxels(lattice, affine)
         weights = [linear_weights(np.arange(n) / _LATTICE_MM, len(c)) for n, c in zip(shape, coarse, strict=True)]
-        return np.stack([along_axes(one, weights) for one in found])
+        return np.stack([along_axes(axis_voxels, weights) for axis_voxels in lattice_voxels])
 
     def _lattice_voxels(self, lattice: NDArray[np.int64], affine: NDArray[np.float64]) -> FloatArray:
         world = np.tensordot(affine[:3, :3], lattice, axes=1) + affine[:3, 3, None, None, None]
         place = world / _LATTICE_MM + (self.elastic.shape[1] - 1) / 2
-        moved = np.stack([ndimage.map_coordinates(one, place, order=1, mode="nearest") for one in self.elastic])
+        moved = np.stack(
+            [ndimage.map_coordinates(component, place, order=1, mode="nearest") for component in self.elastic]
+        )
         rigid = np.tensordot(self.linear, world, axes=1) + self.centre[:, None, None, None]
         return np.asarray(rigid + moved, np.float32)
 
