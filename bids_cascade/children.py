@@ -21,6 +21,10 @@ _PR_SET_PDEATHSIG = 1
 """Of Linux's ``prctl``: which signal to get when the parent ends."""
 
 
+_last_caller: int | None = None
+"""The process that has last called :func:`end_with_parent`: in a worker, before it does so itself, the fork server."""
+
+
 def start_fork_server(modules: Sequence[str] | None = None) -> None:
     """Start the process that workers are forked from, unless it runs.
 
@@ -44,10 +48,15 @@ def start_fork_server(modules: Sequence[str] | None = None) -> None:
 
 def end_with_parent() -> None:
     """Let the system kill this process when the one that it was forked from ends, however that ends."""
+    global _last_caller
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it was quicker
+    # Either may have been quicker: the server that a worker was forked from, which has called this, too, or the app, of
+    # whose threads one may keep its pipes open for a moment longer.
+    server_is_gone = _last_caller not in (None, os.getpid(), os.getppid())
+    app = multiprocessing.parent_process()
+    if server_is_gone or (app is not None and not app.is_alive()):
         os._exit(1)
+    _last_caller = os.getpid()
 
 
 def end_workers(pool: ProcessPoolExecutor) -> None:

@@ -83,3 +83,22 @@ def test_an_interrupt_of_the_whole_group_is_left_to_the_app(tmp_path: Path, repo
         assert stdout == "ended KeyboardInterrupt\n"
         assert stderr == "", "no tracebacks of workers"
         assert time.monotonic() - began < 10, "nor does anyone wait for them"
+
+
+def test_a_worker_whose_server_was_quicker_ends_although_the_app_lives() -> None:
+    """Forked just before the server was killed, it finds that out when it is told to end with it."""
+    script = """
+import os, time
+from bids_cascade.children import end_with_parent
+server = os.fork()
+if not server:
+    end_with_parent()
+    if os.fork():
+        os._exit(0)
+    time.sleep(0.5)  # the server has ended
+    end_with_parent()
+    print("still here", flush=True)
+    os._exit(0)
+os.waitpid(server, 0)
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60).stdout == ""
