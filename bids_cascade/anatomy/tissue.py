@@ -27,8 +27,9 @@ _MIXTURES: dict[Structure, tuple[float, float, float]] = {
 
 _LESION_MAY_BE = (Structure.WHITE_MATTER, Structure.DEEP_GREY, Structure.CEREBELLUM, Structure.BRAINSTEM)
 TOLD_BY_T1W = (FLUID_TISSUE, WHITE_TISSUE)
+"""Tissues that a T1w image tells from the others."""
 TOLD_BY_FLAIR = (FLUID_TISSUE,)
-"""Tissues that the sequences tell from the others."""
+"""The same of a FLAIR alone."""
 _FLOOR = 1e-4
 """Added to every prior, so that what the atlas has never seen there is not impossible."""
 _FLUID_REACH_MM = 8.0
