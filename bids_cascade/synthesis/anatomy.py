@@ -208,9 +208,9 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
     """
     labels = np.rint(labels).astype(np.int16)
     tissue = _tissues(labels)
-    for kind, name in ((Tissue.CORTEX, "cerebral cortex"), (Tissue.LATERAL_VENTRICLE, "lateral ventricle")):
+    for kind, structure in ((Tissue.CORTEX, "cerebral cortex"), (Tissue.LATERAL_VENTRICLE, "lateral ventricle")):
         if not (tissue == kind).any():
-            raise ValueError(f"there is no {name} in it (labels {', '.join(map(str, _LABELS[kind]))})")
+            raise ValueError(f"there is no {structure} in it (labels {', '.join(map(str, _LABELS[kind]))})")
     box = box_around(is_any(tissue, PARENCHYMA), MARGIN_MM)
     inside, part = tissue[box], labels[box]
     _split_insula(inside)
