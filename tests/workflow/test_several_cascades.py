@@ -66,7 +66,7 @@ def test_lesions_and_the_visit_say_how_sure_they_are(plan: OutputPlan, tmp_path:
     assert [float(row["uncertainty"]) for row in lesions] == [0.25, 0.5]  # 1 - (1 + 2/4) / 2; 1 - (1 + 0) / 2
     assert read_agreement(plan) == 0.5  # 24 voxels and 8, all of them in both
     stats = json.loads((folder / "sub-01_desc-lesions_stats.json").read_text())
-    assert "Mean Dice" in stats["cascade_agreement"]["Description"]
+    assert "Mean pairwise Dice" in stats["cascade_agreement"]["Description"]
     name = "sub-01_space-T1w_label-L_desc-uncertainty_probseg"
     uncertainty = nib.load(folder / f"{name}.nii.gz").get_fdata()
     np.testing.assert_allclose(uncertainty[[0, 2, 5, 6], 1, 1], [0.1, 0.3, 0, 0.275], atol=1e-6)
