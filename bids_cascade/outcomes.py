@@ -48,9 +48,11 @@ class VisitOutcome:
 
 
 def missing_outcome(visit: Visit) -> VisitOutcome:
-    """Return the row of a visit that lacks sequences."""
+    """Return the row of a visit that lacks sequences, with what to do about it."""
     message = f"not processed: no {' and no '.join(visit.missing)} image"
-    return VisitOutcome(visit.name, MissingInputError.exit_code, "; ".join([message, *visit.left_out]))
+    files = " and ".join(f"{visit.name}_{sequence}.nii.gz" for sequence in visit.missing)
+    remedies = visit.left_out or (f"expected {files} in {visit.folder / 'anat'}",)
+    return VisitOutcome(visit.name, MissingInputError.exit_code, "; ".join([message, *remedies]))
 
 
 def exit_code_of(results: Iterable[VisitOutcome]) -> int:

@@ -26,7 +26,10 @@ def test_table_names_what_is_done_and_what_is_not() -> None:
     assert header.split() == ["visit", "lesions", ">=", "14", "mm3", "volume", "(ml)", "seconds"]
     assert done.split() == ["sub-01_ses-1", "12", "9", "3.46", "61.2"]
     assert bad == "sub-02        FAILED: scan.nii.gz is cut off"
-    assert lacking == "sub-03        not processed: no T1w and no FLAIR image"
+    assert lacking == (
+        "sub-03        not processed: no T1w and no FLAIR image; "
+        "expected sub-03_T1w.nii.gz and sub-03_FLAIR.nii.gz in sub-03/anat"
+    )
     assert last == "1 of 3 visits done, 2 not"
 
 

@@ -56,7 +56,7 @@ def _read_filters(path: Path | None) -> dict[str, Any]:
     try:
         filters = json.loads(read_text(path, MAX_JSON_BYTES))
     except MissingInputError as error:
-        raise MissingInputError(f"{path}: there is no such filter file") from error
+        raise MissingInputError(f"{path}: there is no such filter file; check --bids-filter-file") from error
     except BadDataError as error:
         raise UsageError(f"the filter file {error}") from error
     except (ValueError, RecursionError) as error:

@@ -63,7 +63,7 @@ def find_lesion_masks(derivative: str, bids_dir: Path, visits: Iterable[Visit]) 
     if not masks:
         raise MissingInputError(
             f"no lesion mask (label-L or label-lesion, suffix mask, in sub-*/[ses-*/]anat) in {root} "
-            f"for any of the {len(asked_for)} visits"
+            f"for any of the {len(asked_for)} visits; give the derivative dataset that has them"
         )
     return masks
 
@@ -95,7 +95,10 @@ def find_derivative(derivative: str, bids_dir: Path) -> Path:
             if (folder / "dataset_description.json").exists():
                 read_description(folder)
             return folder.resolve()
-    raise MissingInputError(f"no derivative dataset `{derivative}`: no such folder: {' or '.join(map(str, folders))}")
+    raise MissingInputError(
+        f"no derivative dataset `{derivative}`: no such folder: {' or '.join(map(str, folders))}; give its path, "
+        f"or its name in {bids_dir / 'derivatives'}"
+    )
 
 
 def _belongs_to(file: BIDSFile, visit: Visit) -> bool:

@@ -91,7 +91,8 @@ def find_visits(
     for sequence, files in files_of.items():
         if filters.get(sequence) and not files:
             raise NothingSelectedError(
-                f"no image in {layout.root} passes the filter {dict(filters[sequence])} for {sequence}"
+                f"no image in {layout.root} passes the filter {dict(filters[sequence])} for {sequence}; "
+                "compare the --bids-filter-file with the files' names"
             )
     others = [] if filters else [suffix for suffix in SEQUENCES if suffix not in sequences]
     every_file = [file for files in files_of.values() for file in files]
@@ -99,7 +100,10 @@ def find_visits(
     keys = {_key_of(file) for file in every_file} | set(_asked_for_without_image(layout, every_file, selection))
     if not keys:
         hint = dicom_hint(Path(layout.root))
-        raise NothingSelectedError(f"no {' or '.join(sequences)} image among those selected in {layout.root}{hint}")
+        raise NothingSelectedError(
+            f"no {' or '.join(sequences)} image among those selected in {layout.root}{hint}; expected "
+            f"sub-*/[ses-*/]anat/sub-*[_ses-*]_{sequences[0]}.nii.gz and the like"
+        )
     candidates = {sequence: _by_visit(files) for sequence, files in files_of.items()}
     stand_ins = _find_stand_ins(layout, sequences)
     ordered = sorted(keys, key=lambda key: key.order)
@@ -125,7 +129,8 @@ def _find_files(layout: BIDSLayout, suffix: str, wanted: Mapping[str, Any]) -> l
     unknown = sorted(set(wanted) - set(layout.get_entities()))
     if unknown:
         raise UsageError(
-            f"the filter for {suffix} names {', '.join(unknown)}; pybids has {', '.join(layout.get_entities())}"
+            f"the filter for {suffix} names {', '.join(unknown)}; correct it: pybids has "
+            f"{', '.join(layout.get_entities())}"
         )
     query = {"suffix": suffix, "datatype": "anat", "extension": [".nii", ".nii.gz"]}
     query |= {entity: Query.REQUIRED if value == "*" else value for entity, value in wanted.items()}
@@ -202,6 +207,8 @@ def _make_visit(
         else:
             left_out += [_say_left_out(sequence, file, unwanted) for file, unwanted in own.items()]
             left_out += [_say_stand_in(sequence, file) for file in stand_ins.get(sequence, {}).get(key, [])]
+            if wanted := filters.get(sequence):
+                left_out.append(f"the --bids-filter-file takes none but {json.dumps({sequence: wanted})}")
     lacking = [sequence for sequence in files if sequence not in images]
     visit = Visit(
         key.participant,

@@ -156,7 +156,7 @@ def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *oth
             try:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
-                raise MissingInputError(f"{path}: can't be read: {error.strerror}") from error
+                raise MissingInputError(f"{path}: can't be read: {error.strerror}; process the visit again") from error
     return f"{_hash_tables(out_dir, pair.earlier, pair.later)}-{digest.hexdigest()}"
 
 

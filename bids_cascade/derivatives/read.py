@@ -212,7 +212,7 @@ def _require_all(folder: Path, name: str) -> None:
     except OSError:
         names = set()
     if not names:
-        raise MissingInputError("no results")
+        raise MissingInputError("no results; run the participant level for it")
     lesions = _LESIONS[_space_of(names, name)]
     needed = (_STATS, _STATS_JSON, lesions, sidecar_path(Path(lesions)).name)
     lacking = [ending.removeprefix("_") for ending in needed if f"{name}{ending}" not in names]
@@ -260,7 +260,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except MissingInputError as error:
-        raise TemporaryError(f"half-written: {path.name} missing") from error
+        raise TemporaryError(f"half-written: {path.name} missing; run the participant level for it again") from error
 
 
 def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:

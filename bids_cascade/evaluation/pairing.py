@@ -71,7 +71,10 @@ def compare_visits(
 
 def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Path], dataset: str) -> EvaluatedVisit:
     if not predictions:
-        raise MissingInputError("there is no predicted lesion mask of this visit")
+        raise MissingInputError(
+            "there is no predicted lesion mask of this visit; run the participant level for it, or name others by "
+            "--predictions"
+        )
     reference, predicted = _pair([_load(path) for path in references], [_load(path) for path in predictions])
     agreement = compare_masks(mask_of(reference.image), mask_of(predicted.image), reference.image.affine)
     if not agreement.measures["reference_volume_ml"]:

@@ -92,7 +92,9 @@ def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
     ):
         unknown = [label for label in asked_for if label not in available]
         if unknown:
-            raise NothingSelectedError(f"no {kind} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}")
+            raise NothingSelectedError(
+                f"no {kind} {', '.join(unknown)} in {inputs.bids_dir} or {inputs.out_dir}; check --{kind}-label"
+            )
     chosen = [
         key
         for key in existing
@@ -101,7 +103,8 @@ def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
     ]
     if not chosen:
         raise NothingSelectedError(
-            f"none of the participants asked for has one of the sessions asked for in {inputs.bids_dir}"
+            f"none of the participants asked for has one of the sessions asked for in {inputs.bids_dir}; check "
+            "--participant-label and --session-label"
         )
     return chosen
 
@@ -112,7 +115,7 @@ def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: 
         return []
     available = {key.participant for key in keys}
     return [
-        MissingInputError(f"sub-{label}: in participants.tsv, but there is no such folder")
+        MissingInputError(f"sub-{label}: in participants.tsv, but there is no such folder; remove the row, or fetch it")
         for label in joined.participants
         if label not in available
     ]
@@ -145,7 +148,11 @@ def _groups(joined: JoinedColumns, keys: Sequence[VisitKey], column: str | None)
         if value != NOT_AVAILABLE:
             groups.setdefault(value, []).append(participant)
     if not groups:
-        raise UsageError(f"--group-by {column}: participants.tsv has no such column, or no value in it")
+        columns = dict.fromkeys(name for values in joined.by_participant.values() for name in values)
+        raise UsageError(
+            f"--group-by {column}: participants.tsv has no such column, or no value in it; give one of "
+            f"{', '.join(columns) or 'its columns, of which it has none'}"
+        )
     return groups
 
 

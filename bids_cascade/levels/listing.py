@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bids_cascade.config import Inputs, ParticipantConfig
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
-from bids_cascade.selection.find import find_selected
+from bids_cascade.selection.find import find_for_model
 
 
 def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: bool) -> list[str]:
@@ -19,7 +19,7 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
     """
     model = load_model(config.model or PACKAGED_MODEL)
     cascade = model.header.cascade
-    visits = find_selected(inputs, cascade.sequences, optional=config.may_lack(cascade))
+    visits = find_for_model(inputs, cascade, config)
     wanted = [visit for visit in visits if not visit.missing]
     if unfinished:
         # Not for those who ask for all: they wait for what is imported here, too.

@@ -28,7 +28,7 @@ from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.selection.check import check_visits
 from bids_cascade.selection.claim import claimed
-from bids_cascade.selection.find import find_selected
+from bids_cascade.selection.find import find_for_model
 from bids_cascade.surroundings import say
 from bids_cascade.whole_file import clear_leftovers
 from bids_cascade.workflow.finished import is_finished, remember_finished
@@ -57,7 +57,7 @@ def run_participant(
     for name in config.output_spaces:
         load_template(name)  # a faulty template fails before hours of work
     cascade = model.header.cascade
-    visits = find_selected(inputs, cascade.sequences, validation, optional=config.may_lack(cascade))
+    visits = find_for_model(inputs, cascade, config, validation)
     if model.header.patch_wise:
         warn_of_patches(model, run)
     results = segment_visits(visits, inputs, config, run, model)

@@ -99,7 +99,9 @@ def _read(path: Path, understand: Callable[[bytes], _Result]) -> _Result:
             size = os.fstat(file.fileno()).st_size
             content = file.read() if size <= LARGEST_BYTES else b""
     except MissingInputError as error:
-        raise MissingInputError(f"{path}: there is no such model file; expected a file written by `train`") from error
+        raise MissingInputError(
+            f"{path}: there is no such model file; check the path: expected a file written by `train`"
+        ) from error
     except OSError as error:
         raise ReadWriteError(f"{path}: the model file can't be read: {error.strerror}") from error
     try:

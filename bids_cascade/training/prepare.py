@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bids_cascade.cascade.doubt import doubtful_lesions
 from bids_cascade.cascade.samples import LabelledVisit
-from bids_cascade.config import CascadeConfig, Inputs, RunConfig, TrainConfig
+from bids_cascade.config import Inputs, RunConfig, TrainConfig, needed_sequences
 from bids_cascade.dataset.labels import find_labels
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.flags import reasons_of
@@ -23,7 +23,7 @@ from bids_cascade.lesions.sizes import count_clinical
 from bids_cascade.outcomes import VisitOutcome
 from bids_cascade.selection.check import check_visits
 from bids_cascade.selection.claim import claimed
-from bids_cascade.selection.find import find_selected
+from bids_cascade.selection.find import Remedy, find_selected
 from bids_cascade.workflow.run import run_graphs, step_folder
 from bids_cascade.workflow.visit import Preprocessing, labelled_graph
 from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome
@@ -68,20 +68,17 @@ def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dic
         When there is no mask of any visit.
     """
     cascade = config.cascade
-    remedy = f"with {_DROPOUT}, or --sequences {cascade.candidate_sequence}, such visits are used for training"
+    remedy = Remedy(
+        tuple(sequence for sequence in needed_sequences(cascade.sequences) if sequence != cascade.candidate_sequence),
+        f"with {_DROPOUT}, such visits are used for training, too",
+        f"with {_DROPOUT}, or --sequences {cascade.candidate_sequence}, such visits are used for training",
+    )
     visits = find_selected(inputs, cascade.sequences, optional=cascade.optional_sequences, remedy=remedy)
     labels = find_labels(config.labels, inputs.bids_dir, visits)
     unlabelled = [visit.name for visit in visits if visit.name not in labels]
     if unlabelled:
         _LOGGER.warning("left out, as there is no lesion mask: %s", ", ".join(unlabelled))
-    return [_with_hint(visit, cascade) for visit in visits if visit.name in labels], labels
-
-
-def _with_hint(visit: Visit, cascade: CascadeConfig) -> Visit:
-    """Return a visit that says, if it lacks sequences that models can learn to do without, how they do."""
-    if not visit.missing or cascade.candidate_sequence in visit.missing:
-        return visit
-    return replace(visit, left_out=(*visit.left_out, f"with {_DROPOUT}, such visits are used for training, too"))
+    return [visit for visit in visits if visit.name in labels], labels
 
 
 def prepare_visits(

@@ -280,6 +280,16 @@ def test_what_is_optional_may_be_lacking(make_raw: MakeRaw) -> None:
     assert said.startswith("there is sub-1_ce-gad_T1w.nii, left out because of ce-gad")
 
 
+def test_a_filter_that_a_visit_does_not_pass_is_named(make_raw: MakeRaw) -> None:
+    root = make_raw(
+        *("sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_FLAIR.nii"),
+        *("sub-2/anat/sub-2_T1w.nii", "sub-2/anat/sub-2_acq-a_FLAIR.nii"),
+    )
+    lacking, whole = visits_of(root, Selection(filters={"FLAIR": {"acquisition": "a"}}))
+    assert (lacking.missing, whole.missing) == (("FLAIR",), ())
+    assert lacking.left_out == ('the --bids-filter-file takes none but {"FLAIR": {"acquisition": "a"}}',)
+
+
 def test_mp2rage_is_named_and_taken_for_the_t1w_when_asked_for(make_raw: MakeRaw) -> None:
     root = make_raw("sub-1/anat/sub-1_FLAIR.nii", "sub-1/anat/sub-1_UNIT1.nii")
     (said,) = without_t1w(root).left_out

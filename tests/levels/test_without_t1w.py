@@ -97,4 +97,4 @@ def test_without_a_flair_dropout_does_not_help(dataset: Path, tmp_path: Path, ca
     options = ("--participant-label", "03", "--sequence-dropout", "0.5")
     assert train(root, tmp_path / "out", tmp_path / "work", *options) == 66
     (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("sub-03"))
-    assert row.endswith("not processed: no FLAIR image")
+    assert row.endswith("not processed: no FLAIR image; expected sub-03_FLAIR.nii.gz in sub-03/anat")
