@@ -12,11 +12,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from bids_cascade import __version__
 from bids_cascade.anatomy.lesions import COUNT_COLUMNS, LOCATION_COLUMNS
-from bids_cascade.anatomy.visit import VisitAnatomy
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.tables import read_object, read_tsv
 from bids_cascade.dataset.visits import Visit
@@ -26,7 +24,8 @@ from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
 from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.read import read_results
-from bids_cascade.derivatives.spaces import TemplateSpace, write_space
+from bids_cascade.derivatives.spaces import write_space
+from bids_cascade.derivatives.visit_images import VisitImages
 from bids_cascade.derivatives.writer import Writer
 from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
@@ -131,45 +130,6 @@ class OutputPlan:
     def shown(self) -> str:
         """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
         return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
-
-
-@dataclass(frozen=True, eq=False)
-class VisitImages:
-    """What the workflow has computed; lists go with the visit's images, the T1w image first, if there is one.
-
-    Attributes
-    ----------
-    packed : list of Path
-        Bias-corrected, on the grid of the T1w image, as compressed files.
-    transforms : list of (4, 4) ndarray
-        Map points of the T1w image's world to each image's world, in mm.
-    qualities : list of float
-        Similarity of each image with the T1w image after registration.
-    flags : list of dict
-        What should be looked at, by quality flag, found by each registration.
-    mask : nibabel.Nifti1Image
-        Brain on the grid of the T1w image.
-    mask_method : str
-        ``deepbet`` or ``nonzero``.
-    lesions : VisitLesions
-    uncertainty : list of nibabel.Nifti1Image
-        One map of what the cascades of a model with several disagree on, or none.
-    anatomy : VisitAnatomy or None
-        None where it was not asked for.
-    spaces : list of TemplateSpace
-        Those asked for.
-    """
-
-    packed: list[Path]
-    transforms: list[NDArray[np.float64]]
-    qualities: list[float]
-    flags: list[Flags]
-    mask: nib.Nifti1Image
-    mask_method: str
-    lesions: VisitLesions
-    uncertainty: list[nib.Nifti1Image] = field(default_factory=list)
-    anatomy: VisitAnatomy | None = None
-    spaces: list[TemplateSpace] = field(default_factory=list)
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:

@@ -16,7 +16,7 @@ from bids_cascade.config import WHITE_MATTER
 from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.contrast import measure_contrast
 from bids_cascade.imaging.grid import Grid, grid_of, model_grid, resample
-from bids_cascade.imaging.images import data_of, load_image, load_labels, mask_of, same_grid
+from bids_cascade.imaging.images import data_of, load_image, load_labels, mask_of, same_grid, save_image
 
 _ROUNDING = 1e-4
 _MARGIN_MM = 2.0
@@ -81,6 +81,19 @@ def stack_channels(
     channels[[list(sequences).index(name) for name in present]] = values
     contrast = measure_contrast(normalised, brain, voxel_size_mm, list(images))
     return channels, nib.Nifti1Image(brain.astype(np.uint8), grid.affine), contrast
+
+
+def save_channels(channels: NDArray[np.float32], brain: nib.Nifti1Image, folder: Path) -> dict[str, str]:
+    """Write what :func:`stack_channels` returns into a folder, as ``channels.npy`` and ``brain.nii``.
+
+    Returns
+    -------
+    dict of str to str
+        Paths of ``channels`` and ``brain``.
+    """
+    np.save(folder / "channels.npy", channels)
+    save_image(mask_of(brain), brain.affine, folder / "brain.nii", np.uint8)
+    return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii")}
 
 
 def present_channels(

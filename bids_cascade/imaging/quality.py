@@ -244,6 +244,11 @@ def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None, seq
     return row | {"noise": noise(scan.image, scan.brain), "ghosting": ghosting(scan.image, scan.brain)}
 
 
+def join_measures(scans: Mapping[str, Row], contrasts: Mapping[str, Row]) -> dict[str, Row]:
+    """Return the measures of each scan with those of its contrast, by sequence, in the order of the scans."""
+    return {sequence: {**row, **contrasts[sequence]} for sequence, row in scans.items()}
+
+
 def gather(measured: Mapping[str, Row], contrast: float | None, agreement: float | None = None) -> Row:
     """Return the measures of a visit, by column.
 

@@ -114,8 +114,8 @@ def find_lesions(
     return values, lesion_mask(values, rule, grid.voxel_volume_mm3)
 
 
-def save_lesions(lesions: VisitLesions, path: Path) -> None:
-    """Write a JSON file, with the voxels in NPY files beside it."""
+def save_lesions(lesions: VisitLesions, path: Path) -> Path:
+    """Write a JSON file, with the voxels in NPY files beside it; return its path."""
     about = {
         "affines": {name: mask.affine.tolist() for name, mask in lesions.mask.items()},
         "table": [asdict(lesion) for lesion in lesions.table],
@@ -127,6 +127,7 @@ def save_lesions(lesions: VisitLesions, path: Path) -> None:
             np.save(path.with_name(f"{kind}_{name}.npy"), np.asarray(image.dataobj))
     np.save(path.with_name("labels.npy"), np.asarray(lesions.labels.dataobj))
     path.write_text(json.dumps(about), encoding="utf-8")
+    return path
 
 
 def load_lesions(path: Path) -> VisitLesions:

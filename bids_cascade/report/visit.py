@@ -132,21 +132,25 @@ def draw_field(name: str, raw: nib.Nifti1Image, scan: Scan, folder: Path) -> lis
 
 
 def draw_regions(
-    name: str, scan: Scan, structures: nib.Nifti1Image, labels: nib.Nifti1Image, folder: Path
+    name: str, scan: Scan, structures: nib.Nifti1Image | None, labels: nib.Nifti1Image, folder: Path
 ) -> tuple[list[Path], list[str]]:
     """Write the figure of a visit's anatomy into a folder; return the file, and where each lesion is.
+
+    Without structures, there is no figure, and no lesion's location is known.
 
     Parameters
     ----------
     name : str
         Of the sequence on whose grid the results are.
     scan : Scan
-    structures : nibabel.Nifti1Image
+    structures : nibabel.Nifti1Image or None
         On the model's grid, see :class:`bids_cascade.anatomy.visit.VisitAnatomy`.
     labels : nibabel.Nifti1Image
         Numbers of the lesions on the grid of the scan.
     folder : Path
     """
+    if structures is None:
+        return [], []
     labels = nib.as_closest_canonical(labels)
     numbers, regions = np.asarray(labels.dataobj), make_regions(structures, grid_of(scan.image))
     locations = [lesion.location for lesion in locate_all(regions, numbers, labels.affine)]

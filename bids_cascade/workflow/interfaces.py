@@ -44,6 +44,11 @@ class Step(SimpleInterface):  # type: ignore[misc]
         raise NotImplementedError
 
 
+def _image(path: str) -> nib.Nifti1Image:
+    """Open an image that an earlier step has written."""
+    return nib.Nifti1Image.from_filename(path)
+
+
 def _save(image: nib.Nifti1Image, path: Path, dtype: type[np.generic]) -> str:
     """Write an image; return its path, as nipype wants it."""
     from bids_cascade.imaging.images import save_image
@@ -103,13 +108,10 @@ class Register(Step):
         from bids_cascade.imaging.registration import register_rigid, write_itk_transform
 
         moving, t1w = load_scan(self.inputs.moving), load_scan(self.inputs.t1w)
-        registration = register_rigid(moving, t1w, nib.Nifti1Image.from_filename(self.inputs.mask), self.inputs.seed)
+        registration = register_rigid(moving, t1w, _image(self.inputs.mask), self.inputs.seed)
         write_itk_transform(registration.fixed_to_moving, folder / "transform.txt")
-        return {
-            "transform": str(folder / "transform.txt"),
-            "quality": registration.quality,
-            "flags": registration.flags(Path(self.inputs.moving).name),
-        }
+        flags = registration.flags(Path(self.inputs.moving).name)
+        return {"transform": str(folder / "transform.txt"), "quality": registration.quality, "flags": flags}
 
 
 class CorrectBiasInputSpec(StepInputSpec):
@@ -132,8 +134,8 @@ class CorrectBias(Step):
         from bids_cascade.imaging.bias import correct_scan
         from bids_cascade.imaging.intensity import load_scan
 
-        brain = nib.Nifti1Image.from_filename(self.inputs.mask)
-        corrected = correct_scan(load_scan(self.inputs.image), brain, _read_transforms(self.inputs.transform)[-1])
+        spec = self.inputs
+        corrected = correct_scan(load_scan(spec.image), _image(spec.mask), _own_transform(spec))
         return {"corrected": _save(corrected, folder / "corrected.nii", np.float32)}
 
 
@@ -161,23 +163,15 @@ class StackChannels(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.imaging.channels.stack_channels`."""
-        from bids_cascade.imaging.channels import stack_channels
+        from bids_cascade.imaging.channels import save_channels, stack_channels
         from bids_cascade.imaging.contrast import check_contrast
-        from bids_cascade.imaging.images import save_image
 
-        images = map(nib.Nifti1Image.from_filename, self.inputs.images)
-        channels, brain, contrast = stack_channels(
-            dict(zip(self.inputs.sequences, images, strict=True)),
-            _read_transforms(self.inputs.transforms),
-            nib.Nifti1Image.from_filename(self.inputs.mask),
-            self.inputs.voxel_size_mm,
-            self.inputs.channels,
-            self.inputs.normalisation,
-        )
-        check_contrast(contrast, dict(zip(self.inputs.sequences, self.inputs.names, strict=True)))
-        np.save(folder / "channels.npy", channels)
-        save_image(np.asarray(brain.dataobj), brain.affine, folder / "brain.nii", np.uint8)
-        return {"channels": str(folder / "channels.npy"), "brain": str(folder / "brain.nii"), "contrast": contrast}
+        spec, transforms, mask = self.inputs, _read_transforms(self.inputs.transforms), _image(self.inputs.mask)
+        images = dict(zip(spec.sequences, map(_image, spec.images), strict=True))
+        size_mm, names = spec.voxel_size_mm, spec.channels
+        channels, brain, contrast = stack_channels(images, transforms, mask, size_mm, names, spec.normalisation)
+        check_contrast(contrast, dict(zip(spec.sequences, spec.names, strict=True)))
+        return {**save_channels(channels, brain, folder), "contrast": contrast}
 
 
 class SegmentInputSpec(StepInputSpec):
@@ -208,23 +202,14 @@ class Segment(Step):
         from bids_cascade.cascade.engine import lesion_probability, torch_threads
         from bids_cascade.cascade.ensemble import segment_by_ensemble
         from bids_cascade.imaging.images import mask_of
-        from bids_cascade.lesions.uncertainty import voxel_uncertainty
+        from bids_cascade.lesions.maps import save_maps
         from bids_cascade.models.store import load_ensemble
 
-        brain, channels = nib.Nifti1Image.from_filename(self.inputs.brain), np.load(self.inputs.channels)
-        engine = partial(lesion_probability, device=self.inputs.device, half=self.inputs.half_precision)
-        with torch_threads(self.inputs.n_threads):
-            volumes = segment_by_ensemble(load_ensemble(Path(self.inputs.model)), channels, mask_of(brain), engine)
-
-        def save(values: Any, name: str) -> str:
-            return _save(nib.Nifti1Image(values, brain.affine), folder / f"{name}.nii", np.float32)
-
-        return {
-            "probability": save(volumes.final, "probability"),
-            "first_probability": save(volumes.first, "first_probability"),
-            "members": [save(member, f"member{number}") for number, member in enumerate(volumes.members, start=1)],
-            "uncertainty": [save(voxel_uncertainty(volumes.members), "uncertainty")] if volumes.members else [],
-        }
+        spec, brain, channels = self.inputs, _image(self.inputs.brain), np.load(self.inputs.channels)
+        engine = partial(lesion_probability, device=spec.device, half=spec.half_precision)
+        with torch_threads(spec.n_threads):
+            volumes = segment_by_ensemble(load_ensemble(Path(spec.model)), channels, mask_of(brain), engine)
+        return dict(save_maps(volumes, brain.affine, folder))
 
 
 class MoveLabelInputSpec(StepInputSpec):
@@ -248,7 +233,7 @@ class MoveLabel(Step):
         from bids_cascade.imaging.channels import move_label
         from bids_cascade.imaging.grid import grid_of
 
-        grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.brain))
+        grid = grid_of(_image(self.inputs.brain))
         transforms = dict(zip(map(Path, self.inputs.images), _read_transforms(self.inputs.transforms), strict=True))
         return {"lesion": _save(move_label(Path(self.inputs.label), transforms, grid), folder / "lesion.nii", np.uint8)}
 
@@ -272,9 +257,8 @@ class PackImage(Step):
         """See :func:`bids_cascade.imaging.grid.resample`."""
         from bids_cascade.imaging.grid import grid_of, resample
 
-        grid = grid_of(nib.Nifti1Image.from_filename(self.inputs.mask))
-        transform = _read_transforms(self.inputs.transform)[-1]
-        resampled = resample(nib.Nifti1Image.from_filename(self.inputs.image), grid, 1, transform)
+        spec = self.inputs
+        resampled = resample(_image(spec.image), grid_of(_image(spec.mask)), 1, _own_transform(spec))
         return {"packed": _save(resampled, folder / "packed.nii.gz", np.float32)}
 
 
@@ -302,14 +286,12 @@ class FindLesions(Step):
         from bids_cascade.imaging.grid import grid_of
         from bids_cascade.lesions.visit import find_visit_lesions, save_lesions
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        grids = {name: grid_of(image(path)) for name, path in zip(spec.sequences, spec.images, strict=True)}
+        spec = self.inputs
         transforms = dict(zip(spec.sequences, _read_transforms(spec.transforms), strict=True))
-        own_grids = {name: grids[name] for name in spec.spaces}
-        members = [image(path) for path in _given(spec.members)]
-        lesions = find_visit_lesions(image(spec.probability), own_grids, transforms, spec.rule, members)
-        save_lesions(lesions, folder / "lesions.json")
-        return {"lesions": str(folder / "lesions.json")}
+        images = dict(zip(spec.sequences, spec.images, strict=True))
+        grids = {name: grid_of(_image(images[name])) for name in spec.spaces}
+        lesions = find_visit_lesions(_image(spec.probability), grids, transforms, spec.rule, _images(spec.members))
+        return {"lesions": str(save_lesions(lesions, folder / "lesions.json"))}
 
 
 class RegisterTemplateInputSpec(StepInputSpec):
@@ -366,8 +348,7 @@ class FindAnatomy(Step):
 
         spec = self.inputs
         channels, brain, sequences = _read_channels(spec)
-        probability = nib.Nifti1Image.from_filename(spec.probability)
-        _, lesion = find_lesions(probability, grid_of(brain), np.eye(4), spec.rule)
+        _, lesion = find_lesions(_image(spec.probability), grid_of(brain), np.eye(4), spec.rule)
         save_anatomy(anatomy_in(spec.space, channels, brain, sequences, lesion), folder / "anatomy.json")
         return {"anatomy": str(folder / "anatomy.json")}
 
@@ -397,22 +378,10 @@ class WriteOutputs(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.write_outputs`."""
-        from bids_cascade.anatomy.visit import load_anatomy
-        from bids_cascade.derivatives.write import VisitImages, write_outputs
-        from bids_cascade.lesions.visit import load_lesions
+        from bids_cascade.derivatives.visit_images import load_visit_images
+        from bids_cascade.derivatives.write import write_outputs
 
-        images = VisitImages(
-            packed=[Path(path) for path in self.inputs.packed],
-            transforms=_read_transforms(self.inputs.transforms),
-            qualities=[1.0, *_given(self.inputs.qualities)],
-            flags=_given(self.inputs.flags),
-            mask=nib.Nifti1Image.from_filename(self.inputs.mask),
-            mask_method=self.inputs.mask_method,
-            lesions=load_lesions(Path(self.inputs.lesions)),
-            uncertainty=[nib.Nifti1Image.from_filename(path) for path in _given(self.inputs.uncertainty)],
-            anatomy=load_anatomy(Path(self.inputs.anatomy)) if isdefined(self.inputs.anatomy) else None,
-            spaces=_given(self.inputs.spaces),
-        )
+        images = load_visit_images(self.inputs.get_traitsfree())  # without those that are undefined
         return {"stats": str(write_outputs(self.inputs.plan, images))}
 
 
@@ -442,13 +411,11 @@ class DrawScan(Step):
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_scan
 
-        spec, image, is_moved = self.inputs, nib.Nifti1Image.from_filename, isdefined(self.inputs.transform)
-        brain = nib.as_closest_canonical(image(spec.mask))
-        to_own = _read_transforms([spec.transform] if is_moved else [])[-1]
-        quality = spec.quality if is_moved else None
-        scan, measured = measure_raw(load_image(spec.raw), brain, to_own, quality, spec.sequence)
-        t1w = make_scan(image(spec.t1w), brain, np.eye(4))
-        files = draw_scan(spec.sequence, t1w, folder, scan if is_moved else None)
+        spec, brain = self.inputs, nib.as_closest_canonical(_image(self.inputs.mask))
+        quality = spec.quality if isdefined(spec.quality) else None
+        scan, measured = measure_raw(load_image(spec.raw), brain, _own_transform(spec), quality, spec.sequence)
+        t1w = make_scan(_image(spec.t1w), brain, np.eye(4))
+        files = draw_scan(spec.sequence, t1w, folder, scan if isdefined(spec.transform) else None)
         return {"files": [str(path) for path in files], "measured": measured}
 
 
@@ -476,9 +443,8 @@ class DrawField(Step):
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.report.visit import draw_field
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
-        scan = make_scan(image(spec.image), image(spec.mask), to_own)
+        spec = self.inputs
+        scan = make_scan(_image(spec.image), _image(spec.mask), _own_transform(spec))
         files = draw_field(spec.sequence, nib.as_closest_canonical(load_scan(spec.raw)), scan, folder)
         return {"files": [str(path) for path in files]}
 
@@ -508,13 +474,15 @@ class DrawAnatomy(Step):
         from bids_cascade.lesions.visit import load_lesions
         from bids_cascade.report.visit import draw_regions
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        anatomy, lesions = load_anatomy(Path(spec.anatomy)), load_lesions(Path(spec.lesions))
-        if anatomy.structures is None:
-            return {"files": [], "locations": []}
-        scan = make_scan(image(spec.image), image(spec.mask), np.eye(4))
-        files, locations = draw_regions(spec.sequence, scan, anatomy.structures, lesions.labels, folder)
+        spec = self.inputs
+        scan = make_scan(_image(spec.image), _image(spec.mask), np.eye(4))
+        structures, labels = load_anatomy(Path(spec.anatomy)).structures, load_lesions(Path(spec.lesions)).labels
+        files, locations = draw_regions(spec.sequence, scan, structures, labels, folder)
         return {"files": [str(path) for path in files], "locations": locations}
+
+
+_MAPS = ("first_probability", "uncertainty", "t1w")
+"""Inputs of the figures of the lesions that are brought onto the grid of the sequence that is shown."""
 
 
 class DrawFindingsInputSpec(StepInputSpec):
@@ -547,18 +515,12 @@ class DrawFindings(Step):
         from bids_cascade.lesions.visit import load_lesions
         from bids_cascade.report.visit import draw_findings, gather_findings
 
-        spec, image = self.inputs, nib.Nifti1Image.from_filename
-        to_own = _read_transforms([spec.transform] if isdefined(spec.transform) else [])[-1]
-        scan = make_scan(image(spec.image), image(spec.mask), to_own)
-        maps = {"first_probability": image(spec.first_probability)}
-        for path in _given(spec.uncertainty):  # one or none
-            maps["uncertainty"] = image(path)
-        if isdefined(spec.t1w):
-            maps["t1w"] = image(spec.t1w)
-        lesions = load_lesions(Path(spec.lesions))
+        spec, lesions = self.inputs, load_lesions(Path(self.inputs.lesions))
+        scan = make_scan(_image(spec.image), _image(spec.mask), _own_transform(spec))
+        maps = {name: image for name in _MAPS for image in _images(getattr(spec, name))}
         findings = gather_findings(spec.sequence, scan, lesions, maps, spec.gate, spec.locations)
-        files = draw_findings(findings, folder)
-        return {"files": [str(path) for path in files], "contrast": lesion_contrast(scan, findings.lesion)}
+        contrast = lesion_contrast(scan, findings.lesion)
+        return {"files": [str(path) for path in draw_findings(findings, folder)], "contrast": contrast}
 
 
 class PublishReportInputSpec(StepInputSpec):
@@ -580,18 +542,15 @@ class PublishReport(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.publish_report`."""
-        from bids_cascade.anatomy.visit import load_anatomy
         from bids_cascade.derivatives.write import publish_report, read_agreement
+        from bids_cascade.imaging.quality import join_measures
         from bids_cascade.report.visit import write_quality
 
-        plan = self.inputs.plan
-        pairs = zip(plan.visit.images, self.inputs.measured, strict=True)
-        measured = {name: {**row, **self.inputs.sequences[name]} for name, row in pairs}
-        of_anatomy = [load_anatomy(Path(self.inputs.anatomy)).flags] if isdefined(self.inputs.anatomy) else []
-        of_spaces = [space.flags for space in _given(self.inputs.spaces)]
-        flags = plan.joined_flags([*_given(self.inputs.flags), *of_anatomy, *of_spaces])
-        quality = write_quality(measured, self.inputs.contrast, flags, folder, read_agreement(plan))
-        publish_report(plan, [*map(Path, self.inputs.files), *quality])
+        spec, plan = self.inputs, self.inputs.plan
+        measured = join_measures(dict(zip(plan.visit.images, spec.measured, strict=True)), spec.sequences)
+        flags, agreement = plan.joined_flags(_read_flags(spec)), read_agreement(plan)
+        quality = write_quality(measured, spec.contrast, flags, folder, agreement)
+        publish_report(plan, [*map(Path, spec.files), *quality])
         return {}
 
 
@@ -599,13 +558,29 @@ def _read_channels(spec: Any) -> tuple[Any, nib.Nifti1Image, list[str]]:
     """Return the channels that have an image, with white matter 1, the brain mask, and the sequences."""
     from bids_cascade.imaging.channels import present_channels
 
-    brain = nib.Nifti1Image.from_filename(spec.brain)
+    brain = _image(spec.brain)
     channels, sequences = present_channels(np.load(spec.channels), brain, spec.sequences, spec.normalisation)
     return channels, brain, sequences
 
 
+def _read_flags(spec: Any) -> list[dict[str, str]]:
+    """Return what was found to be looked at by each registration, by the anatomy, and in each template's space."""
+    from bids_cascade.anatomy.visit import load_anatomy
+
+    of_anatomy = [load_anatomy(Path(spec.anatomy)).flags] if isdefined(spec.anatomy) else []
+    return [*_given(spec.flags), *of_anatomy, *(space.flags for space in _given(spec.spaces))]
+
+
 def _given(values: Any) -> list[Any]:
-    return list(values) if isdefined(values) else []
+    """Return the values of an input as a list, which is empty where the input is undefined."""
+    if not isdefined(values):
+        return []
+    return [values] if isinstance(values, str) else list(values)
+
+
+def _images(paths: Any) -> list[nib.Nifti1Image]:
+    """Open the images of an input: one path, several or none."""
+    return [_image(path) for path in _given(paths)]
 
 
 def _read_transforms(paths: Any) -> list[Any]:
@@ -613,3 +588,8 @@ def _read_transforms(paths: Any) -> list[Any]:
     from bids_cascade.imaging.registration import read_itk_transform
 
     return [np.eye(4), *(read_itk_transform(Path(path)) for path in _given(paths))]
+
+
+def _own_transform(spec: Any) -> Any:
+    """Return the matrix that maps points of the T1w image to the image of a step, which may be that one."""
+    return _read_transforms(spec.transform)[-1]

@@ -8,7 +8,7 @@ from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.zscore import zscore_over_volume
 from bids_cascade.config import WHITE_MATTER, WHOLE_VOLUME
 from bids_cascade.errors import BadDataError
-from bids_cascade.imaging.channels import label_on_grid, move_label, present_channels, stack_channels
+from bids_cascade.imaging.channels import label_on_grid, move_label, present_channels, save_channels, stack_channels
 from bids_cascade.imaging.grid import grid_of
 
 SHAPE = (20, 22, 24)
@@ -140,3 +140,12 @@ def test_channels_without_an_image_are_left_out_and_white_matter_is_1_whatever_t
         assert names == ["T1w", "FLAIR"]
         expected, _, _ = stack_channels(images, [None, None], mask, 1.0, BOTH)
         np.testing.assert_allclose(present, expected, atol=1e-3)
+
+
+def test_channels_are_read_back_as_they_were_written(mask, tmp_path: Path) -> None:
+    channels = np.random.default_rng(0).uniform(0, 2, (2, *SHAPE)).astype(np.float32)
+    files = save_channels(channels, mask, tmp_path)
+    np.testing.assert_array_equal(np.load(files["channels"]), channels)
+    brain = nib.load(files["brain"])
+    np.testing.assert_array_equal(brain.affine, AFFINE)
+    np.testing.assert_array_equal(brain.dataobj, mask.dataobj)

@@ -8,6 +8,7 @@ from bids_cascade.imaging.quality import (
     find_flags,
     gather,
     ghosting,
+    join_measures,
     lesion_contrast,
     measure_raw,
     measure_scan,
@@ -138,11 +139,12 @@ def test_a_visit_is_measured_in_the_order_of_its_columns() -> None:
     lesion = np.zeros(SHAPE, np.uint8)
     lesion[40:44, 50:54, 14:16] = 1
     (_, mask), flair = with_brain(data), scan(np.where(lesion, 240, data))
-    measured = {
-        "T1w": measure_scan(scan(data), mask, None) | {"outlier_voxels": 0, "depth_contrast": 1.7},
-        "FLAIR": measure_scan(flair, mask, 0.16)
-        | {"outlier_voxels": 0, "depth_contrast": 1.5, "t1w_correlation": 0.6, "tissue_order": 1.0},
+    scans = {"T1w": measure_scan(scan(data), mask, None), "FLAIR": measure_scan(flair, mask, 0.16)}
+    contrasts = {
+        "FLAIR": {"depth_contrast": 1.5, "t1w_correlation": 0.6, "tissue_order": 1.0},
+        "T1w": {"depth_contrast": 1.7},
     }
+    measured = join_measures({name: row | {"outlier_voxels": 0} for name, row in scans.items()}, contrasts)
     row = gather(measured, lesion_contrast(flair, nib.Nifti1Image(lesion, AFFINE)))
     assert list(row) == list(GOOD)
     assert row["registration_similarity_flair"] == 0.16

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bids_cascade.anatomy.structures import Structure
 from bids_cascade.lesions.visit import VisitLesions
-from bids_cascade.report.visit import gather_findings
+from bids_cascade.report.visit import draw_regions, gather_findings
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -104,3 +105,21 @@ def test_findings_are_brought_onto_the_grid_of_the_sequence(visit_content: Any) 
     middle = np.argwhere(np.asarray(again.t1w.dataobj) > 150).mean(axis=0)
     expected = np.argwhere(np.asarray(found.lesion.dataobj) > 0).mean(axis=0)
     np.testing.assert_allclose(middle, expected, atol=1)
+
+
+def test_each_lesion_is_located_by_the_structure_around_it(visit_content: Any, tmp_path: Path) -> None:
+    """The whole brain is white matter but for a box of cerebellum around the smaller lesion."""
+    found, t1w = visit_content
+    structures = np.full(t1w.image.shape, Structure.WHITE_MATTER + 1, np.uint8)
+    structures[:25, :25, :25] = Structure.CEREBELLUM + 1
+    image = nib.Nifti1Image(structures, t1w.image.affine)
+    (figure,), locations = draw_regions("T1w", t1w, image, found.labels, tmp_path)
+    assert locations == ["deep_white_matter", "infratentorial"]
+    assert figure == tmp_path / "desc-anatomy_T1w.svg"
+    assert ElementTree.parse(figure).getroot().tag == f"{SVG}svg"
+
+
+def test_without_structures_there_is_no_figure_of_the_anatomy(visit_content: Any, tmp_path: Path) -> None:
+    found, t1w = visit_content
+    assert draw_regions("T1w", t1w, None, found.labels, tmp_path) == ([], [])
+    assert list(tmp_path.iterdir()) == []
