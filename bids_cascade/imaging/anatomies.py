@@ -45,7 +45,7 @@ def load_anatomy(path: Path) -> Anatomy:
 
 
 def load_patient(path: Path) -> Patient:
-    """Read a lesion mask in MNI space and take it apart into lesions, or an NPZ file of single lesions of many people.
+    """Read a lesion mask in MNI space and split it into lesions, or an NPZ file of single lesions of many people.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def load_patient(path: Path) -> Patient:
 
 
 def _load_single_lesions(path: Path) -> Patient:
-    """Read the lesions that `offsets` tells apart in `voxels`, flat indices of the grid of `shape` and `affine`."""
+    """Read single lesions: flat indices `voxels` of the grid of `shape` and `affine`, split at `offsets`."""
     try:
         with np.load(path) as content:
             voxels = np.stack(np.unravel_index(content["voxels"], content["shape"]), axis=1)

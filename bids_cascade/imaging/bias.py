@@ -23,9 +23,9 @@ def correct_bias(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> nib.Nifti1Ima
     """Divide an image by the smooth bias field that N4 [1]_ finds inside the brain.
 
     The field is found on block means of about 6 mm: an axis is shrunk only as far as its voxels are finer, so that
-    thick slices keep their number, and beyond the brain's bounding box it is held. Its logarithm is interpolated
-    linearly and has mean 0 in the mask, so that intensities keep their scale and their sign. Blocks begin at the
-    corner nearest to LPI, in whatever order the axes are stored.
+    thick slices are not merged. Beyond the brain's bounding box the field keeps its outermost value. Its logarithm is
+    interpolated linearly and has mean 0 in the mask, so that intensities keep their scale and their sign. Blocks begin
+    at the corner nearest to LPI, whatever the order in which the axes are stored.
 
     Parameters
     ----------

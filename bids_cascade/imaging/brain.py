@@ -34,7 +34,7 @@ class BrainMask:
     mask : nibabel.Nifti1Image
         uint8, 1 in the brain, on the image's own grid.
     method : {'deepbet', 'nonzero'}
-        Brain extraction, or what isn't background of an image that was already skull-stripped.
+        Brain extraction, or all but the background of an image that was already skull-stripped.
     volume_ml : float
         Volume of the mask.
     """
@@ -74,8 +74,8 @@ def brain_mask(
     image : nibabel.Nifti1Image
         (X, Y, Z), any orientation.
     mode : {'auto', 'skip', 'force'}
-        Extract the brain with deepbet [1]_ unless the image is already stripped; take what isn't background; extract
-        in any case.
+        Extract the brain with deepbet [1]_ unless the image is already stripped; take all but the background; always
+        extract.
     n_threads : int
         Threads of the network; the mask does not depend on it.
     sequence : str
@@ -144,7 +144,7 @@ def _solid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _fraction_of_box(voxels: NDArray[np.bool_]) -> float:
-    """Fraction of the smallest box around them that the voxels fill; there are some."""
+    """Fraction of their bounding box that the voxels, at least one, fill."""
     return float(voxels[ndimage.find_objects(voxels.astype(np.uint8))[0]].mean())
 
 

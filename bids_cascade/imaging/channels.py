@@ -20,7 +20,7 @@ from bids_cascade.imaging.images import data_of, load_image, load_labels, mask_o
 
 _ROUNDING = 1e-4
 _MARGIN_MM = 2.0
-"""Enough to interpolate what is found back onto other grids; beyond the brain, all is 0 with or without a margin."""
+"""Enough to interpolate probabilities back onto other grids; beyond the brain, all channels are 0 anyway."""
 
 
 def stack_channels(

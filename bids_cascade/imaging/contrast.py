@@ -1,15 +1,15 @@
-"""Whether a visit's sequences can be what they are called, by what is bright and what is dark in them.
+"""Whether a visit's sequences are what their names say, judged by their contrast.
 
 Measured on 17 visits of four sites, 10 of them with T2w: 12 mm deep the brain is brighter than at its rim, of fluid
 and cortex, by 1.4 to 2.1 standard deviations in T1w (0.9 where it was stripped badly), by 0.9 to 2.4 in FLAIR and by
 -0.4 to 0.5 in T2w. Voxel by voxel, T1w correlates with FLAIR by .40 to .81 (.14 there), with T2w by -.71 to -.35.
 
-All this is much the same with T1w and FLAIR exchanged: in both, fluid is dark. They differ by what is brighter of grey
-matter, which is near the surface, and white matter, which is deep. Without fluid and without what is brightest, such as
-lesions, the brain is brighter 12 mm deep than 3 to 9 mm deep by 0.39 to 1.06 standard deviations in T1w and by -0.52 to
-0.14 in FLAIR; the difference is 0.62 to 1.34 in 20 visits of four sites, and as far below 0 if they are exchanged.
-Where there is no T1w to compare with, the FLAIR's own rise tells it from a T1w: it was -0.13 to 0.22 in 10 visits, that
-of their T1w 0.76 to 1.04, and that of their T2w below -0.2.
+These measures hardly change if T1w and FLAIR are exchanged, since fluid is dark in both. They differ in whether grey
+matter, near the surface, or white matter, deep in the brain, is brighter. With fluid and the brightest voxels, such as
+lesions, excluded, the brain is brighter 12 mm deep than 3 to 9 mm deep by 0.39 to 1.06 standard deviations in T1w and
+by -0.52 to 0.14 in FLAIR; the difference is 0.62 to 1.34 in 20 visits of four sites, and has the opposite sign if they
+are exchanged. Where there is no T1w to compare with, the FLAIR's own rise tells it from a T1w: it was -0.13 to 0.22 in
+10 visits, that of their T1w 0.76 to 1.04, and that of their T2w below -0.2.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_intensities(image: nib.Nifti1Image, mask: nib.Nifti1Image) -> None:
 def measure_contrast(
     channels: NDArray[np.float32], brain: NDArray[np.bool_], voxel_size_mm: float, sequences: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
-    """Measure what is bright and what is dark in each sequence.
+    """Measure the contrast of each sequence.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def _white_rise(
 
 
 def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Mapping[str, str]) -> None:
-    """Refuse sequences that can't be what they are called.
+    """Refuse sequences that can't be what their names say.
 
     Parameters
     ----------
@@ -143,8 +143,7 @@ def check_contrast(measured: Mapping[str, Mapping[str, float | None]], names: Ma
     ------
     BadDataError
         If the T1w, or the FLAIR where there is no T1w, is no brighter inside the brain than at its rim, another
-        sequence is the T1w once more, or dark and bright, or the images themselves, are exchanged between T1w and
-        FLAIR.
+        sequence is a copy of the T1w, the FLAIR's contrast is that of a T2w, or T1w and FLAIR are exchanged.
     """
     first = next(iter(measured))
     depth = measured[first]["depth_contrast"]

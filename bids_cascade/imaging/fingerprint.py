@@ -1,4 +1,4 @@
-"""Hashes by which scans are recognised, whatever their files are called."""
+"""Hashes that identify scans, whatever the names of their files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bids_cascade.imaging.images import load_image
 def hash_voxels(path: Path) -> str:
     """Return the SHA-256 of an image's shape and values, as float32 in RAS order; errors are those of load_image.
 
-    A copy has the same, however it is called, compressed or turned; an image that was processed has another.
+    A copy has the same hash under any name, compression or order of axes; a processed image has another.
     """
     voxels = np.asarray(nib.as_closest_canonical(load_image(path)).dataobj, "<f4")
     digest = hashlib.sha256(repr(voxels.shape).encode())

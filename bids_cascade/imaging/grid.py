@@ -18,7 +18,7 @@ from bids_cascade.imaging.images import mask_of
 _INTEGER_TOLERANCE = 1e-2
 _PARALLEL = 1e-12
 _PLANES = 16
-"""Planes of a grid whose points are worked out at once."""
+"""Planes of a grid whose points are computed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
 def in_ras_order(image: nib.Nifti1Image) -> nib.Nifti1Image:
     """Return an image with its axes in the order and direction nearest to RAS+, under its own file name.
 
-    What is computed of images turned so doesn't depend on the order in which their voxels were stored.
+    Results computed from images in this order don't depend on the order in which their voxels are stored.
     """
     turned: nib.Nifti1Image = nib.as_closest_canonical(image)
     if turned is not image and (name := image.get_filename()):
@@ -65,10 +65,10 @@ def in_order_of(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]
 
 
 def model_grid(reference: nib.Nifti1Image, mask: nib.Nifti1Image, voxel_size_mm: float, margin_mm: float) -> Grid:
-    """Isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
+    """Return an isotropic grid around a mask, along the reference's own axes in the order nearest to RAS.
 
-    Voxel centres lie whole multiples of `voxel_size_mm` from the reference's first voxel, so that a reference which
-    already has this voxel size needs no interpolation.
+    Voxel centres are whole multiples of `voxel_size_mm` away from the reference's first voxel, so that a reference with
+    this voxel size needs no interpolation.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def resample(
 ) -> nib.Nifti1Image:
     """Bring an image onto a grid by nearest neighbour or linear interpolation.
 
-    A point up to half a voxel beyond the image's outermost voxel centres takes the nearest value, any other outside
-    the image is 0. Voxels that fall onto voxels are copied. The order in which either stores its axes makes no
-    difference.
+    A point up to half a voxel beyond the image's outermost voxel centres takes the nearest value, any other outside the
+    image is 0. Voxels that fall onto voxels are copied. The result does not depend on the order in which either stores
+    its axes.
 
     Parameters
     ----------
@@ -157,10 +157,10 @@ def fraction_inside(
 
 
 def _resample(data: NDArray[Any], affine: NDArray[np.float64], grid: Grid, order: int) -> NDArray[Any]:
-    """Interpolate an image whose voxels `affine` takes to the grid's world."""
+    """Interpolate an image; `affine` maps its voxels to the grid's world."""
     to_voxels = np.linalg.inv(affine) @ grid.affine
     result = np.zeros(grid.shape, data.dtype)
-    part = _not_zero(data, 1)  # a few lesions in a head: no need to interpolate between zeros
+    part = _not_zero(data, 1)  # a few lesions in a head: zeros need no interpolation
     corner = from_matvec(np.eye(3), [edge.start for edge in part])
     data, affine, to_voxels = data[part], affine @ corner, np.linalg.inv(corner) @ to_voxels
     box = _box_around(to_voxels, grid.shape, data.shape)
@@ -187,7 +187,7 @@ def _image(data: NDArray[Any], grid: Grid) -> nib.Nifti1Image:
 
 
 def _not_zero(data: NDArray[Any], margin: int) -> tuple[slice, ...]:
-    """Return the part of an image that is not 0, with so many voxels around it; nothing if all is 0."""
+    """Return the part of an image that is not 0, with a margin in voxels; empty if all is 0."""
     voxels, part = data != 0, []
     for axis, size in enumerate(data.shape):
         indices = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -199,7 +199,7 @@ def _not_zero(data: NDArray[Any], margin: int) -> tuple[slice, ...]:
 def _box_around(
     to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]
 ) -> tuple[slice, ...]:
-    """Return the part of a grid of `shape` that holds an image, the image's voxels being `to_voxels` of the grid's."""
+    """Return the part of a grid of `shape` that holds an image; `to_voxels` maps grid voxels to the image's."""
     corners = np.array(list(product(*((-0.5, n - 0.5) for n in image_shape))))
     on_grid = apply_affine(np.linalg.inv(to_voxels), corners)
     starts = np.clip(np.floor(on_grid.min(axis=0)).astype(int), 0, shape)
@@ -210,7 +210,7 @@ def _box_around(
 def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which grid points, mapped by `to_voxels`, lie within the outer faces of an image's voxels."""
     i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
-    # A line of grid points along the first axis is inside from one index to another: an image is convex.
+    # Along the first axis, the grid points inside are one interval, since an image is convex.
     first, last = np.zeros((1, *shape[1:])), np.full((1, *shape[1:]), shape[0] - 1.0)
     for row, size in zip(to_voxels, image_shape, strict=False):
         rest = row[1] * j + row[2] * k + row[3]
@@ -224,11 +224,11 @@ def _inside(to_voxels: NDArray[np.float64], shape: tuple[int, ...], image_shape:
 
 
 def _interpolate(data: NDArray[Any], to_voxels: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Interpolate linearly at grid points, mapped by `to_voxels`; half of the time that scipy takes.
+    """Interpolate linearly at grid points, mapped by `to_voxels`, in half of scipy's time.
 
     Beyond the outermost voxels' centres, the nearest value is taken.
     """
-    import torch  # not needed by what only reads results
+    import torch  # levels that only read results don't need it
 
     # Where -1 and 1 are an axis's first and last voxel, axes in reverse.
     scale = 2 / np.maximum(np.array(data.shape) - 1, 1)

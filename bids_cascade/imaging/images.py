@@ -1,4 +1,4 @@
-"""Reading, checking and writing NIfTI images, and their exchange with ANTs."""
+"""Reads, checks and writes NIfTI images, and converts them to and from ANTs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNUSED_OF_ANTS = ("ants.contrib", "ants.deeplearn", "ants.learn", "ants.math", 
 
 
 def load_image(path: str | Path) -> nib.Nifti1Image:
-    """Read a NIfTI image and refuse what can't be a structural scan.
+    """Read a NIfTI image; refuse it if it can't be a structural scan.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
     ----------
     path : str or Path
     guess_orientation : bool
-        Take an image whose header does not say where left and right are, and flag it, instead of refusing it.
+        Accept and flag an image whose header does not say where left and right are, instead of refusing it.
 
     Raises
     ------
@@ -106,15 +106,15 @@ def check_scan(path: str | Path, *, guess_orientation: bool) -> dict[str, str]:
 
 
 def check_labels(path: Path) -> None:
-    """Read an image of labels as :func:`load_labels` does; raises what that raises, and where memory is too small."""
+    """Read an image of labels as :func:`load_labels` does, with its errors; refuse one that exceeds the memory."""
     _checked_header(path)
     load_labels(path)
 
 
 def _checked_header(path: Path) -> nib.Nifti1Image:
-    """Read the header of an image, and refuse what has other than three axes, or would not fit into memory.
+    """Read the header of an image; refuse one that is not 3D or would not fit into memory.
 
-    While steps run side by side, what is free for a moment says little: this is for the time before.
+    For use before steps run in parallel, when the free memory changes all the time.
     """
     header = read_header(path)
     _check_shape(path, header.shape)
@@ -123,13 +123,13 @@ def _checked_header(path: Path) -> nib.Nifti1Image:
 
 
 def warn_of_guess(path: Path) -> None:
-    """Say so where the header of an image that is of no visit does not say where left and right are."""
+    """Warn if the header of an image that belongs to no visit does not say where left and right are."""
     if not has_orientation(read_header(path)):
         _LOGGER.warning("%s has neither sform nor qform: its orientation is a guess.", path)
 
 
 def load_mask(path: str | Path) -> nib.Nifti1Image:
-    """Read a mask, which may be empty, and refuse what is none.
+    """Read a mask, which may be empty; refuse an image that is no mask.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def save_image(data: NDArray[Any], affine: NDArray[np.float64], path: str | Path
     dtype = np.dtype(dtype)
     if dtype.kind in "iu" and data.dtype.kind == "f":
         data = np.rint(data)
-    # In the file's order: nibabel takes three times as long to turn one slice after the other.
+    # In the file's order: nibabel takes three times as long to reorder one slice after the other.
     image = nib.Nifti1Image(data.astype(dtype, order="F"), affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
@@ -276,7 +276,7 @@ def _corners_mm(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[
 
 
 def same_grid(a: nib.Nifti1Image, b: nib.Nifti1Image) -> bool:
-    """Whether two images have the same voxel centres (corners within 0.01 mm), in whatever order they store them."""
+    """Whether two images have the same voxel centres (corners within 0.01 mm), whatever their order."""
     a, b = nib.as_closest_canonical(a), nib.as_closest_canonical(b)
     if a.shape != b.shape:
         return False
@@ -295,10 +295,9 @@ def mask_of(image: nib.Nifti1Image) -> NDArray[np.bool_]:
 
 
 def load_ants() -> ModuleType:
-    """Import ANTsPy with one ITK thread, because sums over several threads differ from run to run.
+    """Import ANTsPy with one ITK thread: sums over several threads differ from run to run.
 
-    Parts of it that this app has no use for stay empty: statsmodels and scikit-learn, which come with them, take a
-    second of every run.
+    Parts that this app doesn't use stay empty: they import statsmodels and scikit-learn, which take a second.
     """
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     if "ants" not in sys.modules:

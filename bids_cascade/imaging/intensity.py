@@ -1,6 +1,6 @@
-"""Intensities brought to one footing, however a scan was stored: 0 around the head, and no absurd outlier.
+"""Makes intensities comparable, however a scan was stored: 0 around the head, and no absurd outliers.
 
-What is background is decided here and nowhere else. Ordinary scans come out unchanged, bit for bit.
+Only this file decides what is background. Ordinary scans are returned unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from scipy import ndimage
 from bids_cascade.imaging.images import data_of, load_image
 
 _STRIPPED_FRACTION = 0.3
-"""Least fraction of an image with one value where the background has been set to it."""
+"""Smallest fraction of an image that a background set to one value fills."""
 
 _ROUNDING = 1e-6
 _FAR_BELOW, _FAR_ABOVE = -0.02, 0.2
-"""Between these fractions of its range, the lowest percentile of a scan is taken for air (seen: -0.001 to 0.002)."""
+"""Between these fractions of its range, the lowest percentile of a scan is taken as air (observed: -0.001 to 0.002)."""
 
 _ABSURD = 5.0
-"""So many times the brightest thousandth is absurd; real scans, vessels included, have been seen to reach 3.2."""
+"""An intensity this many times that of the brightest thousandth is absurd; real scans, vessels included, reach 3.2."""
 
 _NOISE_WINDOW, _NOISE_KERNEL, _NOISE_LEVEL = 5, (1.0, 0.0, -2.0, 0.0, 1.0), 0.12
-"""Noise is what second differences along all three axes at once, between every other voxel, leave of an image: edges
-leave little. As a mean over a window, and a fraction of the range: 0.16 at least (first percentile) where a ratio is
-noise alone, interpolated to twice the voxels or not; up to 0.10 (99.9th percentile) in brains whose inversions have a
+"""Noise is measured by second differences along all three axes at once, between every other voxel, which suppress
+edges. As a mean over a window, and a fraction of the range: 0.16 at least (first percentile) where a ratio is noise
+alone, interpolated to twice the voxels or not; up to 0.10 (99.9th percentile) in brains whose inversions have a
 signal-to-noise ratio of 10, sulci and ventricles included."""
 
 _LEAST_NOISE = 0.2
@@ -40,11 +40,11 @@ _LEAST_PIECE = 0.05
 
 _LEAST = 1e-6
 _STEP = 61
-"""Every so many voxels are looked at where a percentile of all is wanted: of a million, still 16,000."""
+"""Percentiles are computed from every n-th voxel: of a million, still 16,000."""
 
 
 def background_value(data: NDArray[np.floating]) -> float:
-    """Return the value that is most frequent on the outer faces of an image (X, Y, Z)."""
+    """Return the most frequent value on the outer faces of an image (X, Y, Z)."""
     faces = [data.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     return float(values[counts.argmax()])
@@ -53,8 +53,7 @@ def background_value(data: NDArray[np.floating]) -> float:
 def foreground(data: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Which voxels of an image (X, Y, Z) differ from its background by more than rounding does.
 
-    A background that storage with slope and intercept has made -0.0033, that was 8 all along, or that a z-score has
-    made negative is background all the same.
+    The background need not be 0: slope and intercept may make it -0.0033, a converter 8, a z-score negative.
     """
     level = background_value(data)
     rounding = _ROUNDING * max(float(data.max()) - level, level - float(data.min()))
@@ -62,11 +61,11 @@ def foreground(data: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def settle(image: nib.Nifti1Image) -> nib.Nifti1Image:
-    """Bring an image's background to 0, what is not background above it, and absurd outliers down.
+    """Set an image's background to 0 and its foreground above that, and clip absurd outliers.
 
-    Where one value fills 30 % of the image, that is the background; elsewhere it is the lowest percentile, as long as
-    that lies so far from 0 that it can't be air. Voxels five times as bright as the brightest thousandth are set to
-    that. An image that needs nothing of it is returned as it is.
+    A value that fills 30 % of the image is the background; otherwise it is the lowest percentile, if that is too far
+    from 0 to be air. Voxels five times as bright as the brightest thousandth are set to that limit. An image that needs
+    no change is returned as it is.
 
     Parameters
     ----------
@@ -90,18 +89,18 @@ def load_scan(path: str | Path) -> nib.Nifti1Image:
 
 
 def without_noise_around(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Set what is noise around the head to 0, in the uniform image of MP2RAGE (X, Y, Z).
+    """Set the noise around the head to 0 in the uniform image of MP2RAGE (X, Y, Z).
 
-    That is the ratio of two images: where neither has signal, it is anything within its range. Noise is where that
-    varies from voxel to voxel over much of the range; the head is all large pieces without it, since bone without
-    signal may lie around the brain, and what they enclose. An image with little noise, as after masking, comes out
-    unchanged.
+    This image is a ratio of two images, which is random where neither has signal. Voxels are noise where the ratio
+    varies from voxel to voxel over much of its range. The head is the union of all large pieces without noise, since
+    bone without signal may surround the brain, and of what they enclose. An image with little noise, as after masking,
+    is returned unchanged.
     """
     low, high = np.percentile(_some(data), (1, 99))
     rough = data
     for axis in range(3):
         rough = ndimage.convolve1d(rough, _NOISE_KERNEL, axis)
-    # White noise comes out as many times as large.
+    # White noise is amplified by this factor.
     gain = np.linalg.norm(_NOISE_KERNEL) ** 3
     noisy = ndimage.uniform_filter(np.abs(rough), _NOISE_WINDOW) > _NOISE_LEVEL * gain * (high - low)
     labels, n_pieces = ndimage.label(ndimage.binary_opening(~noisy, iterations=_PIECE_VOXELS))
@@ -122,7 +121,7 @@ def outlier_count(image: nib.Nifti1Image) -> int:
 
 
 def is_mostly_background(inside: NDArray[np.bool_]) -> bool:
-    """Whether a foreground leaves as much background, all of one value, as skull stripping does."""
+    """Whether as much of an image is background of one value as after skull stripping."""
     return bool(np.count_nonzero(inside) <= (1 - _STRIPPED_FRACTION) * inside.size)
 
 
@@ -136,7 +135,7 @@ def _above_background(data: NDArray[np.float32]) -> NDArray[np.float32]:
     sample = _some(data)[_some(inside)]
     low, high = np.percentile(sample, (1, 99)) if sample.size else (level, level)
     if low < level + _FAR_BELOW * (high - level):
-        # As after a z-score of the brain alone: what is dark there lies below the background.
+        # As after a z-score over the brain: dark voxels lie below the background.
         least = np.float32(_LEAST * (high - low))
         return np.where(inside, np.maximum(data - np.float32(low), least), np.float32(0))
     return np.asarray(data - np.float32(level)) if level else data
@@ -158,5 +157,5 @@ def _brightest(data: NDArray[np.float32]) -> float:
 
 
 def _some(data: NDArray[Any]) -> NDArray[Any]:
-    """Return voxels spread all over an image, in the order of its memory."""
+    """Return a sample of voxels from all over an image, in the order of its memory."""
     return data.ravel("K")[::_STEP]

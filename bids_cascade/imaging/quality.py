@@ -21,7 +21,7 @@ from bids_cascade.imaging.scan import Scan, make_scan, slice_axis
 Row = dict[str, float | None]
 
 AGREEMENT = "cascade_agreement"
-"""Column of how well the cascades of a model agree: the mean Dice of each two masks."""
+"""Column for the agreement of a model's cascades: the mean Dice of each two masks."""
 
 _CONTRASTS = ("t1w_correlation", "tissue_order", "depth_contrast")
 _MOST_SLICES = 24
@@ -47,12 +47,12 @@ class _Rule:
 
 
 # Where the limits come from. Similarity and coverage: see the registration. Brain volume: brain masks of adults, with
-# some room. The rest: 16 visits from three sites, and copies of one of them made worse on purpose.
-# Contrast was 2.8 to 6.2. Noise was 0.004 to 0.056, and 0.075 after adding noise of 8 % of the brain's intensity.
-# Ghosting was -0.053 to 0.002 (below 0 since scanners dim the edges of the field of view, which are nearer in front
-# and behind), 0.065 with ghosts of 7.5 %, 0.025 to 0.034 with visible motion. Cut areas up to 18 cm^2 were the medulla
-# or the rim of the mask; scans that do cut the brain had 55 to 84 cm^2. What is bright in which sequence: see contrast.
-# The limit of the cascades' agreement is a first guess.
+# some room. The rest: 16 visits from three sites, and copies of one of them degraded on purpose. Contrast was 2.8 to
+# 6.2. Noise was 0.004 to 0.056, and 0.075 after adding noise of 8 % of the brain's intensity. Ghosting was -0.053 to
+# 0.002 (below 0 since scanners dim the edges of the field of view, which are nearer in front and behind), 0.065 with
+# ghosts of 7.5 %, 0.025 to 0.034 with visible motion. Cut areas up to 18 cm^2 were the medulla or the rim of the mask;
+# scans that do cut the brain had 55 to 84 cm^2. What is bright in which sequence: see contrast. The limit of the
+# cascades' agreement is a first guess.
 _RULES = {
     "registration_similarity": _Rule(
         "Normalised mutual information of the registered {sequence} image and the T1w image in the brain",
@@ -187,7 +187,7 @@ _RULES = {
         "the {sequence} image, as after motion (expected {low:.0%} to {high:.0%})",
     ),
 }
-"""By column; those of a sequence are called so, an underscore and the sequence."""
+"""By column; the columns of a sequence append an underscore and its name."""
 
 
 def measure_raw(
@@ -197,7 +197,7 @@ def measure_raw(
     similarity: float | None,
     sequence: str = "T1w",
 ) -> tuple[Scan, Row]:
-    """Measure a sequence as it was taken, without values that only a few voxels have; return it so, and the measures.
+    """Measure a raw scan with its intensities settled; return that scan and its measures.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def measure_scan(scan: Scan, t1w: nib.Nifti1Image, similarity: float | None, seq
     similarity : float or None
         With the T1w image, see :func:`bids_cascade.imaging.registration.registration_quality`; None for that itself.
     sequence : str
-        Of the scan. How dark muscle is, is known of the T1w alone.
+        Of the scan. The neck is measured in the T1w only, where the darkness of muscle is known.
 
     Returns
     -------
@@ -298,8 +298,8 @@ def cut_area_cm2(brain: nib.Nifti1Image) -> float:
 def neck_volume_ml(t1w: Scan) -> float | None:
     """Volume of the lowest slices of a brain mask whose median T1w intensity is below 0.79 of the brain's, in ml.
 
-    Brain extraction may go on into the muscles beside the spinal cord, where vessels look like lesions. Seen: 14 to 19
-    ml in three visits in which it does, up to 7 ml of fluid and cord in 17 others.
+    Brain extraction may include muscles beside the spinal cord, where vessels look like lesions. Observed: 14 to 19 ml
+    in three visits in which it does, up to 7 ml of fluid and cord in 17 others.
 
     Returns
     -------
@@ -366,7 +366,7 @@ def noise(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
 
 
 def ghosting(raw: nib.Nifti1Image, brain_mask: nib.Nifti1Image) -> float | None:
-    """How much more signal there is in the air before and behind the head than beside it, as a fraction of the brain's.
+    """Signal in the air in front of and behind the head less that beside it, as a fraction of the brain's.
 
     Motion and pulsation smear the head along the phase-encoding axis, which this ratio of mean intensities shows as
     it does in the phantom test of the American College of Radiology (its "percent-signal ghosting"); noise is alike
@@ -407,7 +407,7 @@ def find_flags(row: Row) -> dict[str, str]:
 
 
 def describe_columns(row: Row) -> dict[str, dict[str, str]]:
-    """Return for each column what BIDS wants to know of it, and which values raise which flag."""
+    """Return each column's BIDS description, with the values that raise a flag."""
     descriptions = {}
     for column in row:
         rule, sequence = _rule_of(column)
@@ -427,5 +427,5 @@ def _rule_of(column: str) -> tuple[_Rule, str]:
 
 
 def _reach(image: nib.Nifti1Image, distance_mm: float) -> list[int]:
-    """Return the number of voxels along each axis of a box that reaches so far to all sides of its middle."""
+    """Return the size in voxels of a box that extends `distance_mm` from its centre to all sides."""
     return [1 + 2 * int(np.ceil(distance_mm / size_mm)) for size_mm in voxel_sizes(image.affine)]

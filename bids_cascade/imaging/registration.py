@@ -35,7 +35,7 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class RigidRegistration:
-    """Where a moving image lies, and how sure that is.
+    """The rigid transform to a moving image, and its quality.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class RigidRegistration:
     method: Literal["identity", "rigid"]
 
     def flags(self, name: str) -> dict[str, str]:
-        """Say what should be looked at, by quality flag, calling the moving image `name`; nothing when all is well."""
+        """Return the quality flags of the registration, with reasons that call the moving image `name`."""
         flags = {}
         if looks_failed(self.quality):
             flags["registration_looks_failed"] = (
@@ -85,9 +85,9 @@ def register_rigid(
 ) -> RigidRegistration:
     """Find the rigid transform between two images of one head.
 
-    ANTs maximises Mattes mutual information [1]_ in the brain and 4 mm around it, on a grid of 2 mm, in
-    three levels, with one thread. It starts from the headers or from matching centres of intensity, whichever agrees
-    better. The order in which the images store their axes makes no difference.
+    ANTs maximises Mattes mutual information [1]_ in the brain and 4 mm around it, on a grid of 2 mm, in three levels,
+    with one thread. It starts from the headers or from matching centres of intensity, whichever agrees better. The
+    result does not depend on the order in which the images store their axes.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def register_rigid(
     seed : int
         Of the sampling; equal seeds give equal transforms.
     trust_headers : bool
-        Leave images on one grid that agree as they are where they are. Two visits on one grid have been brought there,
-        by whoever and however well.
+        Keep the headers' alignment of images that share a grid and agree. Not for two visits: they share a grid only if
+        someone resampled them, well or not.
 
     Raises
     ------
     BadDataError
-        If no part of the brain lies inside the moving image, or ANTs gives up.
+        If no part of the brain lies inside the moving image, or ANTs fails.
 
     References
     ----------
@@ -153,15 +153,15 @@ def registration_quality(
 
 
 def looks_failed(quality: float) -> bool:
-    """Whether a registration of this quality is to be looked at by a human."""
+    """Whether a registration of this quality must be checked by eye."""
     return quality < FAILED_BELOW
 
 
 def _placed(image: nib.Nifti1Image) -> nib.Nifti1Image:
     """Return an image whose origin is a multiple of 0.01 mm.
 
-    A header holds single precision, so turning an image moves it by some nanometres, which optimisation may turn into
-    some hundredths of a millimetre.
+    A header holds single precision, so reordering an image's axes moves it by some nanometres, which optimisation may
+    amplify to hundredths of a millimetre.
     """
     affine = image.affine.copy()
     affine[:3, 3] = affine[:3, 3].round(_ORIGIN_DECIMALS)
