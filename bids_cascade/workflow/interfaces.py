@@ -24,7 +24,7 @@ from bids_cascade.errors import BadDataError
 
 
 class StepInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    """What every step depends on: a new version of the app repeats it."""
+    """Input of every step: a new version of the app repeats all steps."""
 
     version = traits.Str(__version__, usedefault=True, desc="version of the app")
 
@@ -308,7 +308,7 @@ class RegisterTemplateOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class RegisterTemplate(Step):
-    """Deformable registration to the template; one that fails costs no lesion."""
+    """Deformable registration to the template; its failure does not stop the visit."""
 
     input_spec, output_spec = RegisterTemplateInputSpec, RegisterTemplateOutputSpec
 
@@ -335,7 +335,7 @@ class FindAnatomyOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class FindAnatomy(Step):
-    """Structures of the brain; where they can't be found, a flag says so, and the lesions go on."""
+    """Structures of the brain; a flag says so if they can't be found, which does not stop the visit."""
 
     input_spec, output_spec = FindAnatomyInputSpec, FindAnatomyOutputSpec
 
@@ -400,7 +400,7 @@ class DrawScanOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class DrawScan(Step):
-    """Figure and quality measures of where one sequence lies, which need not be corrected for that."""
+    """Figure of one sequence's alignment, and its quality measures; neither needs bias correction."""
 
     input_spec, output_spec = DrawScanInputSpec, DrawScanOutputSpec
 
@@ -482,7 +482,7 @@ class DrawAnatomy(Step):
 
 
 _MAPS = ("first_probability", "uncertainty", "t1w")
-"""Inputs of the figures of the lesions that are brought onto the grid of the sequence that is shown."""
+"""Inputs of the lesions' figures that are resampled onto the grid of the displayed sequence."""
 
 
 class DrawFindingsInputSpec(StepInputSpec):
@@ -564,7 +564,7 @@ def _read_channels(spec: Any) -> tuple[Any, nib.Nifti1Image, list[str]]:
 
 
 def _read_flags(spec: Any) -> list[dict[str, str]]:
-    """Return what was found to be looked at by each registration, by the anatomy, and in each template's space."""
+    """Return the quality flags of each registration, of the anatomy, and of each template's space."""
     from bids_cascade.anatomy.visit import load_anatomy
 
     of_anatomy = [load_anatomy(Path(spec.anatomy)).flags] if isdefined(spec.anatomy) else []

@@ -1,4 +1,4 @@
-"""A MultiProc plugin that finishes visits early, survives a killed worker and remembers why each node failed."""
+"""A MultiProc plugin that finishes visits early, survives a killed worker and records why each node failed."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Failure:
 
 
 class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
-    """Run nodes in processes, visit after visit; one that is killed fails its own node and nothing else.
+    """Run nodes in processes, visit by visit; a killed process fails its own node only.
 
-    A visit is a workflow in the graph. As many visits as there are processors are under way at once, and go before all
-    others, so that the first results come early and a run that is stopped leaves some. Fewer would leave processors
-    idle: steps with several threads would wait for the last step with one thread of each visit.
+    A visit is a workflow in the graph. As many visits as there are processors are active at once and have priority over
+    all others, so that the first results come early and a stopped run leaves some. With fewer active visits, processors
+    would be idle: steps with several threads would wait for the last single-threaded step of each visit.
 
-    nipype's own plugin waits for ever for a killed worker. Here, every node that was under way when the pool broke is
-    tried once more in a process of its own: the guilty one breaks that as well and fails, the others go on.
+    nipype's own plugin waits forever for a killed worker. Here, every node that was running when the pool broke is
+    retried once in its own process: the one that caused it breaks that process, too, and fails; the others succeed.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self.pool = self._new_pool(self.processors)
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
-        """Run a graph without the pauses that nipype makes between its looks for results."""
+        """Run a graph without nipype's pauses between its checks for results."""
         eager = {**config, "execution": {**config["execution"], "poll_sleep_duration": "0"}}
         super().run(graph, eager, updatehash=updatehash)
 
     def stop(self) -> None:
-        """Kill what is under way, for a run that breaks off."""
+        """Kill all running nodes when the run is aborted."""
         for pool in (self.pool, *self._alone):
             end_workers(pool)
 
@@ -96,9 +96,10 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._visits = np.array([numbers[name] for name in names])
 
     def _sort_jobs(self, jobids: Sequence[int], scheduler: str | None = None) -> Sequence[int]:
-        """Put jobs of the visits under way first, in the graph's order, and those of other visits last, visit by visit.
+        """Sort jobs: those of active visits first, in the graph's order, then those of other visits, visit by visit.
 
-        Jobs that run in this process come alone: what waits for them is ready at once, and may go before the others.
+        Jobs that run in this process are returned alone: the jobs that depend on them are then ready and may have
+        priority.
         """
         in_parent = [job for job in jobids if self.procs[job].run_without_submitting]
         if in_parent:
@@ -121,7 +122,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     def _submit(
         self, run: Any, n_workers: int, pool: ProcessPoolExecutor | None = None
     ) -> tuple[ProcessPoolExecutor, Future[Any]]:
-        """Submit to a pool, or to a new one where that is broken, or where the fork server is about to be gone."""
+        """Submit to the pool, or to a new one if the pool is broken or the fork server is about to end."""
         for pause_s in (0.1, 0.5, 2.0):
             pool = pool or self._new_pool(n_workers)
             try:
@@ -149,7 +150,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         )
 
     def _keep_result(self, run: Any, taskid: int, future: Future[Any]) -> None:
-        """Keep what a worker has sent, or note that it has not; called in a thread of the pool's."""
+        """Store a worker's result, or note that there is none; called in a thread of the pool."""
         if future.cancelled() or isinstance(future.exception(), BrokenProcessPool):
             self._broken.append((run, taskid))
         else:
@@ -157,12 +158,12 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._news.set()
 
     def _retry_alone(self) -> None:
-        """Give each node whose pool broke a process of its own; in the main thread, as the fork server may be gone."""
+        """Retry each node whose pool broke in its own process; in the main thread, as the fork server may be gone."""
         while self._broken:
             run, taskid = self._broken.pop()
             pool, future = self._submit(run, 1)
             self._alone.add(pool)
-            processes = pool._processes  # the pool forgets them before it says that it is broken
+            processes = pool._processes  # the pool drops them before it reports that it is broken
             future.add_done_callback(partial(self._keep_last_result, taskid, pool, processes))
 
     def _keep_last_result(
@@ -188,7 +189,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self.failures[node.fullname] = failure_of(text)
         try:
             return super()._report_crash(node, result)
-        except OSError as error:  # what went wrong is known without it
+        except OSError as error:  # the error itself is known without it
             _LOGGER.warning("no crash report of %s can be written: %s", node.fullname, error)
             return ""
 
@@ -198,18 +199,18 @@ _start_failure: list[str] = []
 
 
 def _start_worker(folder: str, log_level: int, resource_monitor: bool) -> None:
-    """Set up a worker process, as nipype does, and let it say and measure what its parent does."""
+    """Set up a worker process as nipype does, with its parent's logging and resource monitor."""
     end_with_parent()
     try:
-        import torch  # is there already: workers are forked from a process that has it
+        import torch  # is imported already: workers are forked from a process that has it
 
         process_initializer(folder)
-        torch.set_num_threads(1)  # a step that may use more says so
+        torch.set_num_threads(1)  # steps that may use more set it themselves
         if resource_monitor:
             config.enable_resource_monitor()
         for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
             getLogger(name).setLevel(log_level)
-    except Exception as error:  # else the pool would say no more than that a process is gone
+    except Exception as error:  # otherwise the pool would only report that a process is gone
         _start_failure.extend(format_exception(error))
 
 
@@ -222,14 +223,16 @@ def run_step(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
     except Exception as error:
         lines = format_exception(error)
         folder = node.base_dir or os.curdir
-        if is_full(folder):  # of which libraries say other things, such as that what they could not write isn't there
+        if is_full(
+            folder
+        ):  # libraries report a full disk in other words, such as that the file they couldn't write is missing
             why = f"{os.strerror(errno.ENOSPC)} in the work folder {folder}; make room, or choose another with -w"
             lines.append(f"bids_cascade.errors.ReadWriteError: {why}\n")
         return {"result": None, "traceback": lines, "taskid": taskid}
 
 
 def _why_ended(processes: Mapping[int, BaseProcess]) -> str:
-    """Say why a process that should have sent a result is gone."""
+    """Return why a process ended before it sent a result."""
     codes = {process.exitcode for process in processes.values()} - {None, 0}
     code = codes.pop() if len(codes) == 1 else -signal.SIGKILL
     if code in (-signal.SIGKILL, None):
@@ -240,7 +243,7 @@ def _why_ended(processes: Mapping[int, BaseProcess]) -> str:
 
 
 def failure_of(traceback: str) -> Failure:
-    """Return the one line and the exit code that a worker's traceback comes down to."""
+    """Return the exit code of a worker's traceback, and its message as one line."""
     own = _OWN_ERROR.search(traceback)
     if own:
         kind = getattr(errors, own[1], errors.BidsCascadeError)

@@ -1,4 +1,4 @@
-"""Progress of a run: which steps of which visits are done, what is logged of them, and the time left."""
+"""Progress of a run: counts finished steps and visits, logs them, and estimates the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bids_cascade.workflow.visit_run import StepRun, VisitRun
 _LOGGER = logging.getLogger(__name__)
 _STEPS_LOGGER = logging.getLogger("bids_cascade.steps")
 _LEAST_WORK_S = 1.0
-"""Of a visit whose steps were not all taken from an earlier run."""
+"""Shortest time of a visit of which at least one step really ran."""
 
 STEP_NAMES = {
     "brain": "finding the brain",
@@ -94,7 +94,7 @@ class Progress:
             _LOGGER.info("%s: FAILED at %s; %s", name, _describe(step), self._describe())
 
     def _take_off(self, slug: str, steps: set[str]) -> None:
-        """Take steps off those left of a visit that still can be finished; steps beside a failed one count no more."""
+        """Remove steps from the remaining ones of a visit, unless a failed step means that it can't be finished."""
         if slug not in self.steps_left:
             return
         self.steps_left[slug] -= steps
@@ -108,7 +108,7 @@ class Progress:
                 self._when_finished(slug)
 
     def _show(self, step: str, n_done: int) -> None:
-        """Move the bar on, and say there which step is the latest that has begun or ended."""
+        """Advance the bar, and show there the step that began or ended last."""
         if self._bar is not None:
             self._bar.set_description_str(f"{self._describe()}; {step}", refresh=False)
             self._bar.update(n_done)
@@ -128,9 +128,9 @@ class Progress:
         )
 
     def _estimate_left_s(self) -> float | None:
-        """Return the time left if the other visits take as long as those done, and as much is done at once as so far.
+        """Return the time left, assuming that the other visits take as long as those done, at the same parallelism.
 
-        Visits that an earlier run had done, which take no time, do not count.
+        Visits that an earlier run finished take no time and do not count.
         """
         seconds = {slug: visit.seconds for slug, visit in self.visits.items()}
         done = [
@@ -145,13 +145,13 @@ class Progress:
 
 
 def visit_and_step(fullname: str) -> tuple[str, str]:
-    """Return a visit's slug and a step, of which a node's full name consists."""
+    """Split a node's full name into a visit's slug and a step."""
     *_, slug, step = fullname.split(".")
     return slug, step
 
 
 def is_step(name: str) -> bool:
-    """Return whether a node does something that is worth a word."""
+    """Return whether a node is a step worth reporting."""
     return name.split("_")[0] in STEP_NAMES
 
 
@@ -170,7 +170,7 @@ def count(number: int, noun: str) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time in the unit that a person would give it in."""
+    """Format a time in the unit that people would use."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -47,7 +47,7 @@ def run_graphs(
     graphs : sequence of Workflow
         One a visit, named by its slug.
     names : mapping of str to str
-        Names of the visits by slug, to speak of them.
+        Names of the visits by slug, for messages.
     run : RunConfig
     log_dir : Path
         Existing folder for crash reports.
@@ -68,7 +68,7 @@ def run_graphs(
     whole.add_nodes(list(graphs))
     if run.write_graph:
         _write_graph(whole, log_dir)
-    # nipype collects garbage before it starts a step: a tenth of a second a time if that goes through every import.
+    # nipype collects garbage before each step, which takes 0.1 s if it traverses all imported modules.
     gc.freeze()
     with progress_bar(sum(map(len, steps.values())), "steps", with_time_left=False) as bar:
         progress = Progress(steps, names, bar, when_finished)
@@ -79,21 +79,23 @@ def run_graphs(
 
 
 def _run(whole: Workflow, plugin: Any, progress: Progress, run: RunConfig, log_dir: Path) -> None:
-    """Run a workflow to its end, and take note of why visits failed."""
+    """Run a workflow to its end, and record why visits failed."""
     try:
         whole.run(plugin=plugin)
-    except Exception as error:  # a plugin raises what it likes; each visit's own failure is told apart below
+    except Exception as error:  # plugins raise various errors; each visit's own failure is identified below
         _LOGGER.debug("the workflow failed", exc_info=True)
         failures = getattr(plugin, "failures", None) or _read_crash_reports(log_dir)
         for name, failure in failures.items():
             slug, _ = visit_and_step(name)
             progress.visits[slug].failure = progress.visits[slug].failure or failure
-        if not (failures and run.stop_on_first_crash):  # which leaves the others unfinished without a fault of theirs
+        if not (
+            failures and run.stop_on_first_crash
+        ):  # which leaves the others unfinished through no fault of their own
             for slug in progress.steps_left:
                 failure = failure_of(f"{type(error).__name__}: {error}")
                 progress.visits[slug].failure = progress.visits[slug].failure or failure
     else:
-        # nipype's plugins for whole graphs, such as SLURMGraph, come back as soon as all jobs are in the queue.
+        # nipype's plugins for whole graphs, such as SLURMGraph, return as soon as all jobs are in the queue.
         handed_over = isinstance(plugin, GraphPluginBase)
         for slug in progress.names:
             progress.visits[slug].handed_over, progress.visits[slug].finished = handed_over, not handed_over
@@ -110,14 +112,14 @@ def _write_graph(graph: Workflow, folder: Path) -> None:
 
 
 def _read_crash_reports(folder: Path) -> dict[str, Failure]:
-    """Return by a node's full name why it failed, from nipype's own crash reports."""
+    """Read nipype's crash reports; return why nodes failed, by full name."""
     return {
         name: failure_of(path.read_text(encoding="utf-8", errors="replace")) for name, path in _crash_reports(folder)
     }
 
 
 def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
-    """Return nipype's crash reports with the full names of the nodes they are about.
+    """Return nipype's crash reports with the full names of the failed nodes.
 
     On a disk that is full, some are empty.
     """
@@ -131,14 +133,14 @@ def _crash_reports(folder: Path) -> list[tuple[str, Path]]:
 
 
 def delete_intermediates(slug: str, work_dir: Path) -> None:
-    """Delete what the steps of a visit have left in the work folder."""
+    """Delete a visit's intermediate results from the work folder."""
     shutil.rmtree(work_dir / "bids_cascade" / slug, ignore_errors=True)
 
 
 def clean_up(visits: Iterable[VisitKey], work_dir: Path) -> None:
-    """Delete what a run alone needed: locks of its visits and, unless another run works there, too, the caches.
+    """Delete what only this run needed: its visits' locks and, unless another run uses the folder, too, the caches.
 
-    Every folder in which nothing is left goes as well.
+    Empty folders are removed as well.
     """
     for visit in visits:
         (work_dir / "locks" / visit.slug).unlink(missing_ok=True)
@@ -153,7 +155,7 @@ def clean_up(visits: Iterable[VisitKey], work_dir: Path) -> None:
 
 
 def report_work_dir(work_dir: Path) -> None:
-    """Say where the work folder is and how large, if it is still there."""
+    """Log the work folder and its size, if it still exists."""
     if work_dir.is_dir():
         n_bytes = 0
         for path in work_dir.rglob("*"):
@@ -163,7 +165,7 @@ def report_work_dir(work_dir: Path) -> None:
 
 
 def _format_size(n_bytes: float) -> str:
-    """Return a size in the unit that a person would give it in."""
+    """Format a size in the unit that people would use."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= 0.1 * size:
             return f"{n_bytes / size:.1f} {unit}"
@@ -192,7 +194,7 @@ def _configure_nipype(run: RunConfig, log_dir: Path) -> None:
             "monitoring": {"enabled": str(run.resource_monitor).lower()},
         }
     )
-    # Crash reports go to files, the line that matters to the closing table; nipype's own words only help debugging.
+    # Crash reports go to files, and the essential line to the closing table; nipype's own messages only help debugging.
     level = logging.DEBUG if _LOGGER.isEnabledFor(logging.DEBUG) else logging.CRITICAL + 1
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logging.getLogger(name).setLevel(level)

@@ -41,16 +41,16 @@ _MEM_GB = {"brain": 2.5, "cascade": 1.3, "anatomy": 1.0}
 _MEM_GB_PER_THREAD = {"cascade": 0.1}
 _DEFAULT_MEM_GB = 0.8
 _GB_PER_VOXEL, _GB_PER_VOXEL_OF = 21e-9, {"outputs": 27e-9}
-"""Of the largest image (N4: 19, registration: 20, refilling lesions: 26); no more than what finding the brain takes."""
+"""Of the largest image (N4: 19, registration: 20, refilling lesions: 26); at most what brain extraction takes."""
 _OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
-"""Steps that are done again when the content of their files changes, whatever the times of these."""
+"""Steps that are repeated when the content of their files changes, whatever the files' times."""
 _BY_TIME = {"execution": {"hash_method": "timestamp"}}
-"""How nipype knows what those steps have written: reading it all again would take a good part of a second."""
+"""Results of steps are recognised by their times: hashing their content would take most of a second."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a visit is brought onto the model's grid.
+    """How a visit is preprocessed.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Networks:
-    """Which networks look at a visit, and how.
+    """Which networks segment a visit, and how.
 
     Attributes
     ----------
@@ -101,8 +101,8 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     Parameters
     ----------
     visit : Visit
-        With all sequences that the model needs. Where it lacks the T1w image, which some models can do without, the
-        FLAIR takes its place in this description.
+        With all sequences that the model needs. If it lacks the T1w image, which some models can do without, read FLAIR
+        for T1w below.
     preprocessing : Preprocessing
 
     Notes
@@ -119,8 +119,8 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     ``corrected.out``
         Bias-corrected images, each on its own grid, the T1w image first.
     ``transforms.out``, ``qualities.out``, ``flags.out``
-        Of each image but the T1w image: what maps points of the T1w image to it, similarity after registration, and
-        what should be looked at.
+        Of each image but the T1w image: transform from points of the T1w image, similarity after registration, and
+        quality flags.
     ``channels.channels``, ``channels.brain``
         Normalised sequences, 0 where there is no image, and brain mask on the model's grid.
     ``channels.contrast``
@@ -188,9 +188,9 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
     ``cascade.probability``, ``cascade.first_probability``
         Probability of lesion by the whole cascade and by stage 1, on the model's grid.
     ``cascade.members``, ``cascade.uncertainty``
-        Of a model with several cascades: each one's own probability, and what they disagree on.
+        Of a model with several cascades: the probability by each of them, and their disagreement.
     ``lesions.lesions``
-        The lesions on the grids of the T1w image and of the image that they are shown on.
+        The lesions on the grids of the T1w image and of the image on which they are displayed.
     ``template_<name>.space``, ``anatomy.anatomy``
         Transforms to and from a template, and the structures of the brain, unless the plan leaves them out.
     ``outputs.stats``
@@ -229,7 +229,7 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
 
 
 def _add_templates(graph: Workflow, preprocessing: Preprocessing, plan: OutputPlan) -> None:
-    """Add the registrations to templates, which wait for no network, and the structures, which wait for lesions."""
+    """Add the registrations to templates, which don't depend on the networks, and the structures, which do."""
     names = dict.fromkeys(((BUILT_IN,) if plan.anatomy else ()) + plan.output_spaces)
     common = {"sequences": list(preprocessing.sequences), "normalisation": preprocessing.normalisation}
     for name in names:
@@ -268,7 +268,7 @@ def _connect_channels(graph: Workflow, node: Node) -> None:
 
 
 def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
-    """Add the node that finds the lesions, once for every user of them; return it."""
+    """Add the node that finds the lesions for all nodes that need them; return it."""
     spaces = list(dict.fromkeys((plan.space, plan.shown)))
     lesions = _node(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
     segment = graph.get_node("cascade")
@@ -281,7 +281,7 @@ def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) ->
 
 
 def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
-    """Let each image be compressed as soon as it is corrected, while there is still time: N4 takes one processor."""
+    """Compress each image as soon as it is corrected: N4 of the others uses one processor only."""
     packed = _list_node("packed", len(sequences))
     for index, sequence in enumerate(sequences):
         pack = _node(PackImage(), f"pack_{sequence}")
@@ -292,7 +292,7 @@ def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
 
 
 def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
-    """Let all be drawn as early as can be, and then be put beside the outputs; no output waits for that."""
+    """Draw all figures as early as possible, then publish them beside the outputs, which don't wait for them."""
     publish = _node(PublishReport(plan=plan), "report")
     publish.overwrite = True
     n = len(sequences)
@@ -309,7 +309,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
             register = graph.get_node(f"register_{sequence}")
             graph.connect(register, "transform", draw, "transform")
             graph.connect(register, "quality", draw, "quality")
-            # When this image is corrected, the cascade soon wants all processors.
+            # When this image is corrected, the cascade will soon need all processors.
             graph.connect(graph.get_node("outputs"), "stats", field, "after")
         graph.connect(draw, "files", files, f"in{index + 1}")
         graph.connect(field, "files", files, f"in{n + index + 1}")
@@ -326,7 +326,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
 
 
 def _findings(graph: Workflow, plan: OutputPlan) -> Node:
-    """Return the node that draws what the cascade has found, connected to it."""
+    """Add the node that draws the lesions; return it."""
     draw = DrawFindings(sequence=plan.shown, gate=plan.gate)
     figures, segment = _node(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
@@ -348,7 +348,7 @@ def _connect_scan(graph: Workflow, sequence: str, node: Node) -> None:
 
 
 def labelled_graph(visit: Visit, preprocessing: Preprocessing, label: Path) -> Workflow:
-    """Return the graph of a labelled visit from raw images to what a network is trained on.
+    """Return the graph of a labelled visit from raw images to training data.
 
     Parameters
     ----------
@@ -388,13 +388,13 @@ def _largest(paths: Iterable[str | Path]) -> int:
     """Return how many voxels the largest of some images has."""
     n_voxels = 0
     for path in paths:
-        with suppress(BidsCascadeError):  # the step that reads it will say so
+        with suppress(BidsCascadeError):  # the step that reads it reports the error
             n_voxels = max(n_voxels, math.prod(read_header(Path(path)).shape))
     return n_voxels
 
 
 def _plan_memory(graph: Workflow, n_voxels: int) -> None:
-    """Let nipype plan with the memory that images of this size take, but for what runs in the parent."""
+    """Tell nipype how much memory images of this size take; nodes that run in the parent are excepted."""
     for name in graph.list_node_names():
         node = graph.get_node(name)
         if not node.run_without_submitting:
@@ -414,7 +414,7 @@ def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
 
 def _list_node(name: str, length: int) -> Node:
     merge = Merge(length)
-    merge.resource_monitor = False  # done in the parent, where the monitor would leave its samples in the user's folder
+    merge.resource_monitor = False  # runs in the parent, where the monitor would leave its samples in the user's folder
     node = Node(merge, name, mem_gb=0.1, run_without_submitting=True)
     node.config = _BY_TIME
     return node

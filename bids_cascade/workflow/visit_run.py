@@ -1,4 +1,4 @@
-"""How the graph of a visit ran: its steps, and how it ended."""
+"""The record of how a visit's graph ran: its steps, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_cascade.workflow.plugin import Failure
 
 @dataclass(frozen=True)
 class StepRun:
-    """When a step started, in seconds since the workflow did, and how long it took."""
+    """Start of a step, in seconds since the start of the workflow, and its duration."""
 
     start_s: float
     seconds: float
@@ -22,12 +22,12 @@ class StepRun:
 
 @dataclass
 class VisitRun:
-    """How one visit went.
+    """The run of one visit.
 
     Attributes
     ----------
     steps : dict of str to StepRun
-        By name; a step taken from an earlier run takes next to nothing.
+        By name; a step reused from an earlier run takes almost no time.
     failure : Failure or None
         Of a step, which may be one of the report alone.
     finished : bool

@@ -26,7 +26,7 @@ _NEEDED = (
 
 
 def prepare_workers() -> None:
-    """Let what the steps need be imported once, in a process of its own, while the app looks at the dataset."""
+    """Import what the steps need once, in a separate process, while the app reads the dataset."""
     start_fork_server(["bids_cascade.bound", "bids_cascade.workflow.preloaded"])
 
 
@@ -42,9 +42,9 @@ def load_needed() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage in the meantime nor, later, among what there is at the end: modules are none.
+    """Suspend garbage collection during imports, and exempt the imported modules from later collections.
 
-    Looking for some takes a fifth of the time of many imports, and a tenth of a second each time afterwards.
+    Collection takes a fifth of the time of many imports, and a tenth of a second each time afterwards.
     """
     gc.disable()
     try:
