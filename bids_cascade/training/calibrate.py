@@ -1,4 +1,4 @@
-"""The calibration of a model: what makes its probabilities those of labelled scans that it has not learnt from."""
+"""Fits a model's calibration to labelled scans that it was not trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bids_cascade.workflow.workers import prepare_workers
 
 @dataclass(frozen=True, eq=False)
 class FittedCalibration:
-    """A calibration and how well it suits the scans that it was fitted to.
+    """A calibration, and how well it fits.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ def labelled_visits(
     config = TrainConfig(labels, cascade=cascade)
     visits = []
     for number, bids_dir in enumerate(bids_dirs, start=1):
-        # Participants of two datasets may have the same label, and what is prepared stays on the disk.
+        # Participants of two datasets may have the same label, and preprocessed visits stay on the disk.
         run = RunConfig(work_dir / f"dataset{number}", n_procs=n_procs)
         run.work_dir.mkdir(parents=True, exist_ok=True)
         inputs = Inputs(bids_dir, work_dir, Selection(participants))
@@ -77,16 +77,16 @@ def fit_to_visits(
     prevalence_weight: float,
     engine: Engine = lesion_probability,
 ) -> FittedCalibration:
-    """Fit slope and intercept to what is lesion among the voxels that the second stage judges.
+    """Fit slope and intercept to the labels of the voxels that stage 2 evaluates.
 
     Parameters
     ----------
     ensemble : Ensemble
         Its own calibration is not used.
     visits : sequence of LabelledVisit
-        That the model has not learnt from; each weighs the same. Voxels whose label is doubtful do not count.
+        On which the model was not trained; all have the same weight. Voxels with doubtful labels do not count.
     prevalence_weight : float
-        How much of the logit of a scan's estimated prevalence is added to that of its voxels.
+        Fraction of the logit of a scan's estimated prevalence that is added to the logits of its voxels.
     engine : callable
         Evaluates a network at given voxels.
 

@@ -49,7 +49,7 @@ from bids_cascade.whole_file import write_whole_file
 _LOGGER = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Probabilities that are tried as threshold."""
+"""Candidate thresholds."""
 _CURVE_COLUMNS = {
     "stage": {"Description": "1: candidate detection; 2: false-positive reduction"},
     "epoch": {"Description": "Number of the epoch, from 1"},
@@ -72,16 +72,16 @@ _FIGURES = {
     "true_ml": "reference_volume_ml",
     "found_ml": "predicted_volume_ml",
 }
-"""What a card says of a visit, and the measure it comes from."""
+"""Columns of a card's table of visits, and the measures that they show."""
 
 
 def check_start(config: TrainConfig) -> None:
-    """Look at the model to start from before anything else is done.
+    """Check the model to start from before anything else is done.
 
     Raises
     ------
     MissingInputError, BadDataError
-        When it is not there, can't be used, or takes other sequences.
+        When it is missing, can't be used, or takes other sequences.
     """
     if config.start_from is None:
         return
@@ -125,20 +125,20 @@ def train_model(
     Parameters
     ----------
     prepared : sequence of Prepared
-        Nothing else is learnt from.
+        All that the model is trained on.
     inputs : Inputs
     config : TrainConfig
         Its name is that of the files.
     run : RunConfig
     folder : Path
-        Where to; made if needed.
+        Created if needed.
     cross_validation : mapping, optional
-        What the card says of the same recipe's cross-validation.
+        Result of the same recipe's cross-validation, for the card.
 
     Raises
     ------
     BadDataError
-        When there is nothing to learn from.
+        When there is no training data.
     """
     trained = _train(prepared, config, run)
     held_out = [visit for visit in prepared if visit.data.subject in trained.validation_subjects]
@@ -165,7 +165,7 @@ def train_model(
 
 
 def _segment(held_out: Sequence[Prepared], cascade: Cascade, device: str) -> list[NDArray[np.float32]]:
-    """Return the probabilities of the visits that training has held out."""
+    """Return the probabilities of the held-out visits."""
     engine, probabilities = partial(dense_probability, device=device), []
     if held_out:
         _LOGGER.info("segmenting held-out visits (%d)", len(held_out))
@@ -188,7 +188,7 @@ def _write_model(model: Model, trained: TrainedCascade, folder: Path) -> StoredM
 
 
 def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) -> TrainedCascade:
-    """Train both stages, going on from the checkpoints of an interrupted run of the same training."""
+    """Train both stages, resuming from the checkpoints of an interrupted run of the same training."""
     import torch
 
     start, network = _start_and_network(config)
@@ -198,7 +198,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     if config.heads is not None:
         heads, made_from = make_heads(config.heads, config.cascade.sequences, run.work_dir / "heads", run.n_procs)
         heads += with_insertions(prepared, config.heads, config.training.seed)
-    # What becomes a lesion is chosen afterwards.
+    # Threshold, peak and volume of lesions are chosen afterwards.
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
     del learnt["peak_probability"], learnt["calibration"], learnt["prevalence_weight"], learnt["mirrored"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
@@ -232,7 +232,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
 
 
 def _start_and_network(config: TrainConfig) -> tuple[Cascade | None, NetworkConfig]:
-    """Return the cascade to begin with, grown to the networks asked for, and those networks."""
+    """Return the starting cascade, grown to the requested networks, and those networks."""
     standard = NetworkConfig(n_channels=len(config.cascade.sequences))
     start = load_ensemble(config.start_from).members[0] if config.start_from else None
     begun = start.networks[0].config if start else standard
@@ -259,7 +259,7 @@ def _describe(progress: StageProgress) -> str:
 def _choose_threshold(
     held_out: Sequence[Prepared], probabilities: Sequence[NDArray[np.float32]], cascade: Cascade
 ) -> float:
-    """Return the threshold of the highest mean Dice over the held-out visits, the configured one without any."""
+    """Return the threshold with the highest mean Dice over the held-out visits; the configured one without any."""
     config = cascade.config
     dice_of_visits = [
         dice_by_threshold(probability, visit.data.lesion, THRESHOLDS, config.rule, config.voxel_volume_mm3)
@@ -271,7 +271,7 @@ def _choose_threshold(
 
 
 def _figures(cascade: Cascade, visit: Prepared, probability: NDArray[np.float32]) -> dict[str, Any]:
-    """Return how well the cascade finds a held-out visit's lesions, on the model's grid."""
+    """Return the cascade's accuracy on a held-out visit, on the model's grid."""
     config = cascade.config
     mask = lesion_mask(probability, config.rule, config.voxel_volume_mm3)
     measures = compare_masks(visit.data.lesion, mask, visit.affine).measures

@@ -1,8 +1,7 @@
-"""The comparison that a rater would try first: everything brighter than a threshold on FLAIR is lesion.
+"""The simplest baseline: all voxels brighter than a threshold on FLAIR are lesion.
 
-Brain, bias correction, normalisation, grids, smallest lesion, cavities and the way back to the scans' grids are those
-of the cascade; only the two networks are replaced by one number, chosen on the same participants that the cascade
-learns from.
+Preprocessing, smallest lesion, cavities and the interpolation to the scans' grids are those of the cascade; only the
+two networks are replaced by one number, chosen on the cascade's training participants.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from bids_cascade.training.prepare import Prepared
 _LOGGER = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(round(1 + 0.03 * step, 2) for step in range(4, 71))
-"""Levels, of which white matter is 1, that are tried."""
+"""Candidate levels; white matter is 1."""
 
 _DEFAULT = 1.6
 
 
 def choose_flair_threshold(curves: Mapping[str, NDArray[np.float64]], training: Sequence[Prepared]) -> float:
-    """Return the level of the highest mean Dice over the visits of the training part that have a lesion.
+    """Return the level with the highest mean Dice over the visits of the training part that have a lesion.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def flair_curve(visit: Prepared, config: CascadeConfig) -> NDArray[np.float64]:
 def write_flair_masks(
     prepared: Prepared, threshold: float, config: CascadeConfig, bids_dir: Path, cascade_dir: Path, out_dir: Path
 ) -> None:
-    """Write a visit's masks of bright FLAIR on the grids of its T1w, if it has one, and FLAIR images.
+    """Write a visit's masks of bright FLAIR on the grids of its FLAIR and, if there is one, T1w image.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def write_flair_masks(
     bids_dir : Path
         Root of the raw dataset.
     cascade_dir, out_dir : Path
-        Roots of the derivatives: that of the cascade, whose registration is taken, and that to write into.
+        Roots of the derivatives: that of the cascade, whose registrations are reused, and that of the masks.
     """
     visit = prepared.visit
     first, *_ = needed_sequences(config.sequences, visit.absent)
@@ -105,7 +104,7 @@ def _flair(visit: Prepared, config: CascadeConfig) -> NDArray[np.float32]:
 
 
 def _to_first(visit: Visit, space: str, first: str, cascade_dir: Path) -> NDArray[np.float64] | None:
-    """Return what maps points of an image's world to the first image's, as the cascade's outputs have it."""
+    """Read the transform from an image's world to the first image's from the cascade's outputs."""
     if space == first:
         return None
     path = derivative_path(cascade_dir, visit, "xfm", ".txt", from_=space, to=first, mode="image")

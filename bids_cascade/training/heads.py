@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class _Head:
-    """A head to make, with what its process needs."""
+    """A head to make, with all that its process needs."""
 
     label_map: Path
     lesion_masks: tuple[Path, ...]
@@ -53,7 +53,7 @@ class _Head:
 def make_heads(
     config: HeadsConfig, sequences: Sequence[str], folder: Path, n_procs: int
 ) -> tuple[list[LabelledVisit], str]:
-    """Make the heads that are not in the folder yet; return them all, and :func:`heads_fingerprint`.
+    """Make the heads that are not in the folder yet; return all heads, and :func:`heads_fingerprint`.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def make_heads(
     sequences : sequence of str
         Of the channels, in their order.
     folder : Path
-        Where they stay, to be read when needed; made if needed.
+        Where heads are kept and read from; created if needed.
     n_procs : int
-        Processes at once; what is made does not depend on it.
+        Processes; the heads do not depend on it.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def make_heads(
         for number in range(config.n_heads)
     ]
     _LOGGER.info("%d synthetic heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
-    # Preparing a label map takes as long as making a head.
+    # Label map by label map, since preparing one takes as long as making a head.
     missing = sorted((task for task in tasks if not _is_made(task)), key=lambda task: task.label_map)
     with progress_bar(len(missing), "heads") as bar:
         for number, _ in enumerate(map_heads(_make, missing, n_procs), start=1):
@@ -125,20 +125,20 @@ def _list_images(folder: Path) -> list[Path]:
 
 
 def map_heads(make: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int) -> Iterator[_Result]:
-    """Make heads in so many processes, see :func:`bids_cascade.children.map_in_processes`."""
+    """Make heads in several processes, see :func:`bids_cascade.children.map_in_processes`."""
     return map_in_processes(make, tasks, n_procs, "made heads", 1)
 
 
 @lru_cache(maxsize=1)
 def anatomy_of(path: Path) -> Anatomy:
-    """Return a label map's anatomy; the latest is kept."""
+    """Return a label map's anatomy; the latest one is cached."""
     warn_of_guess(path)
     return load_anatomy(path)
 
 
 @lru_cache(maxsize=1)
 def patients_of(paths: tuple[Path, ...]) -> tuple[Patient, ...]:
-    """Return the lesions of masks; the latest are kept."""
+    """Return the lesions of masks; the latest ones are cached."""
     for path in paths:
         if path.suffix != ".npz":
             warn_of_guess(path)

@@ -20,16 +20,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def with_insertions(prepared: Sequence[Prepared], config: HeadsConfig, seed: int) -> Iterator[LabelledVisit]:
-    """Yield so many copies of each visit as the configuration says, each with other lesions put into it.
+    """Yield as many copies of each visit as configured, each with other lesions inserted.
 
-    Visits that lack a sequence are left out: where lesions can be is seen in both.
+    Visits that lack a sequence are left out: possible places of lesions are found in both sequences.
 
     Parameters
     ----------
     prepared : sequence of Prepared
         With the channels T1w and FLAIR.
     config : HeadsConfig
-        Among whose lesion masks there is a collection of single lesions.
+        Its lesion masks include a collection of single lesions.
     seed : int
 
     Raises

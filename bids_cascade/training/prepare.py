@@ -31,7 +31,7 @@ from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome
 _LOGGER = logging.getLogger(__name__)
 
 _DROPOUT = "--sequence-dropout 0.25"
-"""What lets a model learn to do without sequences; the packaged one has learnt with it."""
+"""How a model learns to do without sequences; the packaged model was trained so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Prepared:
     visit : Visit
     data : LabelledVisit
     affine : (4, 4) ndarray
-        Of the model's grid: voxel to RAS+ mm of the T1w image's world, or of the FLAIR's where that stands in for it.
+        Of the model's grid: voxel to RAS+ mm of the T1w image's world, or of the FLAIR's if there is no T1w.
     sha256 : str
         Of all voxels.
     """
@@ -60,7 +60,7 @@ class Prepared:
 
 
 def find_labelled(inputs: Inputs, config: TrainConfig) -> tuple[list[Visit], dict[str, Path]]:
-    """Return the selected visits that have a manual mask, and their masks by name of the visit; name the others.
+    """Return the selected visits with a manual mask, and their masks by name of the visit; log the others.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def prepare_visits(
     *,
     wait: bool = False,
 ) -> tuple[list[Prepared], list[VisitOutcome]]:
-    """Bring visits and their masks onto the model's grid; leave out those that fail.
+    """Preprocess visits and their masks; leave out those that fail.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def prepare_visits(
         Mask by name of the visit.
     config : TrainConfig
     run : RunConfig
-        Whose work folder keeps what is done for the next time.
+        Its work folder keeps the results for later runs.
     log_dir : Path
     wait : bool
         Wait for visits that another run works on, instead of leaving them out.
@@ -108,7 +108,7 @@ def prepare_visits(
     -------
     prepared : list of Prepared
     results : list of VisitOutcome
-        How each visit went, also those left out.
+        Outcome of each visit, also of those left out.
     """
     preprocessing = Preprocessing(
         sequences=config.cascade.sequences,
@@ -166,5 +166,5 @@ def _result(visit: Prepared, done: VisitRun, voxel_size_mm: float, labels: Mappi
 
 
 def _mapped_mask(image: nib.Nifti1Image) -> NDArray[np.bool_]:
-    """Return a mask that we wrote, uint8 and not compressed, as bool (X, Y, Z) that is read from disk when needed."""
+    """Return a mask of this app, uncompressed uint8, as memory-mapped bool (X, Y, Z)."""
     return np.asanyarray(image.dataobj).view(np.bool_)

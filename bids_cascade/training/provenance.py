@@ -37,14 +37,14 @@ def provenance_of(trained: TrainedCascade, inputs: Inputs, config: TrainConfig) 
 
 
 def training_sources(prepared: Sequence[Prepared], inputs: Inputs, config: TrainConfig) -> list[Source]:
-    """Return what a model has learnt from, and what the model that it began with has."""
+    """Return the training sources of a model, and those of the model it was started from."""
     own = describe_source(inputs.bids_dir, (visit.visit for visit in prepared), config.cascade.sequences)
     earlier = sources_of(load_model(config.start_from).header.provenance) if config.start_from else None
     return [own, *(earlier or ())]
 
 
 def _heads_origin(config: TrainConfig) -> dict[str, Any]:
-    """Return which synthetic heads a model was trained on."""
+    """Return the origin of the synthetic heads that a model was trained on."""
     if config.heads is None:
         return {}
     maps, masks = (find_images(paths) for paths in (config.heads.label_maps, config.heads.lesion_masks))

@@ -1,4 +1,4 @@
-"""Fingerprints of trainings, by which their results are recognised."""
+"""Fingerprints that identify the results of trainings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_cascade.training.prepare import Prepared
 
 
 def fingerprint_of(prepared: Sequence[Prepared], *choices: Any) -> str:
-    """Return a hash of visits, with all their voxels, and of choices that JSON knows, or paths."""
+    """Return a hash of visits, with all their voxels, and of choices, which are JSON values or paths."""
     digest = hashlib.sha256(json.dumps(choices, default=str).encode())
     for visit in prepared:
         digest.update(f"{visit.name} {visit.sha256}\n".encode())
@@ -49,7 +49,7 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
 
 
 def read_cross_validation(out_dir: Path, recipe: str) -> dict[str, Any] | None:
-    """Return what the cross-validation of a recipe came to, None where there is none in the output folder."""
+    """Return the result of a recipe's cross-validation; None if there is none in the output folder."""
     try:
         result = read_object(out_dir / "cross-validation" / "result.json")
     except BidsCascadeError:
