@@ -30,9 +30,9 @@ class CheckedVisits:
     Attributes
     ----------
     ready : list of Visit
-        They have all images, and these could be read.
+        With all images, which could be read.
     flags : dict of str to Flags
-        What should be looked at in the images of those, by name of the visit.
+        Quality flags of their images, by name of the visit.
     refused : dict of str to VisitOutcome
         The others, by name.
     """
@@ -55,7 +55,7 @@ def check_visits(
     guess_orientation : bool
         See :func:`bids_cascade.imaging.images.check_scan`.
     masks : mapping of str to Path, optional
-        Manual masks by name of the visit, which are read, too.
+        Manual masks by name of the visit, which are also read.
     """
     checked_visits = CheckedVisits()
     whole = [visit for visit in visits if not visit.missing]
@@ -88,7 +88,7 @@ def check_visits(
 
 
 def _absent(visit: Visit, done: str) -> Flags:
-    """Return that a visit lacks sequences of the model, if it does: what is done with its lesions is less sure."""
+    """Return a flag if a visit lacks sequences of the model: its lesions are then less certain."""
     if not visit.absent:
         return {}
     lacking, present = " and no ".join(visit.absent), " and ".join(visit.images)
@@ -100,7 +100,7 @@ def _absent(visit: Visit, done: str) -> Flags:
 
 
 def _check(visit: Visit, mask: Path | None, guess_orientation: bool) -> tuple[Flags, list[BidsCascadeError]]:
-    """Return what should be looked at in a visit's images, and what is wrong with those that can't be used."""
+    """Return the quality flags of a visit's images, and the faults of images that can't be used."""
     flags: list[Flags] = []
     errors: list[BidsCascadeError] = []
     for choice in visit.images.values():

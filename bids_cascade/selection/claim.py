@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger(__name__)
 def claimed(
     visits: Sequence[Visit], work_dir: Path, *, wait: bool = False
 ) -> Iterator[tuple[list[Visit], dict[str, VisitOutcome]]]:
-    """Give the visits that no other run works on, nor will, and by name the results of those that one works on.
+    """Yield the visits that this run has locked, and by name the outcomes of those that another run works on.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> It
     Raises
     ------
     TemporaryError
-        When another run holds it and this one shall not wait.
+        When another run holds it and `wait` is false.
     """
     folder = work_dir / "locks"
     folder.mkdir(exist_ok=True)
