@@ -1,4 +1,4 @@
-"""Training by cross-validation: every labelled visit predicted once by a cascade that has not seen its subject."""
+"""Training by cross-validation: each labelled visit is segmented once by a cascade not trained on its subject."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ class _Job:
 
 
 def run_cross_validation(inputs: Inputs, config: TrainConfig, folding: CrossValidationConfig, run: RunConfig) -> int:
-    """Train and evaluate fold by fold what is not done yet, then gather all; return the exit code.
+    """Train and evaluate the unfinished folds, then gather all; return the exit code.
 
-    With ``folding.fold`` only that fold is worked on and nothing is gathered, so that folds can be jobs of their own.
+    With ``folding.fold`` only that fold is processed and nothing is gathered, so that each fold can be a job.
     """
     check_start(config)
     labelled, labels = find_labelled(inputs, config)
     folds = _split(labelled, folding, config.training.seed)
     prepare_output(inputs.out_dir, inputs.bids_dir)
     log_dir = write_record(inputs, {"train": config, "cross_validation": folding, "folds": folds, "run": run}, labelled)
-    # Jobs may share a work folder: the first to come prepares the visits, the others wait and find them done.
+    # Jobs may share a work folder: the first one preprocesses the visits, and the others wait for it.
     prepared, results = prepare_visits(labelled, labels, config, run, log_dir, wait=True)
     say(format_table(results))
     job = _Job(inputs, config, run, prepared)
@@ -110,7 +110,7 @@ class _UnfinishedError(Exception):
 
 
 def _split(labelled: Sequence[Visit], folding: CrossValidationConfig, seed: int) -> list[tuple[str, ...]]:
-    """Return the subjects of each fold, whom the seed alone assigns."""
+    """Return the subjects of each fold, assigned by the seed alone."""
     subjects = list(dict.fromkeys(visit.participant for visit in labelled))
     n_folds = folding.n_folds or len(subjects)
     if len(subjects) < max(2, n_folds):
@@ -125,7 +125,7 @@ def _split(labelled: Sequence[Visit], folding: CrossValidationConfig, seed: int)
 
 
 def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
-    """Train without some subjects and predict their visits by both methods, unless that is done."""
+    """Train without some subjects and segment their visits by both methods, unless that is done."""
     training = [visit for visit in job.prepared if visit.data.subject not in subjects]
     left_out = [visit for visit in job.prepared if visit.data.subject in subjects]
     fingerprint = fingerprint_of([*training, *left_out], recipe_of(training, job.config), list(subjects))
@@ -135,7 +135,7 @@ def _run_fold(job: _Job, number: int, subjects: Sequence[str]) -> Fold:
             fold = read_fold(path, fingerprint)
             if fold is None:
                 fold = _make_fold(job, number, training, left_out)
-                write_fold(fold, fingerprint, path)  # last: everything it names exists
+                write_fold(fold, fingerprint, path)  # last: all files that it names exist
             else:
                 _LOGGER.info("fold %d: already done", number)
             return fold

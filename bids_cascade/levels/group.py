@@ -40,18 +40,18 @@ from bids_cascade.visit_key import VisitKey
 
 
 def run_group(inputs: Inputs, group_by: str | None = None) -> int:
-    """Write the tables, maps and the page of all selected visits, with results or without; return the exit code.
+    """Write the tables, the maps and the page of all selected visits, with or without results; return the exit code.
 
     Parameters
     ----------
     inputs : Inputs
     group_by : str, optional
-        Column of participants.tsv for each of whose values a map of lesion frequency is made, too.
+        Column of participants.tsv: a map of lesion frequency is also made for each of its values.
 
     Raises
     ------
     UsageError
-        When participants.tsv has no such column.
+        When participants.tsv lacks the column.
     """
     description = read_raw_description(inputs.bids_dir)
     images = list_visits(inputs.bids_dir)
@@ -65,7 +65,7 @@ def run_group(inputs: Inputs, group_by: str | None = None) -> int:
     _write_tables(visits, rows, joined, inputs)
     try:
         write_frequency_maps(inputs.out_dir, [visit.key for visit in visits if visit.results], groups)
-    except BidsCascadeError as error:  # a mask that can't be read costs no table
+    except BidsCascadeError as error:  # an unreadable mask must not stop the tables
         problems.append(error)
     page = write_group_page(
         inputs.out_dir,
@@ -79,7 +79,7 @@ def run_group(inputs: Inputs, group_by: str | None = None) -> int:
 
 
 def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
-    """Return the visits asked for in natural order; refuse labels that nothing has."""
+    """Return the selected visits in natural order; refuse labels that no visit has."""
     existing = sorted(keys, key=lambda key: key.order)
     if not existing:
         raise InvalidDatasetError(
@@ -110,7 +110,7 @@ def _select(keys: Iterable[VisitKey], inputs: Inputs) -> list[VisitKey]:
 
 
 def _without_folder(joined: JoinedColumns, keys: Sequence[VisitKey], selection: Selection) -> list[BidsCascadeError]:
-    """Return a problem for each participant that participants.tsv names and that has no folder anywhere."""
+    """Return a problem for each participant of participants.tsv without a folder in either dataset."""
     if selection.participants or selection.sessions:
         return []
     available = {key.participant for key in keys}
@@ -139,7 +139,7 @@ def _write_tables(
 
 
 def _groups(joined: JoinedColumns, keys: Sequence[VisitKey], column: str | None) -> dict[str, list[str]]:
-    """Return the participants with each value of a column of participants.tsv, if one is asked for."""
+    """Return the participants by value of a column of participants.tsv, if one is given."""
     if column is None:
         return {}
     groups: dict[str, list[str]] = {}
@@ -162,7 +162,7 @@ def _say_selection(selection: Selection) -> str:
 
 
 def _exit_code(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
-    """Return 0 where all results that there are could be read, and there are any."""
+    """Return 0 if there are results and all of them could be read."""
     ends = [
         VisitOutcome("", code)
         for code in [visit.exit_code for visit in visits] + [problem.exit_code for problem in problems]

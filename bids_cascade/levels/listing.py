@@ -15,14 +15,14 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
     inputs : Inputs
     config : ParticipantConfig
     unfinished : bool
-        Leave out those whose results, from this model and these thresholds, are all there.
+        Leave out those with complete results of this model and these thresholds.
     """
     model = load_model(config.model or PACKAGED_MODEL)
     cascade = model.header.cascade
     visits = find_for_model(inputs, cascade, config)
     wanted = [visit for visit in visits if not visit.missing]
     if unfinished:
-        # Not for those who ask for all: they wait for what is imported here, too.
+        # Imported only where needed: it takes time.
         from bids_cascade.derivatives.plan import plan_outputs
         from bids_cascade.derivatives.write import has_outputs
 

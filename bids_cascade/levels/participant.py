@@ -51,11 +51,11 @@ def run_participant(
     config : ParticipantConfig
     run : RunConfig
     validation : Validation, optional
-        Of the dataset, if it is already under way.
+        Of the dataset, if it has already begun.
     """
     model = load_model(config.model or PACKAGED_MODEL)
     for name in config.output_spaces:
-        load_template(name)  # a faulty template fails before hours of work
+        load_template(name)  # a faulty template is refused before hours of work
     cascade = model.header.cascade
     visits = find_for_model(inputs, cascade, config, validation)
     if model.header.patch_wise:
@@ -74,14 +74,14 @@ def segment_visits(
     *,
     wait: bool = False,
 ) -> list[VisitOutcome]:
-    """Segment visits and write their results and pages; return how each ended.
+    """Segment visits and write their results and pages; return each visit's outcome.
 
     Parameters
     ----------
     visits : sequence of Visit
         Those without all images are named in the results.
     inputs : Inputs
-        Whose output folder is made if needed.
+        The output folder is created if needed.
     config : ParticipantConfig
     run : RunConfig
     model : StoredModel
@@ -107,11 +107,11 @@ def segment_visits(
         if run.clean_work_dir:
             clean_up(ready, run.work_dir)
         report_work_dir(run.work_dir)
-        # Of a visit that another run works on, that run says how it ended.
+        # Visits of another run are recorded by that run.
         ended = [(visit, result) for visit, result in zip(visits, results, strict=True) if visit.name not in in_use]
         try:
             write_visit_records(ended, inputs, log_dir)
-        except BidsCascadeError as error:  # a log that can't be written costs no result, nor the closing table
+        except BidsCascadeError as error:  # an unwritable log must not stop the closing table
             results = [result.with_warnings([f"no record: {error}"], error.exit_code) for result in results]
         results = _compare(visits, results, inputs, config, run, model)
         return _write_pages(visits, results, inputs.out_dir)
@@ -120,7 +120,7 @@ def segment_visits(
 def _segment(
     plans: Sequence[OutputPlan], config: ParticipantConfig, run: RunConfig, model: StoredModel, log_dir: Path
 ) -> dict[str, VisitOutcome]:
-    """Run the workflow on visits; return how each ended, by name."""
+    """Run the workflow on visits; return their outcomes by name."""
     cascade = model.header.cascade
     preprocessing = Preprocessing(
         sequences=cascade.sequences,
@@ -147,7 +147,7 @@ def _segment(
 def _run(
     plans: Sequence[OutputPlan], preprocessing: Preprocessing, networks: Networks, run: RunConfig, log_dir: Path
 ) -> dict[str, VisitRun]:
-    """Run the workflow on visits that are not finished; return how each went, by slug."""
+    """Run the workflow on unfinished visits; return their runs by slug."""
     by_slug = {plan.visit.slug: plan for plan in plans}
 
     def let_go(slug: str) -> None:
@@ -163,7 +163,7 @@ def _run(
 
 
 def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
-    """Compare each visit with the participant's others; return what should be looked at by name of the visit.
+    """Compare each visit's volume with the participant's other visits; return quality flags by name of the visit.
 
     Visits of earlier runs have no row in the closing table: the log names them.
     """
@@ -182,7 +182,7 @@ def _flag_far_volumes(plans: Sequence[OutputPlan]) -> dict[str, Flags]:
 
 
 def _refuse_link(visit: Visit, out_dir: Path) -> VisitOutcome | None:
-    """Return the result of a visit whose folder is a link, through which its results would go elsewhere; else None."""
+    """Return the failure of a visit whose output folder is a link, which leads elsewhere; None for other visits."""
     for folder in visit_folders(out_dir, visit):
         if folder.is_symlink():
             message = f"FAILED: {folder} is a link; results go into the output folder only: remove it"
@@ -191,7 +191,7 @@ def _refuse_link(visit: Visit, out_dir: Path) -> VisitOutcome | None:
 
 
 def _clear_leftovers(visits: Sequence[Visit], out_dir: Path) -> None:
-    """Remove what killed workers of this run, or of earlier ones, were writing."""
+    """Remove the half-written files of killed workers of this run and of earlier ones."""
     clear_leftovers(out_dir)
     for visit in visits:
         for folder in visit_folders(out_dir, visit):
@@ -206,9 +206,9 @@ def _compare(
     run: RunConfig,
     model: StoredModel,
 ) -> list[VisitOutcome]:
-    """Compare the participants' visits, those of earlier runs included; return the results with warnings.
+    """Compare the participants' visits, also those of earlier runs; return the outcomes with warnings.
 
-    Where this is to be left out, comparisons of results that have been replaced go.
+    Without comparisons, those of replaced results are removed.
     """
     participants = list(dict.fromkeys(visit.participant for visit in visits))
     try:
@@ -240,7 +240,7 @@ def _compare(
 
 
 def _write_pages(visits: Sequence[Visit], results: Sequence[VisitOutcome], out_dir: Path) -> list[VisitOutcome]:
-    """Write a page for each participant; return the results, with a warning where that failed."""
+    """Write a page for each participant; return the outcomes, with a warning where that failed."""
     failed = {}
     participants = dict.fromkeys(visit.participant for visit in visits)
     with progress_bar(len(participants), "pages") as bar:

@@ -35,12 +35,12 @@ _LOGGER = logging.getLogger(__name__)
 _PROTOCOL_FRACTIONS = {"3d": (1.0, 0.0, 0.0, 0.0), "2d": (0.0, 0.0, 1.0, 0.0)}
 
 _SEED = 1
-"""Behind a head's seed and number: so that none is the head of a training with the same seed."""
+"""Appended to a head's seed and number, so that no head equals one of a training with the same seed."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A head to make, with what its process needs."""
+    """A head to make, with all that its process needs."""
 
     participant: str
     seed: tuple[int, int, int]
@@ -52,7 +52,7 @@ class _Task:
 
 
 def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_procs: int) -> int:
-    """Make the heads that aren't there yet; return the exit code.
+    """Make the heads that don't exist yet; return the exit code.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def run_synthesize(label_maps: Path, out_dir: Path, config: SynthesizeConfig, n_
         Root of the new dataset.
     config : SynthesizeConfig
     n_procs : int
-        Processes at once; what is made does not depend on it.
+        Processes; the heads do not depend on it.
     """
     maps = find_images([label_maps])
     masks = find_images(config.lesion_masks)
@@ -101,12 +101,12 @@ def _plan(maps: Sequence[Path], masks: tuple[Path, ...], out_dir: Path, config: 
         own.update(f"{config.seed} {number}".encode() + path.read_bytes())
         seed = (config.seed, number, _SEED)
         tasks.append(_Task(f"synth{number:03d}", seed, path, masks, synthesis, out_dir, own.hexdigest()))
-    # Preparing a label map takes as long as making a head.
+    # Label map by label map, since preparing one takes as long as making a head.
     return sorted(tasks, key=lambda task: (task.label_map, task.participant))
 
 
 def _make(task: _Task) -> tuple[VisitOutcome, dict[str, Any] | None]:
-    """Make and write one head, unless it is there already."""
+    """Make and write one head, unless it exists already."""
     name = f"sub-{task.participant}"
     try:
         # One thread of matrix products, so that sums come in one order on every machine.
@@ -128,6 +128,6 @@ def _write(task: _Task) -> dict[str, Any]:
 
 
 def _read_row(task: _Task) -> dict[str, Any] | None:
-    """Return the row of a head that an earlier run has made of the same things, or None."""
+    """Return the row of a head that an earlier run made from the same inputs, or None."""
     origin = read_origin(task.out_dir, task.participant)
     return origin["Participant"] if origin and origin["Fingerprint"] == task.fingerprint else None
