@@ -1,4 +1,4 @@
-"""Options to configuration: made once here, and passed on explicitly."""
+"""Makes the configuration from the options: once, here; it is passed on explicitly."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 
 def located(derivative: str | None, bids_dir: Path) -> str | None:
-    """Return the path of a derivative dataset that is named as if in the dataset, but lies in the current folder."""
+    """Return the path of a derivative dataset named without a folder that lies in the current folder."""
     if derivative is None or (bids_dir / "derivatives" / derivative).is_dir() or not Path(derivative).is_dir():
         return derivative
     return str(Path(derivative).absolute())
 
 
 def make_inputs(options: argparse.Namespace) -> Inputs:
-    """Return where from, where to, and which part."""
+    """Return the input and output folders, and the selected part of the dataset."""
     selection = Selection(
         participants=tuple(label.removeprefix("sub-") for label in options.participant_label),
         sessions=tuple(label.removeprefix("ses-") for label in options.session_label),
@@ -138,7 +138,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
 
 
 def _optional(sequences: Sequence[str]) -> tuple[str, ...]:
-    """Return the sequences that a scan may lack where sequences are dropped in training: all but one."""
+    """Return the sequences that a scan may lack if sequences are dropped in training: all but one."""
     return tuple(sequence for sequence in sequences if sequence != CascadeConfig.candidate_sequence)
 
 

@@ -1,4 +1,4 @@
-"""The one table of levels and options: the parser, its check, ``--help``, the documentation and Boutiques follow it."""
+"""The only table of levels and options: the source of the parser, its check, ``--help``, the docs and Boutiques."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class Option:
-    """An option, and where it has a meaning.
+    """An option, and the levels that use it.
 
     Attributes
     ----------
     names : tuple of str
-        The first is the one that messages use; the others are aliases, those of fMRIPrep among them.
+        The first is used in messages; the others are aliases, among them fMRIPrep's.
     levels : tuple of str
         The levels that use it; the others refuse it.
     help : str
     settings : dict
-        What else argparse is told.
+        Further arguments for argparse.
     required : tuple of str
-        The levels that cannot do without it.
+        The levels that require it.
     needs : str
-        Name of the option without which it would do nothing, at levels that have that option.
+        Name of the option without which it has no effect, at levels that have that option.
     """
 
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ class Option:
 
     @property
     def dest(self) -> str:
-        """Where argparse keeps the value."""
+        """Argparse's name of the value."""
         long = next(name for name in self.names if name.startswith("--"))
         return str(self.settings.get("dest", long[2:].replace("-", "_")))
 
@@ -86,7 +86,7 @@ def options_of(level: str) -> list[Option]:
 
 
 def check_options(level: str, given: Collection[str]) -> None:
-    """Refuse options that the level does not use, or that do nothing without another one, and ask for missing ones.
+    """Refuse options that the level does not use or that have no effect without another one, and missing ones.
 
     Parameters
     ----------

@@ -20,11 +20,11 @@ _VARIADIC = {
     for name in option.names
 }
 _NOT_GIVEN = object()
-"""Takes the place of defaults while arguments are parsed: tells an option that was given its default."""
+"""Stands for the default while arguments are parsed, to recognise options that were given their default value."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises what argparse would exit with, so that exit codes are decided in one place."""
+    """Raises an error where argparse would exit, so that exit codes are decided in one place."""
 
     def error(self, message: str) -> NoReturn:
         several = sorted(name for name in _VARIADIC if name in message.partition(":")[0])
@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises
     ------
     UsageError
-        Also when an option belongs to another level, lacks the one it needs, or is missing.
+        Also when an option belongs to another level, requires another option, or is missing.
     UnknownLevelError
     """
     if {"-h", "--help"} & set(arguments):
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _positionals_first(arguments: Sequence[str]) -> list[str]:
-    """Put folders and level in front, if an option that takes several words would take them for its values."""
+    """Move folders and level to the front if an option with several values would take them as its values."""
     words = list(arguments)
     for at in range(2, len(words)):
         option = next((back for back in range(at - 1, -1, -1) if words[back].startswith("-")), at)

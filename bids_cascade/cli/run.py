@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _run_level(options: argparse.Namespace) -> int:
-    """Make the configuration and hand over; what is heavy is imported only here."""
+    """Make the configuration and run the level; heavy imports come only here."""
     if options.analysis_level == "synthesize":
         return _run_synthesize(options)
     inputs = make_inputs(options)
@@ -76,7 +76,7 @@ def _run_level(options: argparse.Namespace) -> int:
 
 
 def _run_participant(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> int:
-    """Segment, and let the dataset be validated while that which is needed is imported."""
+    """Segment; the dataset is validated while heavy modules are imported."""
     validation = Validation(inputs.bids_dir) if inputs.validate else None
     try:
         with importing():
@@ -102,7 +102,7 @@ def _run_train(options: argparse.Namespace, inputs: Inputs, run: RunConfig) -> i
 
 
 def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
-    """Print the labels of those there is to process, one a line, for a job array; nothing is written."""
+    """Print the labels of the participants to process, one a line, for a job array; nothing is written."""
     from bids_cascade.levels.listing import list_participants
 
     labels = list_participants(inputs, make_participant(options), options.list_participants == "unfinished")
@@ -112,7 +112,7 @@ def _print_participants(options: argparse.Namespace, inputs: Inputs) -> int:
 
 
 def _run_synthesize(options: argparse.Namespace) -> int:
-    """Run the one level whose input is no dataset and that needs no work folder."""
+    """Run the only level whose input is no dataset and that needs no work folder."""
     from bids_cascade.levels.synthesize import run_synthesize
 
     _LOGGER.info("output folder: %s", options.output_dir.absolute())
@@ -136,7 +136,7 @@ def _set_up_logging(verbosity: int) -> None:
 
 
 class _Once(logging.Filter):
-    """Lets a warning through once, however many parts of the app come across its reason."""
+    """Passes each warning once, however many parts of the app raise it."""
 
     def __init__(self) -> None:
         super().__init__()
