@@ -42,7 +42,7 @@ OF_CHANGE = {
     "new_lesions_per_year": "new_per_year",
     "compared_volume_change_ml_per_year": "change_ml_per_year",
 }
-"""Columns of visits that were compared with the visit before, and those of the comparison's own table."""
+"""Columns of visits that were compared with the previous one, and those of the comparison's own table."""
 CHANGE_FLAGS = "change_flags"
 
 VISIT_COLUMNS: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ LESION_COLUMNS: dict[str, dict[str, Any]] = {
     "processing": {"Description": "As in group_visits.tsv; only lesions with the same number are comparable"},
 }
 OPTIONAL = ("cascade_agreement", "uncertainty", *COUNT_COLUMNS, *LOCATION_COLUMNS)
-"""Columns that are left out where no visit has them: of models with several cascades, and of anatomy."""
+"""Columns that are left out if no visit has them: of models with several cascades, and of anatomy."""
 SUMMARY_COLUMNS: dict[str, dict[str, Any]] = {
     "processing": {"Description": "As in group_visits.tsv"},
     "measure": {"Description": "A column of group_visits.tsv"},

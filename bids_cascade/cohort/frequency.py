@@ -20,14 +20,14 @@ from bids_cascade.visit_key import VisitKey
 
 @dataclass(frozen=True, eq=False)
 class LesionFrequency:
-    """A map of a cohort.
+    """The lesion frequency map of a cohort.
 
     Attributes
     ----------
     fraction : (X, Y, Z) float32 array
-        Of the participants, those with lesion in this voxel of the template.
+        Fraction of the participants with lesion in each voxel of the template.
     n_participants : int
-        Each counts once: its visits share its weight.
+        Each has the same weight, which its visits share.
     n_visits : int
     """
 
@@ -37,7 +37,7 @@ class LesionFrequency:
 
 
 def template_masks(out_dir: Path, keys: Iterable[VisitKey]) -> dict[str, list[Path]]:
-    """Return by participant the lesion masks that there are in the template's space."""
+    """Return the lesion masks in the template's space, by participant."""
     masks: dict[str, list[Path]] = {}
     for key in keys:
         path = derivative_path(out_dir, key, "mask", ".nii.gz", space=BUILT_IN, label="L")
@@ -47,7 +47,7 @@ def template_masks(out_dir: Path, keys: Iterable[VisitKey]) -> dict[str, list[Pa
 
 
 def lesion_frequency(masks: Iterable[Sequence[Path]]) -> LesionFrequency | None:
-    """Average masks over participants, holding two images at a time however many there are.
+    """Average masks over participants, with two images in memory at a time.
 
     Parameters
     ----------

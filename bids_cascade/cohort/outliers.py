@@ -9,11 +9,10 @@ OUTLIER_Z = 3.5
 """Modified z-score beyond which a value is an outlier (Iglewicz and Hoaglin 1993)."""
 
 MIN_VALUES = 10
-"""With fewer values, outliers are not called."""
+"""With fewer values, there are no outliers."""
 
 LOG_OFFSET_ML = 0.01
-"""Added to a lesion volume before its logarithm, which a brain without lesions would not have: 10 mm^3, about the
-smallest lesion there is."""
+"""Added to a lesion volume before its logarithm, so that brains without lesions have one: 10 mm^3, a small lesion."""
 
 
 def log_volume(volumes_ml: ArrayLike) -> NDArray[np.float64]:

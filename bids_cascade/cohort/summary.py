@@ -17,7 +17,7 @@ _NAMED = 20
 def closing_text(
     visits: Sequence[GroupVisit], rows: Sequence[dict[str, Any]], problems: Sequence[BidsCascadeError], page: Path
 ) -> str:
-    """Return how many visits there are of each kind, and by name those that are not as they should be."""
+    """Return the number of visits by status, and the names of those that need attention."""
     counts = Counter(visit.status for visit in visits)
     lines = [
         f"{len(visits)} visits: " + ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])

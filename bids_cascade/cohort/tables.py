@@ -24,7 +24,7 @@ from bids_cascade.visit_key import VisitKey, natural_key
 
 @dataclass(frozen=True)
 class GroupVisit:
-    """What is known of one visit.
+    """One visit of the cohort.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class GroupVisit:
     reason : str
         Why it is not complete.
     exit_code : int
-        What is wrong with its results, if there are any.
+        Faults of its results, if there are any.
     results : VisitResults or None
         Of a complete visit.
     day : date or None
@@ -44,7 +44,7 @@ class GroupVisit:
     joined : mapping of str to str
         Cells of participants.tsv and sessions.tsv, by column.
     change : ChangeResults or None
-        What the comparison with the visit before has left.
+        Result of the comparison with the previous visit.
     """
 
     key: VisitKey
@@ -66,7 +66,7 @@ class GroupVisit:
 def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
     """Return numbers for the combinations of sequences, model, options and version: 1 for the most frequent.
 
-    Of equally frequent ones, that of most sequences comes first, then the first in the order of their fields.
+    Ties are broken by the larger number of sequences, then by the order of the fields.
     """
     counts = Counter(visit.results.processing for visit in visits if visit.results)
     ordered = sorted(counts, key=lambda processing: (-counts[processing], -processing.sequences.count("+"), processing))
@@ -74,7 +74,7 @@ def number_processings(visits: Sequence[GroupVisit]) -> dict[Processing, int]:
 
 
 def visit_rows(visits: Sequence[GroupVisit]) -> list[dict[str, Any]]:
-    """Return the rows of group_visits.tsv, by column, in the order of the visits, whose participants come together."""
+    """Return the rows of group_visits.tsv, by column, in the order of the visits, which are sorted by participant."""
     numbers = number_processings(visits)
     rows = [
         {**visit.joined, **_own_columns(visit, numbers), **_result_columns(visit, numbers), **_change_columns(visit)}
@@ -144,7 +144,7 @@ def _own_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dict[s
 
 
 def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dict[str, Any]:
-    """Return what a complete visit's own results say; nothing of others."""
+    """Return the columns of a complete visit's own results; none of other visits."""
     results = visit.results
     if results is None:
         return {}
@@ -154,7 +154,7 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
     return {
         **{name: results.stats[name] for name in _STATS},
         "lesion_volume_ml": results.lesion_volume,
-        # Counted here, so that earlier results have it, too.
+        # Counted here, so that results of earlier versions have it, too.
         "n_lesions_14mm3": count_clinical(volumes_mm3),
         **{name: cell for name, cell in results.stats.items() if name in OPTIONAL},
         "lesion_volume_brain_percent": 100 * lesion_ml / brain_ml if brain_ml else None,
@@ -170,7 +170,7 @@ def _result_columns(visit: GroupVisit, numbers: Mapping[Processing, int]) -> dic
 
 
 def _change_columns(visit: GroupVisit) -> dict[str, Any]:
-    """Return what a visit's comparison with the one before says."""
+    """Return the columns of a visit's comparison with the previous one."""
     if visit.change is None or visit.results is None:
         return {}
     cells = {name: visit.change.stats.get(own) for name, own in OF_CHANGE.items()}
@@ -199,7 +199,7 @@ def _days(first: date | None, second: date | None) -> int | None:
 
 
 def _change_ml(before: VisitResults | None, after: VisitResults) -> float | None:
-    """Return the change of lesion volume; None unless both were made in the same way."""
+    """Return the change of lesion volume; None unless both visits were processed alike."""
     if before is None or before.processing != after.processing:
         return None
     return float(after.lesion_volume) - float(before.lesion_volume)

@@ -16,7 +16,7 @@ from bids_cascade.visit_key import VisitKey
 
 _NEEDED = ("T1w", "FLAIR")
 _READERS = 8
-"""Files read at once: little work for this machine, but a network's file system answers several as fast as one."""
+"""Files read at once: a network file system answers several requests as fast as one."""
 
 
 def read_visits(
@@ -26,7 +26,7 @@ def read_visits(
     bids_dir: Path,
     out_dir: Path,
 ) -> list[GroupVisit]:
-    """Read the results of each visit, and why there are none.
+    """Read the results of each visit, or the reason why there are none.
 
     Parameters
     ----------
