@@ -1,8 +1,9 @@
 """Calibration: a cascade's probability is the frequency with which a voxel is lesion.
 
-A stage learns from as many lesion voxels as others, whatever a scan's lesion load. So where it says .5, a scan full of
-lesions mostly has lesion, and a healthy brain never has. How much of what stage 2 looks at is lesion can be estimated
-from its probabilities alone, by expectation maximisation [1]_; a part of that estimate then moves the probabilities.
+A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
+.5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
+evaluated by stage 2 can be estimated from their probabilities alone, by expectation maximisation [1]_; a fraction of
+its logit is added to theirs.
 
 References
 ----------
@@ -21,23 +22,23 @@ UNCHANGED = (1.0, 0.0)
 LOGIT_RANGE = (-6.0, 3.0)
 """To which the logit of a scan's prevalence is cut off.
 
-Above, the estimate says little. Most brains without lesions lie below -6, patients with few lesions at -2 to -3: with
-a limit of -2, some tenths of a millilitre were found in a healthy brain, with this one nothing.
+Beyond, the estimate is uninformative. Most brains without lesions lie below -6, patients with few lesions at -2 to -3:
+with a limit of -2, some tenths of a millilitre were found in a healthy brain, with this one nothing.
 """
 
 _STEPS = 100
 _SMALLEST = 1e-3
-"""Probabilities nearer to 0 or 1 than this count as this: a few voxels must not decide."""
+"""Probabilities are clipped to this distance from 0 and 1, so that a few voxels don't dominate."""
 
 
 def prevalence_logit(probability: NDArray[np.floating]) -> float:
-    """Return the logit of the estimated part of the looked-at voxels that are lesion, in :data:`LOGIT_RANGE`.
+    """Return the logit of the estimated prevalence of lesion among the evaluated voxels, within :data:`LOGIT_RANGE`.
 
     Parameters
     ----------
     probability : array
-        Of a classifier that has learnt from as many voxels with as without lesion; those of 0 were not looked at. Where
-        none was, the logit is 0.
+        The classifier was trained on as many lesion voxels as negatives. Voxels with a probability of 0 were not
+        evaluated; if none was, the logit is 0.
     """
     looked_at = probability[probability > 0].astype(np.float64).clip(_SMALLEST, 1 - _SMALLEST)
     if not len(looked_at):
@@ -54,7 +55,8 @@ def calibrate(
 ) -> NDArray[np.float32]:
     """Return ``sigmoid(slope * logit(p) + intercept + offset)`` where a probability is above 0, and 0 elsewhere.
 
-    The order of the voxels stays (logistic recalibration [1]_), and 0 still says that no network has looked there.
+    The order of the voxels is kept (logistic recalibration [1]_), and 0 still means that no network evaluated the
+    voxel.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def calibrate(
     calibration : pair of float
         Slope, above 0, and intercept.
     offset : float
-        Of this scan: a part of its :func:`prevalence_logit`.
+        Of this scan: a fraction of its :func:`prevalence_logit`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Training crops: drawn at random from visits, and joined to batches."""
+"""Training crops: drawn at random from visits, and combined into batches."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from bids_cascade.cascade.weights import WeightedVoxels
 from bids_cascade.config import TrainingConfig
 
 _COARSE = 4
-"""Scale from which a visit's coarse channels are kept: they are small, and what a crop sees of them is not."""
+"""Smallest scale whose coarse channels are cached for each visit: they are small, while crops see large parts of
+them."""
 
 _LONE_SHIFT = 0.1
-"""How far the level of white matter in a sequence may be off, at most, where another one does not help to find it."""
+"""Largest error of a sequence's white-matter level if no other sequence helps to find it."""
 
 _FEWEST = 400
-"""Lesion voxels that a visit counts as having at least, so that those with few or none are seen, too."""
+"""Minimum number of lesion voxels that a visit counts as, so that visits with few or none are drawn, too."""
 
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """What a network needs to see of a crop.
+    """The surroundings of a crop that a network needs.
 
     Along one axis, a crop (c) of 8 voxels that starts at voxel 8, in the scales 1 and 4, with 2 voxels of each scale
     before it (b) and 1 after it (a); a voxel of scale 4 is the mean of 4 x 4 x 4::
@@ -61,14 +62,14 @@ class Crop:
     Attributes
     ----------
     views : list of (C, X, Y, Z) float32 arrays
-        Of each scale, the crop and what surrounds it: as much on either side, so that it can be mirrored.
+        Of each scale, the crop and its surroundings, which are equal on both sides, so that it can be mirrored.
     covered : list of (1, X, Y, Z) float32 arrays
-        How much of each of their voxels is brain.
+        Fraction of brain in each of their voxels.
     lesion, negative : (T, T, T) bool arrays
         Voxels to learn from.
     weight : (T, T, T) float32 array
-        Of each voxel's loss. Over the crops as they are drawn, the weighted sum's expectation is the weighted mean loss
-        of the visit's lesion voxels plus `negative_weight` times that of its negatives.
+        Of each voxel's loss. The expectation of the weighted sum over drawn crops is the weighted mean loss of the
+        visit's lesion voxels plus `negative_weight` times that of its negatives.
     """
 
     views: list[NDArray[np.float32]]
@@ -79,14 +80,13 @@ class Crop:
 
 
 class VisitCrops:
-    """The crops of one visit, and how likely each is drawn.
+    """The crops of one visit, and the chance of each to be drawn.
 
-    A lesion voxel weighs the more, the smaller its lesion is
-    (:func:`bids_cascade.cascade.weights.component_weights`): otherwise large lesions drown all small ones. So do false
-    positives. Half of the draws go to a crop by its part of the lesion voxels' weight, half by its part of the
-    negatives', so that a voxel's chance of being in a crop is known: its loss is divided by it (Horvitz and Thompson
-    1952), which makes lesion voxels and negatives count as if they were drawn one by one by their weight, in equal
-    numbers.
+    Voxels of small lesions have larger weights (:func:`bids_cascade.cascade.weights.component_weights`): otherwise
+    large lesions would dominate the loss. The same holds for false positives. Half of the draws choose a crop by its
+    fraction of the lesion voxels' weight, half by its fraction of the negatives'. A voxel's loss is divided by its
+    chance of being in a crop (Horvitz and Thompson 1952), so that lesion voxels and negatives count as if they were
+    drawn one by one by their weight, in equal numbers.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class VisitCrops:
 
     @property
     def n_samples(self) -> int:
-        """How many voxels there are to learn from."""
+        """Number of voxels to learn from."""
         return self.n_lesion + self.n_negative
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -200,7 +200,7 @@ class CropPool:
         self.chances = _visit_chances(self.visits, config)
 
     def batches(self, n_batches: int, rng: np.random.Generator, *, augment: bool = True) -> Iterator[Batch]:
-        """Yield so many batches of freshly drawn crops, mirrored and changed in intensity if `augment`."""
+        """Yield batches of freshly drawn crops, mirrored and changed in intensity if `augment`."""
         for _ in range(n_batches):
             crops = []
             for index in rng.choice(len(self.visits), self.config.batch_size, p=self.chances):
@@ -210,7 +210,7 @@ class CropPool:
             yield _batch(crops, self.geometry)
 
     def _augmented(self, crop: Crop, absent: tuple[int, ...], rng: np.random.Generator) -> Crop:
-        """Change a crop's intensities, leave out some optional channels beside the absent, and mirror it."""
+        """Change a crop's intensities, drop some optional channels in addition to the absent ones, and mirror it."""
         optional = [channel for channel in self.optional_channels if channel not in absent]
         if optional and rng.random() < self.config.sequence_dropout:
             n_absent = rng.integers(1, len(optional), endpoint=True)
@@ -218,12 +218,12 @@ class CropPool:
         return _mirrored(_without(_scaled(crop, self.config, rng), absent, rng), rng)
 
     def _negative_weight(self, visit: VisitCrops) -> float:
-        """Return the weight of all negatives together relative to the lesion voxels: 1, or more if they are more."""
+        """Return the total weight of the negatives relative to the lesion voxels: 1, or more if they are more."""
         return min(max(1.0, visit.n_negative / max(visit.n_lesion, 1)), self.config.largest_negative_weight)
 
 
 def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDArray[np.float64]:
-    """Return how likely each visit is drawn: by the square root of its lesion voxels, and the fractions asked for."""
+    """Return each visit's chance to be drawn: by the square root of its lesion voxels, and the configured fractions."""
     chances = np.sqrt([max(visit.n_lesion, _FEWEST) for visit in visits])
     synthetic = np.array([visit.samples.visit.synthetic for visit in visits], bool)
     free = synthetic & np.array([visit.n_lesion == 0 for visit in visits], bool)
@@ -234,7 +234,7 @@ def _visit_chances(visits: Sequence[VisitCrops], config: TrainingConfig) -> NDAr
 
 
 def _set_fraction(chances: NDArray[np.float64], chosen: BoolVolume, rest: BoolVolume, fraction: float) -> None:
-    """Give the chosen visits this fraction of what they and the rest have together, in place; where there are both."""
+    """Scale the chances, in place, so that the chosen visits have this fraction of the total, if both kinds exist."""
     if chosen.any() and rest.any():
         chances[chosen] *= fraction / chances[chosen].sum()
         chances[rest] *= (1 - fraction) / chances[rest].sum()
@@ -243,7 +243,7 @@ def _set_fraction(chances: NDArray[np.float64], chosen: BoolVolume, rest: BoolVo
 def _scaled(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Crop:
     """Scale and shift each of a crop's sequences.
 
-    Outside the brain is nothing to scale or shift: a coarse voxel, a mean, changes by how much of it is brain.
+    Only brain is scaled and shifted: a coarse voxel, which is a mean, changes in proportion to its brain.
     """
     n_channels = len(crop.views[0])
     gain = np.exp(rng.uniform(-1, 1, n_channels) * np.log(config.gain)).astype(np.float32)
@@ -254,7 +254,7 @@ def _scaled(crop: Crop, config: TrainingConfig, rng: np.random.Generator) -> Cro
 
 
 def _without(crop: Crop, absent: Sequence[int], rng: np.random.Generator) -> Crop:
-    """Set the channels that are absent to 0, and shift the others further: without these, their scale is less sure."""
+    """Set the absent channels to 0, and shift the others further: without those, their scale is less certain."""
     if not absent:
         return crop
     kept = np.ones((len(crop.views[0]), 1, 1, 1), np.float32)

@@ -1,7 +1,7 @@
 """Layers applied to the patches around all voxels, computed once for all.
 
-A max-pool of stride p, seen from every patch at once, is a max-pool of stride 1 behind which all layers are dilated by
-p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
+A max-pool of stride p, computed for all patches at once, is a max-pool of stride 1 after which all layers are dilated
+by p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def max_pool(x: torch.Tensor, size: int, dilation: int) -> torch.Tensor:
 
 
 class _MaxAlong(torch.autograd.Function):
-    """Maxima along one axis; torch's gradient of maxima of views would take three times as long."""
+    """Maxima along one axis; torch's gradient of maxima of views takes three times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, axis: int, size: int, dilation: int) -> torch.Tensor:
@@ -67,12 +67,12 @@ def _views(x: torch.Tensor, axis: int, size: int, dilation: int) -> list[torch.T
 
 
 def reached(cells: torch.Tensor, shape: Sequence[int], steps: Sequence[int]) -> torch.Tensor:
-    """Return which voxels of a grid, (X, Y, Z) bool, are so many `steps` away from a cell along each axis.
+    """Return which voxels of a grid, (X, Y, Z) bool, are one of `steps` away from a cell along each axis.
 
     Parameters
     ----------
     cells : (K, 4) int64 tensor
-        Which crop, of one, and where in it; at least the last of the steps away from the grid's end.
+        Index of the crop, 0, and place in it, at least the last of the steps away from the grid's end.
     shape : sequence of int
         Of the grid.
     steps : sequence of int
@@ -88,7 +88,7 @@ def reached(cells: torch.Tensor, shape: Sequence[int], steps: Sequence[int]) -> 
 
 
 class DenseFeatures:
-    """What patches have behind the last block, which is computed at every voxel of a crop.
+    """The features of patches after the last block, computed at every voxel of a crop.
 
     Parameters
     ----------
@@ -107,24 +107,24 @@ class DenseFeatures:
 
 
 class SparseFeatures:
-    """The same, of which the last block is computed only where a patch needs it: as a product of two matrices.
+    """The same, but the last block is computed only where a patch needs it, as a product of two matrices.
 
-    Gathering a voxel's neighbours costs a quarter of that product, so that this pays where much is not needed.
+    Gathering a voxel's neighbours costs a quarter of that product, so this is faster if few voxels are needed.
 
     Parameters
     ----------
     x : (1, C, X, Y, Z) tensor
-        What goes into the block's convolution; a voxel's channels lie side by side.
+        Input of the block's convolution; a voxel's channels are contiguous.
     needed : (X', Y', Z') bool tensor
-        Where its output is needed.
+        Where its output will be needed.
     weight : (F, C, k, k, k) tensor
     bias : (F,) tensor
     dilation : int
         Of the convolution and of the pool.
     pool_size, size, stride : int
-        Of the block's pool, and what patches then have; see :class:`DenseFeatures`.
+        Of the block's pool, and of the features after it; see :class:`DenseFeatures`.
     n_rows : int
-        Voxels to convolve at once: so many stay in the cache.
+        Voxels to convolve at once, so that they stay in the cache.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class SparseFeatures:
         self.left = _offsets(range(0, size * stride, stride), self.shape, x.device)
 
     def at(self, cells: torch.Tensor) -> torch.Tensor:
-        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of them foreseen."""
+        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of which were announced."""
         first, features = _flat(cells[:, 1:].int(), self.shape), []
         for left in self.left:
             pooled = self.convolved.new_zeros(len(cells), self.convolved.shape[1])  # and so the ReLU is done as well
@@ -173,12 +173,12 @@ def _flat(places: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def _offsets(steps: Sequence[int], shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return how far apart in a flattened grid voxels lie which are some steps away along each axis."""
+    """Return the offsets in a flattened grid of voxels that are some steps away along each axis."""
     return _flat(torch.tensor(list(product(steps, repeat=3)), dtype=torch.int32, device=device), shape)
 
 
 def gather(features: torch.Tensor, cells: torch.Tensor, size: int, stride: int) -> torch.Tensor:
-    """Return what patches would have behind the last block, (K, F * size^3) in the order of a patch's own features.
+    """Return the features of patches after the last block, (K, F * size^3), in the order of a patch's own features.
 
     Parameters
     ----------

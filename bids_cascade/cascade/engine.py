@@ -1,4 +1,4 @@
-"""The engine that fits a network: the whole scan at once where that can be, else one patch after the other."""
+"""Chooses the engine for a network: dense if possible, otherwise one patch after the other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lesion_probability(
     device: str = "cpu",
     half: bool = False,
 ) -> NDArray[np.float32]:
-    """Return the lesion probability of the given voxels, as fast as can be for this kind of network.
+    """Return the lesion probability of the given voxels, by the fastest engine for this kind of network.
 
     Parameters and errors are those of :func:`bids_cascade.cascade.inference.dense_probability` and
     :func:`bids_cascade.cascade.padded.padded_probability`.

@@ -1,4 +1,4 @@
-"""Ensembles: several cascades segment a scan; their mean is the result, their disagreement its uncertainty."""
+"""Ensembles: the mean of several cascades is the result, and their disagreement its uncertainty."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class EnsembleSegmentation:
-    """What an ensemble says of one scan, as (X, Y, Z) float32 probabilities in [0, 1].
+    """An ensemble's probabilities for one scan, as (X, Y, Z) float32 in [0, 1].
 
     Attributes
     ----------
@@ -87,11 +87,11 @@ def segment_by_ensemble(
 
 
 def _segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine) -> Segmentation:
-    """Run a cascade on one scan, and on its mirror image where it is configured to; return the mean."""
+    """Run a cascade on one scan, and on its mirror image if configured; return the mean."""
     volumes = segment(cascade, channels, brain, engine)
     if not cascade.config.mirrored:
         return volumes
-    # The first axis of the model's grid leads from left to right.
+    # The first axis of the model's grid points from left to right.
     mirrored = segment(cascade, np.ascontiguousarray(channels[:, ::-1]), np.ascontiguousarray(brain[::-1]), engine)
     half = np.float32(0.5)
     return Segmentation(half * (volumes.first + mirrored.first[::-1]), half * (volumes.final + mirrored.final[::-1]))

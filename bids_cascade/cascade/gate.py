@@ -20,8 +20,8 @@ def open_gate(first_probability: NDArray[np.floating], gate: tuple[float, float]
     first_probability : (X, Y, Z) array
         Of stage 1.
     gate : pair of float
-        The lower and the higher level, as in :attr:`CascadeConfig.gate`; the higher alone counts if it is not above the
-        other.
+        The lower and the higher level, as in :attr:`CascadeConfig.gate`; only the higher one counts if it is not above
+        the other.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Grows a trained network to a wider or deeper one that computes the same function, to train on from there.
+"""Grows a trained network to a wider or deeper one that computes the same function, to continue training.
 
 As in Chen et al., Net2Net (ICLR 2016, arXiv:1511.05641): nothing that the smaller network has learnt is lost, and the
-new weights begin to matter only as training changes them.
+new weights have no effect until training changes them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def can_grow(small: NetworkConfig, large: NetworkConfig) -> bool:
 def grow_network(network: PatchNetwork, config: NetworkConfig, seed: int) -> PatchNetwork:
     """Return a larger network that computes the same function.
 
-    New features are drawn as in a fresh network, but nothing old depends on them; a new dense layer is the identity,
-    which ReLU leaves alone, since what comes in is not negative.
+    New features have the random weights of a fresh network, but no old feature depends on them; a new dense layer is
+    the identity, which ReLU preserves, since its input is not negative.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def grow_network(network: PatchNetwork, config: NetworkConfig, seed: int) -> Pat
     Raises
     ------
     ValueError
-        When the larger network is not that, or differs in more than its widths and its number of dense layers.
+        When the larger network is not larger, or differs in more than its widths and its number of dense layers.
     """
     if not can_grow(network.config, config):
         raise ValueError(f"a network of {network.config} can't be grown to one of {config}")

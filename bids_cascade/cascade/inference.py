@@ -1,7 +1,7 @@
 """Two inference engines with one result: patch by patch, or whole tiles at once.
 
-Patch-wise inference is the definition and is slow: neighbouring patches share almost all of their arithmetic. Dense
-inference computes what they share once (:mod:`bids_cascade.cascade.dense`).
+Patch-wise inference is the definition, and slow: neighbouring patches share almost all of their arithmetic, which dense
+inference computes once (:mod:`bids_cascade.cascade.dense`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ BoolVolume = NDArray[np.bool_]
 _Part = TypeVar("_Part")
 
 TILE_SIZE = 40
-"""Edge in voxels of a tile's output on a CPU: larger ones leave the cache, smaller ones have more of a margin."""
+"""Edge in voxels of a tile's output on a CPU: larger ones exceed the cache, smaller ones have larger margins."""
 
 _ROWS = 2048
-"""Voxels of a tile that go through the dense layers at once on a CPU: they stay in the cache."""
+"""Voxels of a tile that pass the dense layers at once on a CPU, so that they stay in the cache."""
 
 _ROWS_TO_CONVOLVE = 512
 _MOST_NEEDED = 0.75
@@ -37,20 +37,20 @@ _MOST_NEEDED = 0.75
 
 _LARGEST_TILE = 160
 _BYTES_PER_FEATURE = 16
-"""What one feature of one voxel takes on a GPU, with what is there meanwhile: generous."""
+"""Memory of one feature of one voxel on a GPU, temporary tensors included: a generous estimate."""
 
 
 @torch.inference_mode()
 def patchwise_probability(
     network: PatchNetwork, channels: Volume, voxels: BoolVolume, *, device: str = "cpu", batch_size: int = 1024
 ) -> Volume:
-    """Return the lesion probability of the given voxels, one patch each: the plain reference.
+    """Return the lesion probability of the given voxels, one patch each: the reference implementation.
 
     Parameters
     ----------
     network : PatchNetwork
     channels : (C, X, Y, Z) float32 array
-        Normalised sequences; what lies beyond counts as 0.
+        Normalised sequences; 0 beyond the volume.
     voxels : (X, Y, Z) bool array
         Voxels to evaluate.
     device : str
@@ -101,8 +101,8 @@ def dense_probability(
     Parameters
     ----------
     tile_size : int, optional
-        Edge in voxels of what is computed at once, by default what fits the CPU's cache or the GPU's free memory. The
-        result does not depend on it beyond rounding. A tile that does not fit into memory is split.
+        Edge in voxels of a tile, by default what fits the CPU's cache or the GPU's free memory. The result depends on
+        it by rounding only. A tile that does not fit into memory is split.
     half : bool
         Compute in half precision, on a CPU in bfloat16: faster where the processor has it, and equal to about 1e-3 on a
         GPU and 1e-2 on a CPU only.
@@ -137,7 +137,7 @@ def dense_probability(
 
 
 def for_each(evaluate: Callable[[_Part], None], parts: Sequence[_Part], device: str) -> None:
-    """Evaluate parts: on a CPU as many at once as torch has threads, each by one, that none waits for another."""
+    """Evaluate parts; on a CPU in parallel, one thread each, so that no thread waits for another."""
     n_threads = torch.get_num_threads()
     if device != "cpu" or n_threads == 1:
         for part in parts:
@@ -153,7 +153,7 @@ def for_each(evaluate: Callable[[_Part], None], parts: Sequence[_Part], device: 
 
 
 def _fitting_tile_size(network: PatchNetwork, device: str) -> int:
-    """Return the edge of a tile whose feature maps fit into half of what is free on the device."""
+    """Return the edge of a tile whose feature maps fit into half of the device's free memory."""
     if torch.device(device).type != "cuda":
         return TILE_SIZE
     free, _ = torch.cuda.mem_get_info(device)
@@ -183,8 +183,8 @@ def _check_shapes(network: PatchNetwork, channels: Volume, voxels: BoolVolume) -
 def _tiles(voxels: BoolVolume, tile_size: int, alignment: int) -> Iterator[Box]:
     """Yield boxes of at most `tile_size` voxels an axis (or `alignment`) that together hold all true voxels.
 
-    Each is shrunk to what is true in it, in steps, so that there are few different shapes: the kernels of each new
-    shape are compiled before they first run. All start at multiples of `alignment`; a box may reach beyond the volume.
+    Each is shrunk to its true voxels, in steps, so that there are few shapes: kernels are compiled for each new shape.
+    All start at multiples of `alignment`; a box may reach beyond the volume.
     """
     tile_size = max(tile_size // alignment, 1) * alignment
     step = max(1, tile_size // 4 // alignment) * alignment
@@ -198,10 +198,10 @@ def _tiles(voxels: BoolVolume, tile_size: int, alignment: int) -> Iterator[Box]:
 
 
 class _DenseNetwork:
-    """A network's weights as they are needed to evaluate whole tiles.
+    """A network's weights, arranged to evaluate whole tiles.
 
-    On a CPU the channels of a voxel lie side by side: so oneDNN convolves without moving data, and what a voxel's patch
-    leaves behind the last block is gathered in runs.
+    On a CPU the channels of a voxel are contiguous, so that oneDNN convolves without moving data, and the features of a
+    voxel's patch are gathered in runs.
     """
 
     def __init__(self, network: PatchNetwork, device: str, dtype: torch.dtype) -> None:
@@ -225,11 +225,11 @@ class _DenseNetwork:
         self.hidden.append(((last[1] - last[0])[None], (last_bias[1] - last_bias[0])[None]))
 
     def read(self, channels: Volume, coarse: Mapping[int, Volume], box: Box) -> list[Volume]:
-        """Return what the branches see of a box, given the channels at all scales."""
+        """Return the input of the branches for a box, given the channels at all scales."""
         return read_crop(channels, box, self.config.scales, (self.before, self.after), coarse)
 
     def probability(self, tiles: Sequence[Volume], voxels: NDArray[np.intp]) -> Volume:
-        """Return the lesion probability (N,) at voxels (N, 3) of a box, of which the branches see `tiles`."""
+        """Return the lesion probability (N,) at voxels (N, 3) of a box; `tiles` is the input of the branches."""
         (first, bias), *others = self.hidden
         places = torch.from_numpy(np.pad(voxels, ((0, 0), (1, 0)))).to(self.device)
         of_voxels, of_cells = [], []
@@ -259,7 +259,7 @@ class _DenseNetwork:
     def _features(
         self, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tile: Volume, cells: torch.Tensor
     ) -> DenseFeatures | SparseFeatures:
-        """Return what a branch makes of its tile, at these cells (K, 4) at least."""
+        """Return the features of a branch's tile, at these cells (K, 4) at least."""
         pool, left = self.config.pool_size, self.remaining_size
         x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
         *before, (kernel, shift) = layers
@@ -279,7 +279,7 @@ class _DenseNetwork:
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:
-    """Convolve without padding; on a CPU by oneDNN, to which torch would not turn for one tile of few channels."""
+    """Convolve without padding; on a CPU by oneDNN, which torch would not use for one tile of few channels."""
     if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return torch.mkldnn_convolution(x, weight, bias, (0, 0, 0), (1, 1, 1), (dilation,) * 3, 1)
     return functional.conv3d(x, weight, bias, dilation=dilation)

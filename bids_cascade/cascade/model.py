@@ -62,7 +62,7 @@ def from_bytes(content: bytes) -> Model:
     Raises
     ------
     ValueError
-        When the bytes are no model, are cut off, or the weights do not fit the networks that they name.
+        When the bytes are no model, are cut off, or the weights do not fit the networks.
     """
     arrays, header = unpack_model(content)
     try:

@@ -30,7 +30,7 @@ class Block(nn.Module):
         return nn.functional.max_pool3d(x, self.pool_size).relu()
 
     def at_every_voxel(self, x: torch.Tensor, dilation: int) -> torch.Tensor:
-        """Return what :meth:`forward` gives of the patches around all voxels, behind pools of this stride together."""
+        """Return :meth:`forward` of the patches around all voxels, given the joint stride of the pools before it."""
         x = nn.functional.conv3d(x, self.convolution.weight, self.convolution.bias, dilation=dilation)
         return max_pool(self.norm(x), self.pool_size, dilation).relu()
 
@@ -51,11 +51,11 @@ def fold_norm(convolution: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[torch.Tenso
 class PatchNetwork(nn.Module):
     """Probability that the centre voxel of a patch is a lesion, given its surroundings (Valverde et al. 2017, fig. 2).
 
-    Beside the published branch of blocks, which sees the patch in the grid's own voxels, others see what surrounds it
-    in coarser ones (as in Kamnitsas et al. 2017, doi 10.1016/j.media.2016.10.004): as many voxels, each the mean of
-    ``scale**3`` of the grid's, around the one that the centre voxel lies in. Without padding inside the patches, unlike
-    the published network: so a voxel's features do not depend on where in the patch it lies, and a whole volume can be
-    evaluated at once (:func:`bids_cascade.cascade.inference.dense_probability`).
+    Beside the published branch of blocks, which sees the patch in the grid's own voxels, other branches see its
+    surroundings in coarser voxels (as in Kamnitsas et al. 2017, doi 10.1016/j.media.2016.10.004): as many voxels, each
+    the mean of ``scale**3`` of the grid's, around the coarse voxel that contains the centre. Unlike the published
+    network, patches are not padded: a voxel's features do not depend on its position in the patch, and a whole volume
+    can be evaluated at once (:func:`bids_cascade.cascade.inference.dense_probability`).
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ class PatchNetwork(nn.Module):
     Attributes
     ----------
     receptive_field : int
-        Edge, in voxels of its scale, of what a branch sees.
+        Edge of a branch's input, in voxels of its scale.
     before, after : int
         How far it reaches from the centre voxel.
 
     Raises
     ------
     ValueError
-        When the patch size is even, or too small for the blocks, or the scales are no different whole numbers.
+        When the patch size is even, or too small for the blocks, or the scales are not distinct whole numbers.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -110,7 +110,7 @@ class PatchNetwork(nn.Module):
         return cast("torch.Tensor", self.dense[-1](x))  # (N, 2)
 
     def forward_crops(self, crops: Sequence[torch.Tensor], voxels: torch.Tensor) -> torch.Tensor:
-        """Return the logits (M, 2) of voxels of crops: what :meth:`forward` says of the patches around them.
+        """Return the logits (M, 2) of voxels of crops: :meth:`forward` of the patches around them.
 
         Parameters
         ----------
@@ -139,12 +139,12 @@ class PatchNetwork(nn.Module):
 
 
 def remaining_size(config: NetworkConfig) -> int:
-    """Return the edge of the feature map that a patch leaves behind the last block.
+    """Return the edge of a patch's feature map after the last block.
 
     Raises
     ------
     ValueError
-        When nothing is left.
+        When the patch is too small for the blocks.
     """
     size = config.patch_size
     for _ in config.features:
@@ -155,7 +155,7 @@ def remaining_size(config: NetworkConfig) -> int:
 
 
 def receptive_field(config: NetworkConfig) -> int:
-    """Return the edge in voxels of what a patch's logits depend on, counted from the patch's first voxel."""
+    """Return the edge in voxels of the receptive field, counted from the patch's first voxel."""
     field = remaining_size(config)
     for _ in config.features:
         field = field * config.pool_size + config.kernel_size - 1
@@ -163,7 +163,7 @@ def receptive_field(config: NetworkConfig) -> int:
 
 
 def build_network(config: NetworkConfig, seed: int) -> PatchNetwork:
-    """Return a network with freshly drawn weights, leaving torch's global random state as it was."""
+    """Return a network with random weights; torch's global random state is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PatchNetwork(config)

@@ -1,17 +1,18 @@
 """Intensity normalisation by normal tissue, independent of scanner and lesion load.
 
 A mixture of three Gaussians (fluid, grey and white matter) is fitted to the sequences together, by expectation
-maximisation that ignores the least likely voxels [1]_: lesions, vessels and what is left of the skull.
-Normalised, white matter is 1 in every sequence.
+maximisation that ignores the least likely voxels [1]_: lesions, vessels and remains of the skull. Normalised white
+matter is 1 in every sequence.
 
-That is the white matter furthest from grey: of the voxels that are white matter with all their neighbours, those
-brighter in T1w than half of them. The unit is the median distance from it of the brain's voxels, without those that are
-bright in FLAIR; four of them lead to 0, about fluid in T1w and FLAIR. So what surrounds the brain, 0, looks like fluid.
+This refers to the white matter furthest from grey: of the voxels that are white matter with all their neighbours, those
+brighter in T1w than half of them. The unit is the median distance from it of the brain's voxels, except those that are
+bright in FLAIR; 0 lies four units below, about where fluid is in T1w and FLAIR. So the surroundings of the brain, 0,
+look like fluid.
 
-In FLAIR alone, grey and white matter differ too little for a mixture. There, white matter is what is smooth in the
-inner half of the brain, and not as dark as fluid: of these voxels, the darker third of the half with the most similar
-intensities (the shorth [2]_). On 36 scans that have a T1w, real and synthetic, this level was off by 0.04 (standard
-deviation; 1 is the distance of white matter from fluid).
+In FLAIR alone, grey and white matter differ too little for a mixture. There, smooth voxels in the inner half of the
+brain that are not as dark as fluid are white matter; its level is from the darker third of the half of them with the
+most similar intensities (the shorth [2]_). On 36 scans that have a T1w, real and synthetic, this level was off by 0.04
+(standard deviation; 1 is the distance of white matter from fluid).
 
 References
 ----------
@@ -45,10 +46,10 @@ _FEWEST_CORE = 500
 _BRIGHT = 2.5
 _UNITS_TO_ZERO = 4.0
 _DEEP = 0.5
-"""Share of the brain, from its surface, in which white matter isn't looked for in FLAIR alone."""
+"""Outer fraction of the brain in which FLAIR alone is not searched for white matter."""
 
 _FLUID_FRACTION = 0.15
-"""As much of the brain as may be fluid, dark in FLAIR."""
+"""Largest fraction of the brain that may be fluid, dark in FLAIR."""
 
 _SMOOTH, _SHORTEST, _WITHIN = 0.5, 0.5, 0.3
 """White matter in FLAIR alone: the smoothest voxels, those most alike among them, and the quantile of these."""
@@ -57,7 +58,7 @@ _AT_ONCE = 8192
 """Voxels to classify at once: they stay in the cache."""
 
 _RANGE = (-0.5, 4.5)
-"""To which normalised intensities are cut off: beyond it are vessels and what is no brain."""
+"""Normalised intensities are clipped to this range; vessels and non-brain lie beyond."""
 
 _START_QUANTILES = {"T1w": (0.08, 0.38, 0.78), "FLAIR": (0.06, 0.65, 0.45)}
 """Where fluid, grey and white matter lie among a sequence's sorted intensities, to start from."""
@@ -74,7 +75,7 @@ class Tissues:
     sds : (C, 3) array
         Spread of each.
     fractions : (3,) array
-        How much of the brain each is.
+        Fraction of the brain that each is.
     """
 
     levels: FloatArray
@@ -115,9 +116,9 @@ def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], seque
 def normalise(
     channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Scale a visit's sequences so that 1 is normal-appearing white matter and 0 is four usual distances below it.
+    """Scale a visit's sequences so that 1 is normal-appearing white matter and 0 is four units below it.
 
-    Unlike a z-score over the brain, neither moves with the lesions.
+    Unlike a z-score over the brain, neither depends on the lesions.
 
     Parameters and errors are those of :func:`find_scale`.
 
@@ -144,7 +145,7 @@ def find_scale(
         Bias-corrected, on one grid, in any unit.
     brain : (X, Y, Z) bool array
     sequences : sequence of str
-        Of the channels, in their order. Tissues are told apart by T1w and FLAIR, or by the one that is there.
+        Of the channels, in their order. Tissues are found in T1w and FLAIR, or in the only one of them.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def find_scale(
         core = _smooth_core(channels[told_by[0]], brain)
         zero = np.array([np.quantile(channel[core], _WITHIN) for channel in inside], np.float64)
     away = np.abs(inside - zero[:, None])
-    # Lesions, brighter in FLAIR than all else, are ignored.
+    # Lesions, the brightest voxels in FLAIR, are ignored.
     bright = np.zeros(away.shape[1], bool)
     if "FLAIR" in sequences:
         flair = sequences.index("FLAIR")
@@ -176,7 +177,7 @@ def find_scale(
     unit = np.array(
         [np.median(distances[~bright]) for distances in away], np.float64
     )  # axis=1 takes five times as long
-    # Where more than half of the brain has one intensity, as in drawn images.
+    # If more than half of the brain has one intensity, as in phantoms.
     unit = np.where(unit > 0, unit, away.mean(axis=1))
     if not (unit > 0).all():
         raise ValueError(f"{', '.join(np.array(sequences)[~(unit > 0)])} is constant over the brain")
@@ -186,7 +187,7 @@ def find_scale(
 def _white_core(
     channels: NDArray[np.floating], inside: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """Return which of the brain's voxels (N,) are the white matter furthest from grey, told apart by T1w and FLAIR."""
+    """Return which of the brain's voxels (N,) are the white matter furthest from grey, by T1w and FLAIR."""
     told_by = [index for index, name in enumerate(sequences) if name in _START_QUANTILES]
     tissues = find_tissues(channels[told_by], brain, [sequences[index] for index in told_by])
     white = np.zeros(brain.shape, bool)
@@ -200,7 +201,7 @@ def _white_core(
 
 
 def _smooth_core(flair: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the brain's voxels (N,) are white matter, as far as FLAIR alone tells."""
+    """Return which of the brain's voxels (N,) are white matter, by FLAIR alone."""
     values = flair[brain].astype(np.float64)
     _check_brain(values)
     values /= np.abs(values).max()  # squares of large numbers would overflow
@@ -237,7 +238,7 @@ def _check_brain(values: NDArray[np.floating]) -> None:
 
 
 def _classify(values: NDArray[np.floating], tissues: Tissues) -> NDArray[np.int8]:
-    """Return the most likely tissue of voxels (C, N); -1 where they are like none of them."""
+    """Return the most likely tissue of voxels (C, N); -1 for those unlike all of them."""
     rarity = np.log(tissues.sds).sum(axis=0) - np.log(tissues.fractions)
     kinds = np.empty(values.shape[1], np.int8)
     for start in range(0, len(kinds), _AT_ONCE):
@@ -255,7 +256,7 @@ def _classify(values: NDArray[np.floating], tissues: Tissues) -> NDArray[np.int8
 
 
 def _usual_white(values: NDArray[np.floating], sequence: str) -> NDArray[np.bool_]:
-    """Return the tenth of the voxels (N,) that white matter usually is by rank, for scans without any tissue found."""
+    """Return the tenth of the voxels (N,) that is usually white matter by rank, for scans without any tissue found."""
     usual = np.quantile(values, _START_QUANTILES[sequence][WHITE])
     away = np.abs(values.astype(np.float64) - usual)
     near: NDArray[np.bool_] = away <= np.quantile(away, 0.1)

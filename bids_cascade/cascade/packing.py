@@ -29,7 +29,7 @@ EARLIER_DIGEST = "weights_sha256"
 
 MOST_LAYERS, WIDEST, LARGEST_PATCH = 16, 4096, 99
 VOXEL_SIZE_LIMITS_MM = (0.2, 10.0)
-"""Beyond these, what a header describes is no model of this kind, but would be worth hours or all of the memory."""
+"""Beyond these limits, a header describes no model of this kind, but one that would take hours or all memory."""
 
 _PADDED = "padded"
 """The kind of a padded network in a header; the app's own networks have none there."""
@@ -40,7 +40,7 @@ AnyNetworkConfig = NetworkConfig | PaddedNetworkConfig
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """What a model file says beside its weights.
+    """The content of a model file beside its weights.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class ModelHeader:
     provenance : mapping
         How it was trained: data, subjects, split, seeds, versions, figures. JSON values only.
     sealed : bool
-        Whether the file's digest covers all of this, too, not the weights alone as in earlier files.
+        Whether the file's digest also covers this header, not the weights alone as in earlier files.
     """
 
     cascade: CascadeConfig
@@ -65,20 +65,20 @@ class ModelHeader:
 
     @property
     def patch_wise(self) -> bool:
-        """Whether a network can be evaluated one patch after the other only."""
+        """Whether a network can only be evaluated one patch after the other."""
         return any(isinstance(network, PaddedNetworkConfig) for both in self.networks for network in both)
 
 
 def pack(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> bytes:
     """Return arrays and a JSON header as the bytes of one safetensors file; equal input gives equal bytes."""
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
-    header = json.loads(json.dumps(header))  # as it will be read: numbers as keys become text, and sort as such
+    header = json.loads(json.dumps(header))  # as it will be read: numeric keys become text, and sort as text
     # All under one key, because safetensors writes several in no fixed order.
     return save(ordered, metadata={KEY: json.dumps({**header, DIGEST: _digest(ordered, header)}, sort_keys=True)})
 
 
 def unpack(content: bytes) -> tuple[Arrays, dict[str, Any]]:
-    """Take apart what :func:`pack` made.
+    """Return the arrays and the header that :func:`pack` wrote.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _unpack(content: bytes) -> tuple[Arrays, dict[str, Any], bool]:
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all there is: the header, and name, type, shape and values of each array."""
+    """Return the SHA-256 of all content: the header, and name, type, shape and values of each array."""
     kinds = {name: (arrays[name].dtype.str, arrays[name].shape) for name in sorted(arrays)}
     digest = hashlib.sha256(json.dumps([header, kinds], sort_keys=True).encode())
     digest.update(_digest_of_values(arrays).encode())
@@ -128,7 +128,7 @@ def prefix_of(number: int, stage: int) -> str:
 
 
 def unpack_model(content: bytes) -> tuple[Arrays, ModelHeader]:
-    """Take a model file apart into the arrays of its weights and what it says.
+    """Return a model file's weights, as arrays, and its header.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _network_of(described: Mapping[str, Any]) -> AnyNetworkConfig:
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return a dataclass of plain values, each of the type that it declares; what the file lacks is by default."""
+    """Return a dataclass of plain values, each of its declared type; missing ones have their defaults."""
     types = get_type_hints(kind)
     unknown = sorted(set(values) - set(types))
     if unknown:
@@ -180,7 +180,7 @@ def _checked(kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def _of_type(kind: Any, value: Any, name: str) -> Any:
-    """Return a JSON value as what a field declares: text, an object, a bool, a finite number, or a tuple of these."""
+    """Return a JSON value as a field's declared type: text, an object, a bool, a finite number, or a tuple of these."""
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) > MOST_LAYERS:
             raise ValueError(f"{name} is {_shown(value)}; expected a list of at most {MOST_LAYERS}")

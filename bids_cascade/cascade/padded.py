@@ -1,8 +1,8 @@
 """The padded 3D CNN of nicMSlesions, and its engine.
 
-Its convolutions pad each patch with zeros, and its PReLUs have one slope per element of a feature map: what it makes of
-a voxel depends on where in the patch that voxel lies. Neighbouring patches therefore share nothing but the products of
-the first convolution, 5 % of the work, which take longer to fetch than to compute: it runs one patch after the other.
+Its convolutions pad each patch with zeros, and its PReLUs have one slope per element of a feature map: a voxel's
+features depend on its position in the patch. Neighbouring patches therefore share only the products of the first
+convolution, 5 % of the work, which take longer to fetch than to compute: the engine runs one patch after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bids_cascade.config import PaddedNetworkConfig
 
 N_CLASSES = 2
 KERAS_EPSILON = 1e-3
-"""What Keras adds to the variances of a batch norm."""
+"""Added by Keras to the variances of a batch norm."""
 
 _CPU_BATCH = 64
 """Patches at once on a CPU; 16 and 256 take a quarter longer each."""
@@ -63,7 +63,8 @@ class PaddedDense(nn.Module):
 class PaddedNetwork(nn.Module):
     """The network of nicMSlesions: the probability that a patch's centre voxel is a lesion (Valverde et al. 2019).
 
-    Two blocks of two padded convolutions and a max-pool of 2, then dense layers. It is evaluated, never trained, here.
+    Two blocks of two padded convolutions and a max-pool of 2, then dense layers. This app evaluates it, but never
+    trains it.
 
     Parameters
     ----------
@@ -113,13 +114,13 @@ def padded_probability(
     half: bool = False,
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return the lesion probability of the given voxels, one patch each: what :class:`PaddedNetwork` says of them.
+    """Return the lesion probability of the given voxels by a :class:`PaddedNetwork`, one patch each.
 
     Parameters
     ----------
     network : PaddedNetwork
     channels : (C, X, Y, Z) float32 array
-        Normalised sequences; beyond the volume they go on as at its rim, where there is no brain.
+        Normalised sequences; beyond the volume they continue with the values at its rim, where there is no brain.
     voxels : (X, Y, Z) bool array
         Voxels to evaluate.
     device : str
@@ -176,10 +177,10 @@ def padded_probability(
 
 
 class _FastNetwork:
-    """A network's weights as they are needed to evaluate many patches.
+    """A network's weights, arranged to evaluate many patches.
 
-    Norms are folded into the convolutions, the channels of a voxel lie side by side on a CPU, and the second
-    convolution of a block leaves out the last plane of each axis where the pool, of an odd map, does so.
+    Norms are folded into the convolutions, the channels of a voxel are contiguous on a CPU, and the second convolution
+    of a block leaves out the last plane of each axis if the pool of an odd map does so.
     """
 
     def __init__(self, network: PaddedNetwork, device: str, dtype: torch.dtype) -> None:

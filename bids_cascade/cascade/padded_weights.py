@@ -10,7 +10,7 @@ _KERNEL = (3, 3, 3)
 
 
 def map_sizes(config: PaddedNetworkConfig) -> list[int]:
-    """Return the edge of the feature maps of each block, and of what is left behind the last pool.
+    """Return the edge of the feature maps of each block, and of those after the last pool.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where the patches are, and how they are read and turned, on the grid and on coarser ones."""
+"""Reads and mirrors patches, on the grid and on coarser ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def gather_patches(channels: NDArray[np.floating], centres: NDArray[np.integer],
     Parameters
     ----------
     channels : (C, X, Y, Z) array
-        May be memory-mapped: only what the patches cover is read.
+        May be memory-mapped: only the patches are read.
     centres : (N, 3) integer array
         Centre voxels; the patch covers ``centre - size // 2`` to ``centre + size // 2``.
     size : int
@@ -83,7 +83,7 @@ def gather_patches(channels: NDArray[np.floating], centres: NDArray[np.integer],
 
 
 def read_box(channels: NDArray[_Scalar], box: Sequence[slice]) -> NDArray[_Scalar]:
-    """Read a box from channels (C, X, Y, Z); it may reach, or lie, beyond the volume, where zeros are."""
+    """Read a box from channels (C, X, Y, Z); beyond the volume it holds zeros."""
     inside = tuple(slice(max(edge.start, 0), max(edge.stop, 0)) for edge in box)
     margins = [
         (max(min(edge.stop, 0) - edge.start, 0), max(edge.stop - max(size, edge.start), 0))
@@ -99,24 +99,24 @@ def read_crop(
     margins: tuple[int, int],
     coarse: Mapping[int, NDArray[np.float32]],
 ) -> list[NDArray[np.float32]]:
-    """Read a box and, at each scale, so many voxels of that scale around it; zeros beyond the volume.
+    """Read a box and, at each scale, its surroundings in voxels of that scale; zeros beyond the volume.
 
     Parameters
     ----------
     channels : (C, X, Y, Z) array
-        May be memory-mapped: only what is needed is read.
+        May be memory-mapped: only the needed part is read.
     box : three slices
         Starts are multiples of all scales.
     scales : sequence of S ints
     margins : pair of int
-        Voxels of each scale to add before and behind it.
+        Voxels of each scale to add before and after it.
     coarse : mapping of int to (C, X', Y', Z') float32 array
-        By scale, what :func:`coarsen` gives of the channels, where that is at hand; other scales are worked out.
+        By scale, :func:`coarsen` of the channels, if available; other scales are computed.
 
     Returns
     -------
     list of S (C, X', Y', Z') float32 arrays
-        Equal to what would be read from :func:`coarsen` of the whole volume.
+        Equal to the boxes in :func:`coarsen` of the whole volume.
 
     Raises
     ------

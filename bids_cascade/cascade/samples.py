@@ -20,14 +20,14 @@ class LabelledVisit:
     Attributes
     ----------
     subject : str
-        Who was scanned: visits of one subject are never split between training and validation.
+        The person scanned: visits of one subject are never split between training and validation.
     channels : (C, X, Y, Z) array
         Normalised sequences, float32 or float16; may be memory-mapped.
     brain, lesion : (X, Y, Z) bool arrays
     synthetic : bool
-        Whether it was computed rather than scanned.
+        Whether the scan is synthetic.
     ignored : (X, Y, Z) bool array, optional
-        Voxels from which nothing is learnt, since their label is doubtful.
+        Voxels that are ignored, since their label is doubtful.
     absent : tuple of int
         Channels that the scan lacks, which are 0.
     """
@@ -52,13 +52,13 @@ class LabelledVisit:
             )
 
     def learnt(self, mask: BoolVolume) -> BoolVolume:
-        """Return a mask, (X, Y, Z), without the voxels from which nothing is learnt."""
+        """Return a mask, (X, Y, Z), without the ignored voxels."""
         return mask if self.ignored is None else mask & ~self.ignored
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a stage learns from one visit: all its lesion voxels, and negatives.
+    """The voxels of a visit that a stage learns from: all lesion voxels, and negatives.
 
     Attributes
     ----------
@@ -75,23 +75,23 @@ class Samples:
 
     @classmethod
     def of(cls, visit: LabelledVisit, negative: BoolVolume, *, false_positives: bool = False) -> Samples:
-        """Return the samples of a visit whose negatives are the given voxels (X, Y, Z), but for lesion."""
+        """Return the samples of a visit whose negatives are the given voxels (X, Y, Z), except lesion."""
         return cls(visit, np.packbits(visit.learnt(negative & ~visit.lesion)), false_positives)
 
     @property
     def lesion(self) -> BoolVolume:
-        """Which lesion voxels are learnt from, (X, Y, Z)."""
+        """Lesion voxels to learn from, (X, Y, Z)."""
         return self.visit.learnt(self.visit.lesion)
 
     @property
     def negative(self) -> BoolVolume:
-        """Which voxels without lesion are learnt from, (X, Y, Z)."""
+        """Negatives to learn from, (X, Y, Z)."""
         shape = self.visit.brain.shape
         return np.unpackbits(self.negative_bits, count=math.prod(shape)).reshape(shape).view(bool)
 
 
 def candidates(channels: NDArray[np.floating], brain: BoolVolume, config: CascadeConfig) -> BoolVolume:
-    """Return the brain voxels bright enough in the candidate sequence to be looked at, as (X, Y, Z)."""
+    """Return the brain voxels that are bright enough in the candidate sequence to be evaluated, as (X, Y, Z)."""
     bright: BoolVolume = channels[config.sequences.index(config.candidate_sequence)] > config.candidate_level
     return bright & brain
 
@@ -109,14 +109,14 @@ def second_stage_samples(
 ) -> Samples:
     """Take all lesion voxels and the first stage's false positives.
 
-    These are the voxels without lesion that the first stage gives more than ``hard_negative_probability``; where they
-    are fewer than the lesion voxels, the next most probable candidates are added.
+    These are the voxels without lesion whose first probability is above ``hard_negative_probability``; if they are
+    fewer than the lesion voxels, the next most probable candidates are added.
 
     Parameters
     ----------
     visit : LabelledVisit
     first_probability : (X, Y, Z) float32 array
-        What the first stage says of every candidate; 0 elsewhere.
+        Of the first stage at every candidate; 0 elsewhere.
     config : CascadeConfig
     """
     probability = np.where(visit.lesion, 0, first_probability)

@@ -28,7 +28,7 @@ def split_subjects(
     Raises
     ------
     ValueError
-        When there is no subject or the fraction is out of range.
+        When there is no subject, or the fraction is out of range.
     """
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"the validation fraction is {validation_fraction}; expected 0 <= fraction < 1")

@@ -27,7 +27,7 @@ _VALIDATION_STEPS = 24
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """Losses and Dice of one epoch.
 
     A loss is the lesion voxels' mean cross-entropy plus the negatives' times their weight; Dice is by these weights.
     """
@@ -60,17 +60,17 @@ class StageProgress:
     finished: bool = False
 
     def to_tensors(self) -> Tensors:
-        """Return all tensors under names that tell what they belong to."""
+        """Return all tensors by names that say what they belong to."""
         parts = {"weights": self.weights, "optimiser": self.optimiser}
         return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def to_json(self) -> dict[str, object]:
-        """Return what is not a tensor."""
+        """Return everything but the tensors."""
         return {"history": [asdict(epoch) for epoch in self.history], "finished": self.finished}
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, torch.Tensor], json: Mapping[str, object]) -> StageProgress:
-        """Put together again what :meth:`to_tensors` and :meth:`to_json` took apart."""
+        """Restore a checkpoint from :meth:`to_tensors` and :meth:`to_json`."""
         history, finished = json["history"], json["finished"]
         if not isinstance(history, list) or not isinstance(finished, bool):
             raise ValueError("a checkpoint needs a list `history` and a boolean `finished`")
@@ -95,9 +95,9 @@ def train_stage(
 ) -> tuple[PatchNetwork, StageProgress]:
     """Train one network on crops in which negatives weigh as much as lesion voxels, or a given number of times as much.
 
-    AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero with
-    the last; half of the crops mirrored, all of them scaled and shifted in intensity. What is drawn in an epoch depends
-    on the seed and the epoch alone, so an interrupted training resumes as if it had not been interrupted.
+    AdamW on the cross-entropy, with a learning rate that rises over the first tenth of all steps and falls to zero at
+    the last; half of the crops are mirrored, all are scaled and shifted in intensity. The crops of an epoch depend on
+    the seed and the epoch alone, so a resumed training equals an uninterrupted one.
 
     Parameters
     ----------
@@ -105,16 +105,16 @@ def train_stage(
     training : sequence of Samples
         Of the visits to learn from. A visit is drawn by the square root of its number of lesion voxels.
     validation : sequence of Samples
-        Of other subjects, to see how well they are told apart after each epoch; may be empty.
+        Of other subjects, for the validation after each epoch; may be empty.
     config : TrainingConfig
     start : PatchNetwork, optional
-        Of the same configuration, whose weights to begin with; otherwise they are drawn.
+        Of the same configuration; training starts with its weights, otherwise with random ones.
     optional_channels : sequence of int
-        Channels that a scan may lack: crops are shown without them now and then (`sequence_dropout`).
+        Channels that a scan may lack: some crops lack them (`sequence_dropout`).
     device : str
         A torch device.
     progress : StageProgress, optional
-        Where an earlier, interrupted call stopped; if that was at the end, no samples are needed.
+        Checkpoint of an interrupted call; if it is finished, no samples are needed.
     on_epoch : callable
         Called with the progress after each epoch: to report it and to save it.
 
@@ -158,9 +158,9 @@ def train_stage(
 
 
 def place(network: PatchNetwork, device: str) -> PatchNetwork:
-    """Move a network to where it is trained, and return it.
+    """Move a network to the device on which it is trained, and return it.
 
-    On a CPU, a voxel's channels are put side by side in memory, as oneDNN likes them.
+    On a CPU, a voxel's channels are made contiguous in memory, which is fastest for oneDNN.
     """
     network = network.to(device)
     if device == "cpu":
@@ -169,7 +169,7 @@ def place(network: PatchNetwork, device: str) -> PatchNetwork:
 
 
 def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry:
-    """Return what a network has to see of the crops it is trained on.
+    """Return the surroundings that a network needs of its training crops.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def crop_geometry(network: PatchNetwork, config: TrainingConfig) -> CropGeometry
     step = math.lcm(*scales)
     if config.crop_size < 1 or config.crop_size % step:
         raise ValueError(f"the crop size is {config.crop_size}; expected a multiple of {step}, for scales {scales}")
-    # Places further apart than the smallest step make no difference but to the time it takes to list them.
+    # A larger step than the smallest one only saves time in listing the places.
     step *= max(n for n in range(1, max(_STEP // step, 1) + 1) if config.crop_size % (step * n) == 0)
     return CropGeometry(config.crop_size, step, scales, network.before, network.after)
 
@@ -202,7 +202,7 @@ def _train_epoch(
     epoch: int,
     device: str,
 ) -> tuple[float, int]:
-    """Pass over the epoch's crops; return the mean loss and how many voxels they had."""
+    """Train on an epoch's crops; return the mean loss and their number of voxels."""
     rng = np.random.default_rng([config.seed, epoch])
     network.train()
     total, n_samples = 0.0, 0
@@ -238,7 +238,7 @@ def batch_loss(
     crops = [torch.from_numpy(view).to(device) for view in batch.views]
     if kind == "cpu":
         crops = [crop.contiguous(memory_format=torch.channels_last_3d) for crop in crops]
-    # Unlike float16, bfloat16 has room for the smallest gradients.
+    # Unlike float16, bfloat16 can represent the smallest gradients.
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=config.half_precision):
         logits = network.forward_crops(crops, torch.from_numpy(batch.voxels).to(device)).float()
     each = nn.functional.cross_entropy(logits, torch.from_numpy(batch.labels).to(device), reduction="none")

@@ -1,4 +1,4 @@
-"""The cascade of two stages, the only place that knows there are two."""
+"""The cascade of two stages; only this file knows that there are two."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Volume = NDArray[np.float32]
 STAGES = (1, 2)
 
 _NEGATIVE_WEIGHT = 4.0
-"""How much the false positives may weigh in stage 2 at least, beside the lesion voxels."""
+"""At least this limit of the weight of false positives, relative to lesion voxels, holds in stage 2."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a cascade says of one scan, as (X, Y, Z) float32 probabilities in [0, 1].
+    """A cascade's probabilities for one scan, as (X, Y, Z) float32 in [0, 1].
 
     Attributes
     ----------
     first : array
         Of stage 1, at all candidates; 0 elsewhere.
     final : array
-        Of stage 2, where stage 1 let it look; 0 elsewhere.
+        Of stage 2 within the gate; 0 elsewhere.
     """
 
     first: Volume
@@ -66,7 +66,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class TrainedCascade:
-    """A cascade and how it came about: which subjects it learnt from or was validated on, and each stage's epochs."""
+    """A cascade and its training: subjects of the training and validation parts, and each stage's epochs."""
 
     cascade: Cascade
     training_subjects: tuple[str, ...]
@@ -112,13 +112,14 @@ def train_cascade(
     progress: Mapping[int, StageProgress] | None = None,
     on_epoch: Callable[[int, StageProgress], None] = lambda stage, progress: None,
 ) -> TrainedCascade:
-    """Train both stages: the second, which begins with the weights of the first, on what that gets wrong.
+    """Train both stages: the second starts with the weights of the first, and learns from its false positives.
 
     Parameters
     ----------
     visits : sequence of LabelledVisit
-        Visits of one subject stay together. Those without any lesion voxel are left out, unless synthetic: of real ones
-        it is not sure that there is no lesion. Synthetic ones are validated on only where there are no others.
+        Visits of one subject stay together. Those without any lesion voxel are left out unless they are synthetic: it
+        is not certain that a real one has no lesion. Synthetic visits are used for validation only if there are no
+        others.
     config, network_config, training_config
         What is trained, and how.
     start : Cascade, optional
@@ -126,7 +127,7 @@ def train_cascade(
     device : str
         A torch device.
     progress : mapping of int to StageProgress, optional
-        By stage, where an earlier, interrupted call stopped.
+        By stage, the checkpoint of an interrupted call.
     on_epoch : callable
         Called with the stage and its progress after each epoch.
 
@@ -181,9 +182,9 @@ def train_cascade(
 
 
 def interpolate_weights(start: Cascade, trained: Cascade, fraction: float) -> Cascade:
-    """Return the weighted average of a trained cascade and the one it began with, weight by weight.
+    """Return the weighted average of a trained cascade and its starting cascade, weight by weight.
 
-    It knows the new scans nearly as well, and other scanners better, than the one that was trained [1]_.
+    It is nearly as accurate on the new scans as the trained one, and more accurate on other scanners [1]_.
 
     Parameters
     ----------
@@ -226,7 +227,8 @@ def _networks_to_start_from(
 def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
     """Return how a stage is trained.
 
-    What stage 2 looks at is lesion as often as it is in a scan, roughly, so that one threshold suits many scans.
+    Lesion is about as frequent in stage 2's samples as within the gate of a scan, so that one threshold suits many
+    scans.
     """
     weight = config.largest_negative_weight if stage == 1 else max(config.largest_negative_weight, _NEGATIVE_WEIGHT)
     epochs = config.max_epochs if stage == 1 or config.second_stage_epochs is None else config.second_stage_epochs
@@ -237,13 +239,13 @@ def _training_of(stage: int, config: TrainingConfig) -> TrainingConfig:
 def _samples(
     visit: LabelledVisit, trained: Sequence[PatchNetwork], config: CascadeConfig, device: str, half: bool
 ) -> Samples:
-    """Choose a visit's samples for the stage behind those already trained."""
+    """Choose a visit's samples for the stage after those already trained."""
     if not trained:
         return first_stage_samples(visit, config)
     looked_at = candidates(visit.channels, visit.brain, config)
     probability = np.zeros(visit.brain.shape, np.float32)
     own = tuple(config.sequences[channel] for channel in visit.absent)
-    # What is hard without the optional sequences is not what is hard with them.
+    # Other voxels are false positives without the optional sequences than with them.
     for absent in dict.fromkeys((own, config.optional_sequences)):
         channels = without_sequences(visit.channels, absent, config)
         np.maximum(
@@ -255,7 +257,7 @@ def _samples(
 def without_sequences(
     channels: NDArray[np.floating], absent: Sequence[str], config: CascadeConfig
 ) -> NDArray[np.floating]:
-    """Return a scan's channels (C, X, Y, Z) as they are where it lacks these sequences, among the optional ones."""
+    """Return a scan's channels (C, X, Y, Z) as if it lacked these of the optional sequences."""
     if not absent:
         return channels
     channels = np.array(channels)

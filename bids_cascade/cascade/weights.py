@@ -1,4 +1,4 @@
-"""Weights of the voxels of a mask: those of small components weigh more."""
+"""Weights of the voxels of a mask: larger for small components."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class WeightedVoxels:
         return volume
 
     def crop(self, inside: BoolVolume, start: Sequence[int]) -> NDArray[np.float32]:
-        """Return the weights in the crop that starts at a voxel; `inside` says where it shows the mask."""
+        """Return the weights in the crop that starts at a voxel; `inside` is the mask in that crop."""
         crop = np.zeros(inside.shape, np.float32)
         voxels = np.argwhere(inside) + np.array(start)
         flat = np.ravel_multi_index(tuple(voxels.T), self.shape)

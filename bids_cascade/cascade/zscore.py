@@ -1,8 +1,8 @@
-"""The normalisation of nicMSlesions: a z-score over the brain and what surrounds it, kept for its models alone.
+"""The normalisation of nicMSlesions: a z-score over the brain and its surroundings, used for its models only.
 
-Of a skull-stripped image, 0 outside the brain, it takes the mean over the brain away from every voxel, and divides by
-the standard deviation over the whole volume. So what surrounds the brain is no longer 0, and the scale depends on how
-much of the field of view the brain fills (a fault: :mod:`bids_cascade.cascade.normalisation` does without).
+From every voxel of a skull-stripped image, 0 outside the brain, it subtracts the mean over the brain, and divides by
+the standard deviation over the whole volume. So the surroundings are no longer 0, and the scale depends on the field of
+view (a fault that :mod:`bids_cascade.cascade.normalisation` avoids).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def zscore_over_volume(channels: NDArray[np.floating], brain: NDArray[np.bool_], n_volume: int) -> NDArray[np.float32]:
-    """Normalise sequences as nicMSlesions does, wherever the grid ends.
+    """Normalise sequences as nicMSlesions does, independently of the grid's extent.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def zscore_over_volume(channels: NDArray[np.floating], brain: NDArray[np.bool_],
         In any unit.
     brain : (X, Y, Z) bool array
     n_volume : int
-        Voxels of this grid's size that the scan's whole field of view has; no fewer than the brain's are counted.
+        Number of voxels of this grid's size in the scan's whole field of view; at least that of the brain is used.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def zscore_over_volume(channels: NDArray[np.floating], brain: NDArray[np.bool_],
     for channel, target in zip(channels, normalised, strict=True):
         inside = channel[brain].astype(np.float64)
         mean = inside.mean()
-        # Of the brain, whose mean is now 0, and of what surrounds it, which is now at minus the mean.
+        # Of the brain, whose mean is now 0, and of its surroundings, which are now at minus the mean.
         sd = math.sqrt(fraction * inside.var() + fraction * (1 - fraction) * mean**2)
         if not sd > 0:
             raise ValueError("a sequence is constant over the brain and what surrounds it")
