@@ -1,1 +1,1 @@
-"""Masks beside masks: metrics, matched lesions, intervals, tables. May import derivatives, lesions and below."""
+"""Lesion masks and their references: metrics, matched lesions, intervals, tables. May import derivatives and below."""

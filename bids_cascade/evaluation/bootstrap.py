@@ -17,12 +17,12 @@ from bids_cascade.lesions.sizes import REPORTED_SIZES_MM3
 
 N_RESAMPLES = 2000
 MIN_SUBJECTS = 5
-"""With fewer there is no interval, correlation or limit of agreement: of four, only 35 different samples can be drawn,
-and almost any four points lie near some line."""
+"""With fewer there is no interval, correlation or limit of agreement: four subjects give only 35 different samples, and
+almost any four points lie near some line."""
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], Values]
-"""Takes draws of visits, (R, N, M) with NaN where a draw has fewer than N, and returns one number a draw, (R,)."""
+"""Maps draws of visits, (R, N, M) with NaN where a draw has fewer than N, to one number a draw, (R,)."""
 
 
 class Estimate(NamedTuple):
@@ -85,7 +85,7 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
     rows : (N, M) array
         One row a visit.
     subjects : sequence of N str
-        Whose visit: visits of one subject are not independent, so they are drawn together.
+        Subject of each visit: visits of one subject are not independent, so they are drawn together.
     statistic : Statistic
     seed : int
 
@@ -104,7 +104,7 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
         padded[index, : len(own)] = own
     draws = np.random.default_rng(seed).integers(len(names), size=(N_RESAMPLES, len(names)))
     resampled = statistic(padded[draws].reshape(N_RESAMPLES, -1, rows.shape[1]))
-    # A correlation is not defined where a draw is of one subject alone; such draws say nothing.
+    # A correlation is undefined if a draw has one subject only; such draws are ignored.
     defined = resampled[np.isfinite(resampled)]
     if not len(defined):
         return Estimate(value)
@@ -115,7 +115,7 @@ def bootstrap(rows: Values, subjects: Sequence[str], statistic: Statistic, seed:
 def agreement_over_cohort(
     measures: Sequence[Mapping[str, float]], subjects: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how well predicted volumes and counts follow the reference's, and Bland-Altman's limits of agreement.
+    """Return the correlations of predicted with reference volumes and counts, and Bland-Altman's limits of agreement.
 
     With fewer subjects than :data:`MIN_SUBJECTS` only the bias is defined.
 
@@ -220,7 +220,7 @@ def _precision(rows: Values) -> Values:
 
 
 def _f1(rows: Values) -> Values:
-    """Return the harmonic mean of the two: 0 where one is, or is not defined, NaN without any lesion."""
+    """Return the harmonic mean of the two: 0 if one is 0 or undefined, NaN without any lesion."""
     both = np.nan_to_num([_sensitivity(rows), _precision(rows)])
     any_lesion = np.nansum(rows[..., [0, 2]], axis=(1, 2)) > 0
     return np.where(any_lesion, np.nan_to_num(_ratio(2 * both.prod(axis=0), both.sum(axis=0))), np.nan)

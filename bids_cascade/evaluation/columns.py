@@ -15,7 +15,7 @@ LEARNT_FROM = {
     "dataset of this name",
     "no": "The model's file lists neither",
 }
-"""Whether a model has learnt from a visit."""
+"""Whether a model was trained on a visit."""
 
 _INTERVAL = (
     f"95 %% interval of %s: percentile bootstrap over participants, {N_RESAMPLES} draws; n/a with fewer than "

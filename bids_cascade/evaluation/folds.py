@@ -49,14 +49,14 @@ _VISIT_COLUMNS = {
 
 @dataclass(frozen=True)
 class Fold:
-    """One cascade and whom it has not seen.
+    """One cascade, and the subjects left out of its training.
 
     Attributes
     ----------
     number : int
         From 1.
     subjects, visits : tuple of str
-        Who was left out: labels, and names of visits.
+        Left out: labels, and names of visits.
     threshold, flair_threshold : float
         Chosen on the others: of the cascade's probability, of FLAIR's level.
     model_sha256 : str
@@ -90,7 +90,7 @@ def write_fold(fold: Fold, fingerprint: str, path: Path) -> None:
 
 
 def read_fold(path: Path, fingerprint: str) -> Fold | None:
-    """Return a fold that is done; None where it is not, or was made from other data or with other choices.
+    """Return a finished fold; None if it is not, or was made from other data or with other choices.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _visit_rows(whole: CrossValidation) -> list[dict[str, Any]]:
 
 
 def shown_rows(summaries: Summaries) -> list[list[str]]:
-    """Return the rows to look at first: measure, mean with interval and median of each method, difference of means."""
+    """Return the main rows: measure, mean with interval and median of each method, difference of means."""
     rows = []
     for measure in _SHOWN:
         digits = 1 if measure.endswith("_mm") else 2 if measure.endswith("_ml") else 3
@@ -207,7 +207,7 @@ def format_methods(summaries: Summaries) -> str:
 
 
 def card_of(whole: CrossValidation, summaries: Summaries) -> dict[str, Any]:
-    """Return what a model card says of the cross-validation."""
+    """Return the cross-validation's results for a model card."""
     names = (
         "measure",
         "cascade_mean",

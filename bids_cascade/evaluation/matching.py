@@ -29,12 +29,12 @@ Outcome = Literal["found", "missed", "right", "false"]
 
 @dataclass(frozen=True)
 class MatchedLesion:
-    """What became of one lesion.
+    """The outcome of one lesion.
 
     Attributes
     ----------
     mask : str
-        Whose lesion: ``reference`` or ``predicted``.
+        Mask of the lesion: ``reference`` or ``predicted``.
     index : int
         Its number in that mask, from the largest.
     outcome : str
@@ -43,7 +43,7 @@ class MatchedLesion:
         Of :data:`bids_cascade.lesions.sizes.SIZE_CLASSES_MM3`.
     volume_mm3 : float
     overlap_mm3 : float
-        How much of it is in the other mask.
+        Fraction of it in the other mask.
     centre_x_mm, centre_y_mm, centre_z_mm : float
         See :func:`bids_cascade.lesions.components.centre_of`.
     """
@@ -171,13 +171,13 @@ def _by_size(counts: LesionWise, name: str) -> dict[str, float]:
         f"predicted_lesions_{name}": counts.n_predicted,
         f"lesion_sensitivity_{name}": counts.sensitivity,
         f"lesion_precision_{name}": counts.precision,
-        # A size that doesn't occur is no success at that size.
+        # A size that doesn't occur is not a success at that size.
         f"lesion_f1_{name}": counts.f1 if either else math.nan,
     }
 
 
 def _errors_ml(lesions: Iterable[MatchedLesion]) -> dict[str, float]:
-    """Return where the wrong voxels lie: in whole lesions missed or invented, or at the border of lesions met."""
+    """Return the volumes of wrong voxels: of missed and false lesions, and at the borders of matched ones."""
     volumes = dict.fromkeys(("missed_lesion_ml", "missed_border_ml", "false_lesion_ml", "false_border_ml"), 0.0)
     for lesion in lesions:
         side = "missed" if lesion.mask == "reference" else "false"

@@ -1,9 +1,8 @@
 """Agreement of a lesion mask with a reference mask on the same grid: the single measures.
 
-Undefined ratios are NaN, n/a in tables, and excluded from means: sensitivity without a
-reference lesion, precision without a predicted one, a surface distance without a surface. Dice and F1 judge both masks
-together and are 1 when both are empty (a scan without lesions, rightly left blank, is a full success) and 0 when only
-one is.
+Undefined ratios are NaN, n/a in tables, and excluded from means: sensitivity without a reference lesion, precision
+without a predicted one, a surface distance without a surface. Dice and F1 are 1 when both masks are empty (a scan
+without lesions, in which none was found, is a full success) and 0 when only one is.
 """
 
 from __future__ import annotations
@@ -98,8 +97,9 @@ def surface_distance(
 ) -> SurfaceDistance:
     """Return how far the outlines of two masks lie apart.
 
-    A mask's surface are its voxels with a face neighbour outside it, the image's border counting as outside. From the
-    centre of each the distance to the nearest one of the other mask is taken, both ways (Taha and Hanbury 2015).
+    A mask's surface consists of its voxels with a face neighbour outside it; beyond the image's border is outside.
+    Distances are from the centre of each to the nearest one of the other mask, in both directions (Taha and Hanbury
+    2015).
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def surface_distance(
     Returns
     -------
     SurfaceDistance
-        ``hd95_mm`` is the larger of the two ways' 95th percentiles, ``average_mm`` the mean over both ways' distances
-        together; both NaN when a mask is empty.
+        ``hd95_mm`` is the larger of both directions' 95th percentiles, ``average_mm`` the mean over all distances of
+        both directions; both are NaN when a mask is empty.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def surface_distance(
     check_shapes(reference, predicted)
     if not reference.any() or not predicted.any():
         return SurfaceDistance(math.nan, math.nan)
-    # Nothing outside the box of both masks is nearer than what is in it.
+    # All nearest voxels lie within the box of both masks.
     (box,) = ndimage.find_objects((reference | predicted).astype(np.int8))
     surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (reference, predicted)]
     to_other = [

@@ -25,7 +25,7 @@ from bids_cascade.outcomes import VisitOutcome
 _LOGGER = logging.getLogger(__name__)
 
 _SPACES = ("FLAIR", None, "orig", "T1w")
-"""Of predictions on one grid, which to take where none is of the reference's own space: lesions are drawn on FLAIR."""
+"""Preference among predictions on one grid if none is in the reference's own space: lesions are drawn on FLAIR."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def compare_visits(
     references, predictions : mapping of str to sequence of Path
         Masks by name of the visit, see :func:`bids_cascade.dataset.labels.find_lesion_masks`.
     dataset : str
-        Name of the visits' data set, by which a model knows what it has learnt from.
+        Name of the visits' dataset, by which models record their training visits.
 
     Returns
     -------
     evaluated : list of EvaluatedVisit
     failed : list of VisitOutcome
-        Why the others were not.
+        Reasons why the others were not compared.
     """
     evaluated, failed = [], []
     for visit in visits:
@@ -91,7 +91,7 @@ def _compare(visit: Visit, references: Sequence[Path], predictions: Sequence[Pat
 
 
 def _find_origin(visit: Visit, predicted: Path, dataset: str) -> Origin:
-    """Return what a predicted mask's sidecar says of the model that made it."""
+    """Return the model that made a predicted mask, from the mask's sidecar."""
     try:
         sidecar = read_object(sidecar_path(predicted))
     except BidsCascadeError as error:
@@ -112,7 +112,7 @@ def _load(path: Path) -> _Mask:
 
 
 def _pair(references: Sequence[_Mask], predictions: Sequence[_Mask]) -> tuple[_Mask, _Mask]:
-    """Return the first reference mask on whose grid there is a predicted one, and that one; nothing is resampled."""
+    """Return the first pair of a reference mask and a predicted one on its grid; nothing is resampled."""
     for reference in references:
         fitting = [prediction for prediction in predictions if same_grid(reference.image, prediction.image)]
         if fitting:
@@ -140,7 +140,7 @@ def _grid_text(image: nib.Nifti1Image) -> str:
 
 
 def _find_background(visit: Visit, predicted: Path, reference: nib.Nifti1Image) -> Path | None:
-    """Return the scan on the reference's grid that shows lesions best, None where there is none."""
+    """Return the scan on the reference's grid that shows lesions best; None if there is none."""
     raw = [visit.images[sequence].path for sequence in ("FLAIR", "T1w") if sequence in visit.images]
     preprocessed = sorted(predicted.parent.glob(f"{visit.name}_*desc-preproc_FLAIR.nii*"))
     for path in [*raw[:1], *preprocessed, *raw[1:]]:

@@ -24,7 +24,7 @@ from bids_cascade.visit_key import VisitKey
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a predicted mask; None is what its sidecar doesn't say.
+    """The origin of a predicted mask; None for what its sidecar doesn't say.
 
     Attributes
     ----------
@@ -72,18 +72,18 @@ class EvaluatedVisit(VisitKey):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that a page tells.
+    """The content of an evaluation's page.
 
     Attributes
     ----------
     title : str
         Of the page.
     compared : str
-        What was compared with what, in a few words.
+        The datasets that were compared.
     visits : sequence of EvaluatedVisit
         At least one.
     not_evaluated : mapping of str to str
-        By name of a visit, why not.
+        Reasons why visits were not compared, by name.
     seed : int
         Of the bootstrap.
     """
@@ -96,27 +96,27 @@ class Evaluation:
 
     @property
     def subjects(self) -> list[str]:
-        """Whose each visit is."""
+        """The subject of each visit."""
         return [visit.participant for visit in self.visits]
 
     @property
     def measures(self) -> list[dict[str, float]]:
-        """What was measured at each visit."""
+        """The measures of each visit."""
         return [visit.agreement.measures for visit in self.visits]
 
     @property
     def lesions(self) -> list[list[MatchedLesion]]:
-        """What became of the lesions of each visit."""
+        """The matched lesions of each visit."""
         return [visit.agreement.lesions for visit in self.visits]
 
     @property
     def origins(self) -> dict[str, int]:
-        """What made the predicted masks, and how many visits' masks it made."""
+        """The origins of the predicted masks, with their numbers of visits."""
         return dict(Counter(visit.origin.text for visit in self.visits))
 
     @property
     def learnt_from(self) -> dict[str, list[str]]:
-        """Names of the visits that the model has learnt from, and of those it may have, by what is known of that."""
+        """Names of the visits that the model was, or may have been, trained on, by the column's value."""
         names: dict[str, list[str]] = {}
         for visit in self.visits:
             if visit.origin.learnt_from in ("visit", "participant"):
@@ -125,7 +125,7 @@ class Evaluation:
 
     @property
     def n_unknown(self) -> int:
-        """Number of visits of which it is not known whether the model has learnt from them."""
+        """Number of visits for which it is unknown whether the model was trained on them."""
         return sum(visit.origin.learnt_from is None for visit in self.visits)
 
 
@@ -156,4 +156,4 @@ def summarise_measures(
 
 
 SCORES = ("dice", "sensitivity", "precision", "lesion_sensitivity", "lesion_precision", "lesion_f1")
-"""The measures from 0 to 1 that are drawn by visit."""
+"""The measures from 0 to 1 that are plotted by visit."""

@@ -73,7 +73,7 @@ def format_means(evaluation: Evaluation, summaries: Summaries) -> str:
 
 
 def format_origin(evaluation: Evaluation) -> str:
-    """Return what made the predictions, and which visits are not new to the model."""
+    """Return the origin of the predictions, and the visits that the model was trained on."""
     lines = [f"predictions by {text}: {_plural(n, 'visit')}" for text, n in evaluation.origins.items()]
     lines += [f"WARNING: {reason}: {', '.join(names)}" for reason, names in evaluation.learnt_from.items()]
     if evaluation.n_unknown:

@@ -1,4 +1,4 @@
-"""The threshold at which masks agree best with their references."""
+"""Chooses the threshold at which masks agree best with their references."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def dice_by_threshold(
     rule: LesionRule,
     voxel_volume_mm3: float,
 ) -> NDArray[np.float64]:
-    """Return the Dice of the mask that each threshold makes of a map, by a rule's other numbers, as (T,).
+    """Return the Dice of the mask by each threshold and a rule's other limits, as (T,).
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def dice_by_threshold(
         Probability, or brightness.
     reference : (X, Y, Z) bool array
     thresholds : sequence of T floats
-        From which a voxel is lesion.
+        Smallest value of a lesion voxel.
     rule : LesionRule
-        Whose own threshold does not count.
+        Its own threshold is not used.
     voxel_volume_mm3 : float
     """
-    # What lies outside this box is in no mask, so it changes neither components nor Dice.
+    # Voxels outside this box are in no mask, so they change neither components nor Dice.
     boxes = ndimage.find_objects((reference | (values >= min(thresholds))).astype(np.int8))
     if not boxes:
         return np.ones(len(thresholds))
@@ -43,7 +43,7 @@ def dice_by_threshold(
 
 
 def best_threshold(thresholds: Sequence[float], dice_of_visits: Sequence[NDArray[np.float64]], default: float) -> float:
-    """Return the threshold of the highest mean Dice over visits; of equally good ones, that nearest to `default`.
+    """Return the threshold with the highest mean Dice over visits; of equally good ones, that nearest to `default`.
 
     Parameters
     ----------
