@@ -14,14 +14,14 @@ from bids_cascade.errors import BadDataError
 from bids_cascade.models.store import StoredModel, load_ensemble, load_model
 
 _MUST_AGREE = ("sequences", "voxel_size_mm", "normalisation")
-"""What the cascades of an ensemble take as input: it can't be chosen for them."""
+"""The inputs of an ensemble's cascades, which can't be chosen."""
 
 
 def join_models(paths: Sequence[Path], name: str, **chosen: Any) -> Model:
     """Return the model that averages the cascades of all files.
 
-    Its configuration is that of the first file, but for what is chosen; its provenance keeps what each file says of
-    itself, and what of its own configuration it has lost.
+    Its configuration is that of the first file, except for the chosen fields; its provenance keeps each file's own, and
+    those fields of its configuration that differ.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def join_models(paths: Sequence[Path], name: str, **chosen: Any) -> Model:
     MissingInputError, ReadWriteError
         When a file is not there, or can't be read.
     ValueError
-        When what is chosen is out of range.
+        When a chosen value is out of range.
     """
     stored = [load_model(path) for path in paths]
     for model in stored[1:]:
@@ -63,7 +63,7 @@ def _check_agreement(first: StoredModel, other: StoredModel) -> None:
 
 
 def _members_of(stored: StoredModel, config: CascadeConfig) -> list[dict[str, Any]]:
-    """Return what a file says of itself; if it was joined before, what its parts did."""
+    """Return a file's provenance; of a joined file, that of its parts."""
     header = stored.header
     joined = asdict(config)
     changed = {field: value for field, value in asdict(header.cascade).items() if value != joined[field]}

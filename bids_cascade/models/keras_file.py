@@ -1,4 +1,4 @@
-"""Reads the weights in a Keras HDF5 file, and nothing else of it: no configuration, no link, no other file."""
+"""Reads the weights in a Keras HDF5 file, and nothing else: no configuration, no link, no other file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_WEIGHT = 1 << 24
 
 _FLATTENS_LAST = (2, 2)
 _WHOLE_MODEL = "model_weights"
-"""Where a file of a whole model, not of its weights alone, has them."""
+"""Group of the weights in a file of a whole model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class KerasWeights:
     ----------
     layers : dict of dict of float32 array
     is_theano : bool
-        Whether it was written by Keras on Theano, whose convolutions turn their kernels round.
+        Whether it was written by Keras on Theano, whose convolutions flip their kernels.
     flattens_last : bool
-        Whether its version of Keras, 2.2 or later, flattens maps with their channels last although they have them
-        first; earlier ones leave them there (Keras' pull request 9696, issue 10449).
+        Whether its version of Keras, 2.2 or later, flattens channels-first maps with the channels last; earlier
+        versions keep them first (Keras' pull request 9696, issue 10449).
     """
 
     layers: dict[str, dict[str, NDArray[np.float32]]]
@@ -49,9 +49,9 @@ def read_keras_weights(path: Path) -> KerasWeights:
     UsageError
         h5py is not installed.
     MissingInputError, ReadWriteError
-        The file is not there, or can't be read.
+        The file is missing, or can't be read.
     BadDataError
-        It is no HDF5 file, is damaged, or holds links, arrays kept elsewhere, or what is no array of numbers.
+        It is no HDF5 file, is damaged, or holds links, external arrays, or arrays that are not numeric.
     """
     try:
         import h5py
@@ -94,7 +94,7 @@ def _text_of(group: Any, attribute: str) -> str:
 
 
 def _arrays_below(group: Any, depth: int) -> dict[str, NDArray[np.float32]]:
-    """Return the arrays of a layer by the last part of their names; how the folders between are called varies."""
+    """Return the arrays of a layer by the last part of their names; the names of the groups between vary."""
     import h5py
 
     arrays: dict[str, NDArray[np.float32]] = {}

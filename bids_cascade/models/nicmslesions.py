@@ -1,4 +1,4 @@
-"""Makes a model of the two Keras files in which nicMSlesions keeps what it has trained (Valverde et al. 2019)."""
+"""Converts the two Keras files of a nicMSlesions model (Valverde et al. 2019)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from bids_cascade.errors import BadDataError, UsageError
 from bids_cascade.models.keras_file import KerasWeights, read_keras_weights
 
 CHANNEL_ORDERS = {1: ("FLAIR",), 2: ("T1w", "FLAIR")}
-"""By number of channels. nicMSlesions orders them as Python 2 orders the keys of a dictionary: T1, MOD3, FLAIR, or
-T1, MOD4, MOD3, FLAIR; what its third and fourth sequences were, its files do not say."""
+"""By number of channels. nicMSlesions orders them as Python 2 orders the keys of a dictionary: T1, MOD3, FLAIR, or T1,
+MOD4, MOD3, FLAIR; its files do not name the third and fourth sequences."""
 
 _MORE_CHANNELS = {3: "T1w, its third sequence, FLAIR", 4: "T1w, its fourth sequence, its third, FLAIR"}
 
@@ -32,7 +32,7 @@ _CANDIDATE_LEVEL = 0.5
 _GATE = 0.8
 _THRESHOLD = 0.5
 _SMALLEST_VOXELS = 10
-"""What nicMSlesions does by default: ``libs/CNN/base.py`` and ``config/default.cfg`` of its repository."""
+"""Defaults of nicMSlesions: ``libs/CNN/base.py`` and ``config/default.cfg`` of its repository."""
 
 _CONVOLUTIONS = tuple((f"conv{a}_{b}", f"bn_{a}_{b}", f"prelu_conv{a}_{b}") for a, b in product((1, 2), (1, 2)))
 _DENSE = tuple((f"d{number}", f"prelu_d{number}") for number in (1, 2, 3))
@@ -43,7 +43,7 @@ Arrays = dict[str, NDArray[np.float32]]
 def convert_nicmslesions(
     paths: Sequence[Path], name: str, *, sequences: Sequence[str] | None = None, voxel_size_mm: float = 1.0
 ) -> Model:
-    """Return the cascade of two networks that nicMSlesions has trained.
+    """Return the cascade of two networks trained by nicMSlesions.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def convert_nicmslesions(
     Raises
     ------
     UsageError
-        h5py is not installed; the sequences must be given, or are not as many as the networks take.
+        h5py is not installed; the sequences are missing, or their number is not that of the networks' channels.
     MissingInputError, ReadWriteError
         When a file is not there, or can't be read.
     BadDataError
@@ -139,7 +139,7 @@ def _take(layers: Mapping[str, Mapping[str, NDArray[np.float32]]], layer: str, n
 
 
 def _translate(weights: KerasWeights) -> tuple[Arrays, PaddedNetworkConfig]:
-    """Return Keras' arrays by our names, in our order of axes, and the network that they tell of."""
+    """Return Keras' arrays by this app's names and order of axes, and the network they belong to."""
     take, arrays = partial(_take, weights.layers), Arrays()
     for number, (convolution, norm, slope) in enumerate(_CONVOLUTIONS):
         kernel = take(convolution, "kernel")

@@ -1,4 +1,4 @@
-"""Reads and writes model files and training checkpoints; what needs torch imports it only then."""
+"""Reads and writes model files and training checkpoints; torch is imported only where it is needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What a model file says, how many weights it has, and its SHA-256, by which it is known."""
+    """A model file's header, number of weights, and SHA-256, which identifies it."""
 
     header: ModelHeader
     n_weights: int
@@ -42,7 +42,7 @@ class StoredModel:
 
 
 def load_model(path: Path = PACKAGED_MODEL) -> StoredModel:
-    """Read what a model file says, and check that it is whole.
+    """Read a model file's header, and check that the file is complete.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def save_model(model: Model, path: Path) -> StoredModel:
     Raises
     ------
     ValueError
-        When what it says of itself is no model; nothing is written.
+        When its header describes no model; nothing is written.
     OutputError, ReadWriteError
         When it can't be written.
     """
