@@ -1,4 +1,4 @@
-"""A participant's visits beside each other: what one of them has to be flagged for in view of the others."""
+"""Quality flags that follow from comparing a participant's visits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NOT_COMPARABLE = "not_comparable_with_other_visit"
 
 
 def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
-    """Flag each visit of a participant whose lesion volume is far from that of the visit before, in its own table.
+    """Flag each visit of a participant whose lesion volume is far from the previous visit's, in its own table.
 
-    Visits are in natural order of their sessions; those without whole results are passed over. A flag that no longer
-    holds goes. Several runs may do so at once.
+    Visits are in natural order of their sessions; those without complete results are skipped. A flag that no longer
+    holds is removed. Several runs may do so at once.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Reasons, by name of the visit; those far away, and no others.
+        Reasons, by name of the visit, of the flagged visits only.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def flag_far_volumes(out_dir: Path, participant: str) -> dict[str, str]:
 
 
 def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
-    """Return why a lesion volume is far from that of the visit before, both in ml as text; None where it isn't."""
+    """Return why a lesion volume is far from the previous visit's, both in ml as text; None if it isn't."""
     before_ml, after_ml = float(before), float(after)
     if abs(after_ml - before_ml) <= max(FAR_ML, FAR_FRACTION * max(before_ml, after_ml)):
         return None
@@ -73,21 +73,21 @@ def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
 
 
 def _other_sequences(before: VisitResults, after: VisitResults) -> str:
-    """Say that lesions were found in other sequences than at the visit before, if they were."""
+    """Return that lesions were found in other sequences than at the previous visit, if so."""
     earlier, later = before.processing.sequences, after.processing.sequences
     return "" if earlier == later else f" They were found in {later} and in {earlier}, which finds others."
 
 
 @contextmanager
 def quality_locked(out_dir: Path, participant: str) -> Iterator[None]:
-    """Let no other run replace the tables of quality measures of a participant meanwhile."""
+    """Lock a participant's tables of quality measures against other runs."""
     with _locked(out_dir / f"sub-{participant}"):
         yield
 
 
 @contextmanager
 def comparison_locked(out_dir: Path, later: VisitKey) -> Iterator[None]:
-    """Let no other run compare a visit with earlier ones meanwhile."""
+    """Lock the comparisons of a visit with earlier ones against other runs."""
     with _locked(out_dir / later.folder / "anat"):
         yield
 
@@ -103,7 +103,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def set_flag(out_dir: Path, visit: VisitKey, flag: str, reason: str | None) -> None:
-    """Write a flag into a visit's table of quality measures, or take it out; nothing where there is no table.
+    """Add a flag to a visit's table of quality measures, or remove it; do nothing if there is no table.
 
     Several runs may do so at once.
 

@@ -39,7 +39,7 @@ def write_tsv(
     rows : iterable of mapping
         By column; None, NaN or infinity is written as ``n/a``, a float with at most 6 significant digits.
     columns : sequence of str
-        In the order to write; other keys of a row are left out.
+        In their order; other keys of a row are left out.
     path : Path
         The ``.tsv`` file.
     descriptions : mapping, optional
@@ -57,7 +57,7 @@ def write_tsv(
 
 
 def _plain(value: object) -> object:
-    """Return a value, with all it contains, as JSON knows it."""
+    """Return a value, with all its content, as JSON types."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -70,7 +70,7 @@ def _plain(value: object) -> object:
 
 
 def _cell(value: object) -> str:
-    """Return one cell of a table; what would end it, in a message or a name, becomes a blank."""
+    """Return one cell of a table; tabs and line breaks, in a message or a name, become blanks."""
     if isinstance(value, str):
         return value.translate(_BLANKS)
     plain = _plain(value)

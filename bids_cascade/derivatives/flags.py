@@ -1,4 +1,4 @@
-"""Quality flags: one list for each visit, whichever step has raised them."""
+"""Quality flags: one list for each visit, whichever steps raised them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Flags = dict[str, str]
 """Reasons, in a sentence each, by flag, such as ``brain_volume_out_of_range``."""
 
 FLAGS_KEY = "QualityFlags"
-"""Key of the sidecars of a visit's tables of volumes and of quality measures; the latter has all."""
+"""Key in the sidecars of a visit's tables of volumes and of quality measures; only the latter has all flags."""
 FLAGS_COLUMN = "quality_flags"
 """Column of the table of quality measures."""
 
 
 def join_flags(*all_flags: Mapping[str, str]) -> Flags:
-    """Return all flags; where one was raised more than once, its reasons in one line."""
+    """Return all flags; the reasons of one that was raised several times are joined."""
     joined: dict[str, list[str]] = {}
     for flags in all_flags:
         for flag, reason in flags.items():
@@ -35,7 +35,7 @@ def flags_of(sidecar: Mapping[str, Any]) -> Flags:
 
 
 def read_quality_flags(path: Path) -> Flags | None:
-    """Return the flags of a visit's table of quality measures; None where quality was not judged.
+    """Return the flags of a visit's table of quality measures; None if there is no such table.
 
     Raises
     ------
@@ -57,5 +57,5 @@ def read_quality_flags(path: Path) -> Flags | None:
 
 
 def reasons_of(flags: Mapping[str, str]) -> list[str]:
-    """Return what a line about a visit says of its flags: their reasons, or their names where none is known."""
+    """Return the reasons of flags as one line, with the names of those without a known reason."""
     return [reason.rstrip(".") or flag.replace("_", " ") for flag, reason in flags.items()]

@@ -1,4 +1,4 @@
-"""Data sets that a model has learnt from: written by training, copied to sidecars, checked by an evaluation."""
+"""Datasets that a model was trained on: written by training, copied to sidecars, checked by an evaluation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bids_cascade.imaging.fingerprint import hash_voxels
 _LOGGER = logging.getLogger(__name__)
 
 Source = Mapping[str, Any]
-"""A data set that a model has learnt from, or has chosen its threshold on: ``Dataset``, its name; ``Participants``,
-their labels; ``ImageSHA256``, the :func:`hash_voxels` of their images, which earlier models don't have."""
+"""A dataset that a model was trained on, or whose threshold was chosen on: ``Dataset``, its name; ``Participants``,
+their labels; ``ImageSHA256``, the :func:`hash_voxels` of their images, which earlier models lack."""
 
 
 def describe_source(bids_dir: Path, visits: Iterable[Visit], sequences: Sequence[str]) -> Source:
-    """Return what a model that learns from these visits keeps of them."""
+    """Return the record that a model keeps of its training visits."""
     used = list(visits)
     images = {choice.path for visit in used for sequence, choice in visit.images.items() if sequence in sequences}
     return {
@@ -31,9 +31,9 @@ def describe_source(bids_dir: Path, visits: Iterable[Visit], sequences: Sequence
 
 
 def sources_of(provenance: Mapping[str, Any]) -> list[Source] | None:
-    """Return what a model has learnt from, with what the models that it began with have; None if it doesn't say.
+    """Return the datasets that a model and its starting models were trained on; None if the header doesn't say.
 
-    One that was joined has learnt from what any of its parts has, and doesn't say if one of them doesn't.
+    A joined model was trained on the datasets of all its parts; None if one of them doesn't say.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def sources_of(provenance: Mapping[str, Any]) -> list[Source] | None:
 
 
 def has_learnt_from(visit: Visit, dataset: str, sources: object) -> str | None:
-    """Return whether a model has learnt from a visit, as one of the levels of ``learnt_from``; None if unknown.
+    """Return whether a model was trained on a visit, as one of the levels of ``learnt_from``; None if unknown.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def has_learnt_from(visit: Visit, dataset: str, sources: object) -> str | None:
     dataset : str
         Name of its data set.
     sources : object
-        ``ModelLearntFrom`` of a mask's sidecar; None where it doesn't say.
+        ``ModelLearntFrom`` of a mask's sidecar; None if missing.
     """
     if not isinstance(sources, list):
         return None
@@ -81,7 +81,7 @@ def has_learnt_from(visit: Visit, dataset: str, sources: object) -> str | None:
 
 
 def dataset_name(bids_dir: Path) -> str:
-    """Return what a data set calls itself, or its folder's name."""
+    """Return a dataset's name by its description, or its folder's name."""
     return str(read_description(bids_dir).get("Name", bids_dir.name))
 
 
@@ -90,7 +90,7 @@ def _texts(values: object) -> set[str]:
 
 
 def _hashes(visit: Visit) -> set[str]:
-    """Return what a visit's images are known by; one that can't be read is left out."""
+    """Return the hashes of a visit's images; unreadable ones are left out."""
     hashes = set()
     for choice in visit.images.values():
         try:

@@ -31,7 +31,7 @@ def derivative_path(out_dir: Path, visit: VisitKey, suffix: str, extension: str,
     out_dir : Path
         Root of the derivative dataset.
     visit : VisitKey
-        Whose output.
+        Visit of the output.
     suffix, extension : str
         Such as ``mask`` and ``.nii.gz``.
     **entities : str
@@ -82,7 +82,7 @@ def bids_uri(path: Path, root: Path, dataset: str = "raw") -> str:
     ValueError
         `path` is not inside `root`.
     """
-    # Names are made absolute without following links, which datalad datasets hold instead of files.
+    # Paths are made absolute without resolving links, which datalad datasets hold instead of files.
     absolute = Path(os.path.abspath(path))
     for folder in (Path(os.path.abspath(root)), root.resolve()):
         if absolute.is_relative_to(folder):
@@ -91,7 +91,7 @@ def bids_uri(path: Path, root: Path, dataset: str = "raw") -> str:
 
 
 def visit_folders(out_dir: Path, visit: VisitKey) -> list[Path]:
-    """Return the folders that a visit's outputs are in, from the participant's on."""
+    """Return the folders of a visit's outputs, the participant's first."""
     anat = derivative_path(out_dir, visit, "T1w", ".nii.gz", desc="preproc").parent
     figures = derivative_path(out_dir, visit, "dseg", ".svg", desc="sizes").parent
     return [figures.parent, *([anat.parent] if visit.session else []), anat, figures]

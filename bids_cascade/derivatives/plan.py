@@ -16,7 +16,7 @@ from bids_cascade.models.store import StoredModel
 def plan_outputs(
     visit: Visit, inputs: Inputs, config: ParticipantConfig, model: StoredModel, flags: Mapping[str, str] | None = None
 ) -> OutputPlan:
-    """Return whose outputs a complete visit's are, where they go, how they are made, and what its images say of it."""
+    """Return the output plan of a complete visit, with the quality flags of its images."""
     cascade = model.header.cascade.with_choices(config.threshold, config.min_lesion_volume_mm3)
     ordered = {name: visit.images[name] for name in needed_sequences(cascade.sequences, visit.absent)}
     return OutputPlan(

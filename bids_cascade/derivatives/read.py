@@ -26,7 +26,7 @@ _STAGING = re.compile(rf"\.(sub-{LABEL}(?:_ses-{LABEL})?)\.[0-9a-f]+")
 
 
 def _ending(suffix: str, extension: str, **entities: str) -> str:
-    """Return what follows the visit in an output's name; asked of pybids once, not once a visit."""
+    """Return the part of an output's name after the visit; pybids is asked once, not once a visit."""
     return derivative_path(Path(), VisitKey("0", None), suffix, extension, **entities).name.removeprefix("sub-0")
 
 
@@ -39,7 +39,7 @@ _QUALITY = _ending("stats", ".tsv", desc="quality")
 
 @dataclass(frozen=True, order=True)
 class Processing:
-    """What must be the same for two visits' results to be comparable.
+    """All that must be equal for two visits' results to be comparable.
 
     Attributes
     ----------
@@ -66,14 +66,14 @@ class Processing:
 
 @dataclass(frozen=True)
 class VisitResults:
-    """What one visit has left.
+    """The results of one visit.
 
     Attributes
     ----------
     stats : mapping of str to str
         Number of lesions and volumes, as text by column.
     flags : mapping of str to str
-        What should be looked at: reasons by quality flag.
+        Reasons by quality flag.
     processing : Processing
     lesions : Tsv
         A row a lesion.
@@ -109,7 +109,7 @@ def lesion_volume_of(stats: Mapping[str, str]) -> str:
 
 
 def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
-    """Read what a visit's run has left; where a run replaces it meanwhile, read it again.
+    """Read a visit's results; if a run replaces them meanwhile, read them again.
 
     Parameters
     ----------
@@ -121,11 +121,12 @@ def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
     Raises
     ------
     MissingInputError
-        There is nothing of this visit.
+        The visit has no results.
     TemporaryError
-        Only a part is there, or the parts belong to different runs: it is being written, or a run broke off.
+        Results are incomplete, or their parts belong to different runs: they are being written, or a run was
+        interrupted.
     BadDataError, ReadWriteError
-        A file holds what can't be, or can't be read.
+        A file has impossible content, or can't be read.
     """
     folder = out_dir / key.folder / "anat"
     for attempt in range(_ATTEMPTS):
@@ -143,7 +144,7 @@ def read_results(out_dir: Path, key: VisitKey) -> VisitResults:
 
 
 def digest_of_tables(out_dir: Path, key: VisitKey) -> str:
-    """Return a hash of what a visit's tables say and of how they were made; empty where it has no whole results."""
+    """Return a hash of a visit's tables and of its processing; empty if its results are not complete."""
     folder = out_dir / key.folder / "anat"
     lesions = lesions_path(out_dir, key)
     paths = (folder / f"{key.name}{_STATS}", folder / f"{key.name}{_STATS_JSON}", lesions, sidecar_path(lesions))
@@ -165,7 +166,7 @@ def lesions_path(out_dir: Path, key: VisitKey) -> Path:
 
 
 def list_results(out_dir: Path) -> set[VisitKey]:
-    """Return the visits of which anything is there, whole or not."""
+    """Return the visits with any results, complete or not."""
     return {
         VisitKey(participant, session)
         for participant in _labels(out_dir, "sub")
@@ -174,31 +175,31 @@ def list_results(out_dir: Path) -> set[VisitKey]:
 
 
 def list_sessions_with_results(out_dir: Path, participant: str) -> set[str | None]:
-    """Return a participant's sessions of which anything is there, whole or not; None for results without session."""
+    """Return a participant's sessions with any results, complete or not; None for results without session."""
     top = out_dir / f"sub-{participant}"
     sessions: set[str | None] = {None} if (top / "anat").is_dir() else set()
     return sessions | {session for session in _labels(top, "ses") if (top / f"ses-{session}/anat").is_dir()}
 
 
 def list_being_written(out_dir: Path) -> set[str]:
-    """Return the names of visits whose results a run is writing at this moment, or was when it was killed."""
+    """Return the names of visits whose results a run is writing, or was writing when it was killed."""
     if not out_dir.is_dir():
         return set()
     return {match[1] for entry in os.scandir(out_dir) if (match := _STAGING.fullmatch(entry.name))}
 
 
 def read_latest_end(out_dir: Path, key: VisitKey) -> tuple[int, str] | None:
-    """Return how a visit's latest run ended, as exit code and message; None where it has left no word of that."""
+    """Return how a visit's latest run ended, as exit code and message; None if there is no record."""
     try:
         record = _read_object(visit_record_path(out_dir, key.name))
     except BidsCascadeError:
-        return None  # a log is no result: nothing depends on it
+        return None  # logs are no results: nothing depends on them
     code = record.get("exit_code")
     return (code, str(record.get("message", ""))) if isinstance(code, int) else None
 
 
 def _labels(folder: Path, prefix: str) -> list[str]:
-    """Return the labels of the folders ``<prefix>-<label>``; nothing where there is no such folder."""
+    """Return the labels of the folders ``<prefix>-<label>``; none if there are no such folders."""
     if not folder.is_dir():
         return []
     matches = (re.fullmatch(f"{prefix}-({LABEL})", entry.name) for entry in os.scandir(folder) if entry.is_dir())
@@ -206,7 +207,7 @@ def _labels(folder: Path, prefix: str) -> list[str]:
 
 
 def _require_all(folder: Path, name: str) -> None:
-    """Raise unless all files that make a whole result are there."""
+    """Raise unless all files of a complete result exist."""
     try:
         names = {file for file in os.listdir(folder) if file.startswith(f"{name}_")}
     except OSError:
@@ -226,7 +227,7 @@ def _space_of(files: Collection[str], name: str) -> str:
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced."""
+    """Return a file's state, which changes when it is replaced."""
     try:
         status = path.stat()
     except OSError:
@@ -279,7 +280,7 @@ def _processing(sidecar: Mapping[str, Any], name: str) -> Processing:
 
 
 def _check(results: VisitResults, name: str, lesions: str) -> None:
-    """Raise unless the volumes are numbers and agree with the table of lesions, a file: the parts of one run."""
+    """Raise unless the volumes are numbers and agree with the file of the table of lesions: both are of one run."""
     try:
         n_lesions = int(results.stats["n_lesions"])
         numbers = {column: results.stats[column] for column in _NUMBERS}
@@ -303,7 +304,7 @@ def _check(results: VisitResults, name: str, lesions: str) -> None:
 
 
 def _are_numbers(lesions: Tsv) -> bool:
-    """Return whether all cells of a table of lesions that must be finite numbers are."""
+    """Return whether all numeric cells of a table of lesions are finite."""
     try:
         names = [*_LESION_NUMBERS, *(name for name in _OPTIONAL_NUMBERS if name in lesions.columns)]
         indices = [lesions.columns.index(name) for name in names]

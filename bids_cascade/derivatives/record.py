@@ -46,7 +46,7 @@ def write_record(inputs: Inputs, options: Mapping[str, Any], visits: Sequence[Vi
 
 
 def write_visit_records(ended: Sequence[tuple[Visit, VisitOutcome]], inputs: Inputs, log_dir: Path) -> None:
-    """Write for each visit how its latest run ended, where pages look for it: ``logs/visits/<visit>.json``."""
+    """Write for each visit how its latest run ended, for its page: ``logs/visits/<visit>.json``."""
     dataset = read_description(inputs.bids_dir).get("Name", inputs.bids_dir.name)
     for visit, result in ended:
         record = {
@@ -69,7 +69,7 @@ def write_visit_records(ended: Sequence[tuple[Visit, VisitOutcome]], inputs: Inp
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of what the results depend on."""
+    """Return the versions of all packages that the results depend on."""
     return {"bids_cascade": __version__, "python": platform.python_version()} | {
         name: version(name) for name in _PACKAGES
     }

@@ -50,7 +50,7 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
 
     An existing README, whoever wrote it, is kept.
 
-    Several jobs may do this at once. What killed ones have left half-written goes.
+    Several jobs may do this at once. Half-written files of killed jobs are removed.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def prepare_output(out_dir: Path, bids_dir: Path) -> None:
 
 
 def _clear_all_leftovers(out: Path) -> None:
-    """Remove what killed runs were writing, but for what is in the folders of visits."""
+    """Remove half-written files of killed runs, except in the folders of visits."""
     for folder in (out, out / "logs", out / "logs" / "visits", out / "models"):
         clear_leftovers(folder)
 
@@ -114,7 +114,7 @@ def _refuse_foreign_dataset(out: Path) -> None:
 
 def _description_text(out: Path, raw: Path) -> str:
     """Return the text of ``dataset_description.json``."""
-    # Inside the raw dataset a relative link survives moving both; elsewhere only an absolute one says where it was.
+    # Within the raw dataset, a relative link survives moving both; elsewhere only an absolute one is clear.
     link = Path(os.path.relpath(raw, out)).as_posix() if out.is_relative_to(raw) else raw.as_uri()
     source = {"URL": link}
     doi = _read_doi(raw)
@@ -141,14 +141,14 @@ def _read_doi(raw: Path) -> str | None:
 
 
 def _bidsignore_text(path: Path) -> str:
-    """Return what is in ``.bidsignore`` with the app's own lines added."""
+    """Return the content of ``.bidsignore`` with the app's own lines added."""
     lines = path.read_bytes().decode(errors="surrogateescape").splitlines() if path.is_file() else []
     return "\n".join([*lines, *(line for line in _BIDSIGNORE if line not in lines)]) + "\n"
 
 
 def _write_if_changed(path: Path, text: str) -> None:
-    """Write a text file whole unless it already holds that text."""
-    content = text.encode(errors="surrogateescape")  # what others have written there is kept as it is
+    """Write a text file atomically unless it already holds that text."""
+    content = text.encode(errors="surrogateescape")  # lines of others are kept as they are
     if path.is_file() and path.read_bytes() == content:
         return
     write_whole_file(content, path)

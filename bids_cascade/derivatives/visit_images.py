@@ -1,4 +1,4 @@
-"""What the workflow has computed of a visit, before it is written."""
+"""The images and measures of a visit that the workflow has computed, before they are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bids_cascade.lesions.visit import VisitLesions, load_lesions
 
 @dataclass(frozen=True, eq=False)
 class VisitImages:
-    """What the workflow has computed; lists go with the visit's images, the T1w image first, if there is one.
+    """All that the workflow has computed; lists are in the order of the visit's images, the T1w image first if any.
 
     Attributes
     ----------
@@ -31,16 +31,16 @@ class VisitImages:
     qualities : list of float
         Similarity of each image with the T1w image after registration.
     flags : list of dict
-        What should be looked at, by quality flag, found by each registration.
+        Quality flags of each registration.
     mask : nibabel.Nifti1Image
         Brain on the grid of the T1w image.
     mask_method : str
         ``deepbet`` or ``nonzero``.
     lesions : VisitLesions
     uncertainty : list of nibabel.Nifti1Image
-        One map of what the cascades of a model with several disagree on, or none.
+        One map of the disagreement of a model's several cascades, or none.
     anatomy : VisitAnatomy or None
-        None where it was not asked for.
+        None if it was not asked for.
     spaces : list of TemplateSpace
         Those asked for.
     """
@@ -58,14 +58,14 @@ class VisitImages:
 
 
 def load_visit_images(results: Mapping[str, Any]) -> VisitImages:
-    """Read what the steps of a visit's graph have left.
+    """Read the results of the steps of a visit's graph.
 
     Parameters
     ----------
     results : mapping
-        By attribute of :class:`VisitImages`, paths in place of what is in files. There are a transform, a quality and
-        flags of each image but the first; `flags`, `qualities`, `transforms`, `uncertainty`, `anatomy` and `spaces` may
-        be missing.
+        By attribute of :class:`VisitImages`, with paths for all that is in files, and transforms, qualities and flags
+        without the first image's. `flags`, `qualities`, `transforms`, `uncertainty`, `anatomy` and `spaces` may be
+        missing.
     """
     anatomy = results.get("anatomy")
     return VisitImages(

@@ -38,7 +38,7 @@ from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
 
 LEARNT_FROM_KEY = "ModelLearntFrom"
-"""In the sidecar of a mask: the data sets that the model has learnt from."""
+"""Key in the sidecar of a mask: the datasets that the model was trained on."""
 
 _MASK = (
     "Lesion mask: 26-connected components of the voxels with a probability of at least Threshold, without those "
@@ -72,35 +72,35 @@ _AGREEMENT_COLUMN = {
 }
 """Of models with several cascades only."""
 _SPACES = ("T1w", "FLAIR")
-"""Sequences on whose grid all results of a visit may be: the first that it has."""
+"""Sequences on whose grid a visit's results may be: the first one that it has."""
 
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Whose outputs are written where, and what their sidecars say.
+    """The outputs of a visit: where they are written, and the content of their sidecars.
 
     Attributes
     ----------
     visit : Visit
-        Its images are the ones used, the T1w image first; where it has none, the FLAIR stands in for that.
+        With the images in use, the T1w image first; read FLAIR for T1w below if it has none.
     bids_dir, out_dir : Path
         Roots of the raw and of the derivative dataset.
     model_name, model_sha256 : str
     rule : LesionRule
     gate : pair of float
-        Stage 1's probabilities that say how far stage 2 looks, and from where.
+        Lower and higher probability of stage 1 for :func:`bids_cascade.cascade.gate.open_gate`.
     precision : str
         ``single`` or ``half``: of the networks' arithmetic.
     provenance : mapping
-        What else has made the results what they are, for the sidecar of the table of volumes.
+        All else that determined the results, for the sidecar of the table of volumes.
     learnt_from : sequence of mapping, or None
-        What the model has learnt from, for the sidecars of the masks; None if it doesn't say.
+        The datasets that the model was trained on, for the sidecars of the masks; None if unknown.
     flags : mapping of str to str
-        What should be looked at in the visit's images, by quality flag.
+        Reasons by quality flag of the visit's images.
     anatomy : bool
-        Whether regions are to be found.
+        Whether to find the regions of lesions.
     output_spaces : tuple of str
-        Templates to bring images to.
+        Templates in whose spaces images are written.
     """
 
     visit: Visit
@@ -118,7 +118,7 @@ class OutputPlan:
     output_spaces: tuple[str, ...] = ()
 
     def joined_flags(self, of_registrations: Sequence[Flags]) -> Flags:
-        """Return the flags of the visit's images with those that were found later."""
+        """Return the flags of the visit's images joined with later ones."""
         return join_flags(self.flags, *of_registrations)
 
     @property
@@ -128,15 +128,15 @@ class OutputPlan:
 
     @property
     def shown(self) -> str:
-        """The sequence on whose own grid lesions are also given, and shown: the FLAIR if there is one."""
+        """The sequence on whose own grid lesions are also written, and displayed: the FLAIR if there is one."""
         return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
 
 
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     """Write all of a visit's derivatives, or none; return the path of the table of volumes.
 
-    That table says that the results are whole: where there are earlier ones it goes first, and it appears last. Figures
-    and quality measures of earlier results go.
+    That table marks complete results: of earlier results it is removed first, and it is written last. Figures and
+    quality measures of earlier results are removed.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def _write_lesions(writer: Writer, space: str, lesions: VisitLesions) -> None:
 
 
 def _write_anatomy(writer: Writer, images: VisitImages) -> tuple[AnatomyCells | None, Flags]:
-    """Write what the anatomy says, if it was found; return its part of the tables, and its flags."""
+    """Write the outputs of the anatomy, if it was found; return its part of the tables, and its flags."""
     anatomy = images.anatomy
     if anatomy is None:
         return None, {}
@@ -274,7 +274,7 @@ def _write_anatomy(writer: Writer, images: VisitImages) -> tuple[AnatomyCells | 
 def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCells | None) -> None:
     """Write each lesion as a value of a discrete segmentation, and a row of its table.
 
-    Of a model with several cascades, the table says how sure each lesion is; with anatomy, where it is.
+    With several cascades, the table has each lesion's uncertainty; with anatomy, its location.
     """
     rows = [{"index": lesion.label, "name": f"lesion{lesion.label}", **asdict(lesion)} for lesion in lesions.table]
     columns = _LESION_COLUMNS
@@ -302,7 +302,7 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
 
 
 def _write_uncertainty(writer: Writer, uncertainty: nib.Nifti1Image, grid: Grid) -> None:
-    """Write what the cascades disagree on."""
+    """Write the map of the cascades' disagreement."""
     sidecar = {
         "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
         "Sources": list(writer.raw.values()),
@@ -318,7 +318,7 @@ def _uncertainty_entities(space: str) -> dict[str, str]:
 
 
 def _of_space(columns: Mapping[str, Mapping[str, Any]], space: str) -> dict[str, dict[str, Any]]:
-    """Return what columns hold, with the name of the image on whose grid the results are."""
+    """Return the descriptions of columns with the name of the image on whose grid the results are."""
     return {
         name: {**column, "Description": column["Description"].replace("SPACE", space)}
         for name, column in columns.items()
@@ -351,15 +351,15 @@ def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
 
 
 def read_agreement(plan: OutputPlan) -> float | None:
-    """Return how well the cascades agree on a visit whose volumes have been written; None of a single cascade."""
+    """Return the cascades' agreement on a visit whose volumes have been written; None for a single cascade."""
     stats = read_stats(plan)
     return float(stats[0][AGREEMENT]) if stats and AGREEMENT in stats[0] else None
 
 
 def has_outputs(plan: OutputPlan) -> bool:
-    """Return whether a visit's derivatives are there, whole, and were made with the plan's model and thresholds.
+    """Return whether a visit's derivatives are complete and were made with the plan's model and thresholds.
 
-    Whole is what :func:`bids_cascade.derivatives.read.read_results` takes for whole, as the group level does.
+    Completeness is decided by :func:`bids_cascade.derivatives.read.read_results`, as at the group level.
     """
     try:
         read_results(plan.out_dir, plan.visit.key)
@@ -393,7 +393,7 @@ def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
 
 
 def _remove_earlier(plan: OutputPlan) -> None:
-    """Remove what says that earlier results are whole, then what shows or judges them."""
+    """Remove the mark of complete earlier results, then their figures and quality measures."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
     quality = _quality_path(plan)
     # Another model may have had several cascades, and this one may not; the T1w may have come since, or gone.

@@ -46,13 +46,13 @@ class Writer:
     def image(
         self, suffix: str, data: NDArray[Any], grid: Grid, dtype: DTypeLike, sidecar: dict[str, Any], **entities: str
     ) -> Path:
-        """Write the sidecar, then the image: who sees an image finds its sidecar."""
+        """Write the sidecar, then the image: an existing image always has its sidecar."""
         path = self._described(suffix, sidecar, **entities)
         save_image(data, grid.affine, path, dtype)
         return path
 
     def packed(self, suffix: str, file: Path, sidecar: dict[str, Any], **entities: str) -> None:
-        """Write the sidecar, then an image of which there is the file."""
+        """Write the sidecar, then copy an existing file of the image."""
         write_whole_file(file.read_bytes(), self._described(suffix, sidecar, **entities))
 
     def _described(self, suffix: str, sidecar: dict[str, Any], **entities: str) -> Path:
