@@ -1,1 +1,1 @@
-"""What there is to process in a BIDS dataset (pybids). May import config, errors and file helpers only."""
+"""The visits and images of a BIDS dataset (pybids). May import config, errors and file helpers only."""

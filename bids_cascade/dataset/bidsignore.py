@@ -1,4 +1,4 @@
-"""``.bidsignore`` is for validators; a warning says that its images are used all the same."""
+"""``.bidsignore`` is for validators only; a warning says that the images it names are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_bidsignore(root: Path, images: Iterable[Path]) -> None:
-    """Say which images, all of a dataset, are used although a validator is told to overlook them."""
+    """Warn which of a dataset's images are used although ``.bidsignore`` names them."""
     path = root / ".bidsignore"
     try:
         lines = [line.strip().strip("/") for line in read_text(path, MAX_JSON_BYTES).splitlines()]

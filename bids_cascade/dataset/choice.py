@@ -1,4 +1,4 @@
-"""Which of several images of one sequence a visit uses."""
+"""Chooses one of several images of a sequence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bids_cascade.errors import BidsCascadeError
 from bids_cascade.nifti_file import read_header
 
 WHOLE_HEAD_MM = 120.0
-"""An image that extends so far along each axis shows a whole brain; a slab does not, however fine its voxels."""
+"""An image of this extent along each axis shows a whole brain; a slab does not, however fine its voxels."""
 _COVERAGE_STEP_MM = 10.0
 _THICKEST_3D_MM = 2.0
 
@@ -29,7 +29,7 @@ class ImageChoice:
     reason : str
         Why this one, in a few words.
     rejected : tuple of Path
-        The others there were to choose from, best first.
+        The other candidates, best first.
     """
 
     path: Path
@@ -40,9 +40,8 @@ class ImageChoice:
 def choose_image(files: Sequence[BIDSFile]) -> ImageChoice:
     """Choose an image of one sequence; headers are read only if there is a choice.
 
-    One that shows the whole head is taken before one that doesn't (by the extents of their fields of view), a 3D
-    acquisition before slices, then the one with the finest resolution (smallest voxel volume, then shortest longest
-    edge), then the lowest run, then the first by name.
+    Preferred are, in this order, an image of the whole head (by the extent of its field of view), a 3D acquisition, the
+    finest resolution (smallest voxel volume, then shortest longest edge), the lowest run, and the first name.
     """
     if len(files) == 1:
         return ImageChoice(Path(files[0].path), "the only one")
@@ -55,7 +54,7 @@ def choose_image(files: Sequence[BIDSFile]) -> ImageChoice:
 
 
 def _extent(path: Path) -> _Extent:
-    """Return what the header of an image says."""
+    """Return the extent and voxels of an image by its header."""
     try:
         header = read_header(path).header
     except BidsCascadeError:
@@ -70,7 +69,7 @@ def _extent(path: Path) -> _Extent:
 
 
 def _reason(best: _Candidate, rest: Sequence[_Candidate]) -> str:
-    """Say what set the best candidate apart from the next."""
+    """Return why the best candidate was preferred to the next one."""
     n, first, second = len(rest) + 1, best.extent, rest[0].extent
     if first.coverage_mm != second.coverage_mm:
         return f"covers more of the head than the others of {n}"
@@ -86,7 +85,7 @@ def _reason(best: _Candidate, rest: Sequence[_Candidate]) -> str:
 
 @dataclass(frozen=True)
 class _Extent:
-    """What a header says of an image's field of view and voxels; by default, that it is no 3D image.
+    """An image's field of view and voxels, by its header; the defaults are those of an image that is not 3D.
 
     Attributes
     ----------
@@ -106,7 +105,7 @@ class _Extent:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An image that could be chosen, with what decides (see :func:`choose_image`)."""
+    """An image that could be chosen, with its criteria (see :func:`choose_image`)."""
 
     path: Path
     extent: _Extent
@@ -114,5 +113,5 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[float, bool, float, float]:
-        """What sorts candidates, best first: coverage of the head, 3D before slices, voxel volume, longest edge."""
+        """Key that sorts candidates, best first: coverage of the head, 3D before slices, voxel volume, longest edge."""
         return (-self.extent.coverage_mm, not self.extent.is_3d, self.extent.voxel_mm3, self.extent.longest_mm)

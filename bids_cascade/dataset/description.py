@@ -13,7 +13,7 @@ from bids_cascade.errors import BidsCascadeError, InvalidDatasetError
 from bids_cascade.regular_file import MAX_JSON_BYTES, open_regular, read_text
 
 _MOST_FILES_LOOKED_AT = 200
-"""For DICOM: scanners and archives put files of nothing else into such folders."""
+"""Number of files to check for DICOM: scanners and archives fill folders with nothing else."""
 _DICOM_PREFIX_BYTES = 128
 
 
@@ -59,7 +59,7 @@ def read_raw_description(root: Path) -> dict[str, Any]:
 
 
 def dicom_hint(folder: Path) -> str:
-    """Return what to say of a folder that holds DICOM files instead of NIfTI images; nothing of others."""
+    """Return a hint for a folder that holds DICOM files instead of NIfTI images; otherwise nothing."""
     for path in islice(_files_below(folder), _MOST_FILES_LOOKED_AT):
         if _is_dicom(path):
             return f", but holds DICOM files ({path.relative_to(folder)}): convert them first, e.g. with dcm2niix"
@@ -73,7 +73,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Return whether a file starts as DICOM files do, whatever its name; many have none that says so."""
+    """Return whether a file starts as DICOM files do; many of them have names without an extension."""
     try:
         with open_regular(path) as file:
             return file.read(_DICOM_PREFIX_BYTES + 4)[_DICOM_PREFIX_BYTES:] == b"DICM"

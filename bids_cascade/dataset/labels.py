@@ -35,7 +35,7 @@ def find_lesion_masks(derivative: str, bids_dir: Path, visits: Iterable[Visit]) 
     bids_dir : Path
         Root of the raw dataset.
     visits : iterable of Visit
-        Whose masks to look for.
+        Visits whose masks to find.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Open a raw BIDS dataset, reading no more of it than is asked for."""
+"""Opens a raw BIDS dataset, reading only the selected part."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ LABEL = "[0-9a-zA-Z+]+"
 
 
 def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None = None) -> BIDSLayout:
-    """Index the anatomical images of the asked-for participants and sessions.
+    """Index the anatomical images of the selected participants and sessions.
 
-    Nothing else is looked at: no derivatives, source data, code, other data types or metadata.
+    Nothing else is read: no derivatives, source data, code, other data types or metadata.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def open_dataset(bids_dir: Path, selection: Selection, database_dir: Path | None
     InvalidDatasetError
         `bids_dir` is missing, isn't BIDS or isn't raw.
     NothingSelectedError
-        An asked-for participant or session does not exist.
+        A selected participant or session does not exist.
     OutputError
         The index can't be written to `database_dir`.
     ReadWriteError
@@ -89,7 +89,7 @@ def list_sessions(root: Path, participant: str) -> list[str]:
 
 
 def list_visits(root: Path) -> dict[VisitKey, set[str]]:
-    """Return the visits of a raw dataset by the names of its folders and files alone, however many there are.
+    """Return the visits of a raw dataset by the names of its folders and files alone, which is fast.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def _list_labels(folder: Path, prefix: str) -> list[str]:
 
 
 def _anat_suffixes(root: Path, participant: str, session: str | None) -> set[str]:
-    """Return the suffixes of a visit's anatomical images that this app knows; empty where it has none."""
+    """Return the suffixes of a visit's anatomical images that this app knows; empty if it has none."""
     folder = root / f"sub-{participant}" / (f"ses-{session}" if session else "") / "anat"
     try:
         names = os.listdir(folder)
@@ -158,7 +158,7 @@ def _is_image(name: str) -> bool:
 
 
 def _choose_participants(root: Path, selection: Selection) -> list[str]:
-    """Return the asked-for participants, or all, after checking that they exist."""
+    """Return the selected participants, or all, after checking that they exist."""
     existing = list_participants(root)
     if not existing:
         raise InvalidDatasetError(f"{root} has no participant: no folder named sub-<label>{dicom_hint(root)}")
@@ -182,7 +182,7 @@ def _check_sessions(root: Path, participants: Sequence[str], selection: Selectio
 
 
 def _all_but_anat(participants: Iterable[str], sessions: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern for the indexer to ignore: all but the way to ``anat`` folders and the images therein."""
+    """Return a pattern for the indexer to ignore: all but ``anat`` folders, those above them, and their images."""
     participant = "|".join(map(re.escape, participants)) or LABEL
     session = "|".join(map(re.escape, sessions))
     below = f"/ses-(?:{session})" if session else f"(?:/ses-{LABEL})?"
@@ -197,7 +197,7 @@ def _cached_index(root: Path, participants: Sequence[str], selection: Selection,
         try:
             layout = BIDSLayout(root, validate=False, database_path=folder)
             layout.get(suffix="T1w")
-        except Exception as error:  # SQLAlchemy and pybids raise what they like at a damaged file
+        except Exception as error:  # SQLAlchemy and pybids raise various errors for a damaged file
             logger.warning("the index in %s is damaged (%s); rebuilding it", folder, one_line(str(error)))
             shutil.rmtree(folder, ignore_errors=True)
         else:
@@ -214,7 +214,7 @@ def _cached_index(root: Path, participants: Sequence[str], selection: Selection,
 
 
 def _save_index(layout: BIDSLayout, folder: Path) -> None:
-    """Save an index under a hidden name, then move it into place, or drop it when another job was quicker."""
+    """Save an index under a hidden name, then move it into place, or drop it if another job was faster."""
     clear_leftovers(folder.parent)
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     held = hold_folder(unfinished)
@@ -233,7 +233,7 @@ def _save_index(layout: BIDSLayout, folder: Path) -> None:
 def _database_key(root: Path, participants: Sequence[str], selection: Selection) -> str:
     """Return a name that changes with the dataset, the selection and the pybids version.
 
-    A file that comes or goes changes the modification time of its folder; the content of files is not indexed.
+    Adding or removing a file changes the modification time of its folder; the content of files is not indexed.
     """
     digest = hashlib.sha256(repr((str(root), bids.__version__, participants, selection.sessions)).encode())
     for participant in participants:

@@ -1,4 +1,4 @@
-"""The tables of a dataset: TSV files read strictly, and what a raw dataset's tables say of participants and visits."""
+"""The tables of a dataset: TSV files, read strictly, and a raw dataset's columns of participants and visits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tsv:
     columns : tuple of str
         Each once.
     lines : tuple of str
-        The rows, not yet cut into cells, which would take eight times the memory; each has a cell a column.
+        The rows, not yet split into cells, which would take eight times the memory; each has one cell a column.
     """
 
     columns: tuple[str, ...]
@@ -48,12 +48,12 @@ class Tsv:
 
 @dataclass
 class JoinedColumns:
-    """The contents of participants.tsv and the sessions.tsv files, ready to join to another table.
+    """The content of participants.tsv and the sessions.tsv files, to be joined to another table.
 
     Attributes
     ----------
     descriptions : dict of str to dict
-        By column, in order: what a BIDS sidecar says of it, and where it comes from.
+        By column, in order: its BIDS description, with its source.
     by_participant : dict of str to dict
         By label, then by column.
     by_visit : dict of VisitKey to dict
@@ -61,7 +61,7 @@ class JoinedColumns:
     participants : tuple of str
         Labels in participants.tsv.
     problems : list of BidsCascadeError
-        Tables that could not be read, and so were not joined.
+        Tables that could not be read, and are left out.
     """
 
     descriptions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class JoinedColumns:
     problems: list[BidsCascadeError] = field(default_factory=list)
 
     def of(self, key: VisitKey) -> dict[str, str]:
-        """Return a visit's cells by column; a column is left out where the tables don't have the visit."""
+        """Return a visit's cells by column; columns of tables without the visit are left out."""
         return {**self.by_participant.get(key.participant, {}), **self.by_visit.get(key, {})}
 
 
@@ -89,7 +89,7 @@ def read_tsv(path: Path) -> Tsv:
         It can't be read.
     """
     text = read_text(path, MAX_TABLE_BYTES)
-    # Not splitlines(): a cell may hold what Unicode, but not a TSV file, takes for the end of a line.
+    # Not splitlines(): a cell may hold characters that end a line in Unicode, but not in a TSV file.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -138,7 +138,7 @@ def join_columns(bids_dir: Path, keys: Iterable[VisitKey], taken: Sequence[str])
     keys : iterable of VisitKey
         The visits to look for.
     taken : sequence of str
-        Names of columns that the other table has already.
+        Names of the other table's columns.
     """
     joined = JoinedColumns()
     participants = _read_keyed(bids_dir / "participants.tsv", "participant_id", "sub-", joined.problems)
@@ -167,11 +167,11 @@ def join_columns(bids_dir: Path, keys: Iterable[VisitKey], taken: Sequence[str])
 
 
 def acquisition_date(bids_dir: Path, key: VisitKey) -> date | None:
-    """Return the day a visit's images were made, or None where the dataset doesn't say.
+    """Return the day a visit's images were acquired, or None if the dataset doesn't say.
 
     It is looked for in scans.tsv (``acq_time`` of the FLAIR, else the T1w, else the first anatomical image), then in
     sessions.tsv, then in the sidecars of FLAIR and T1w (``AcquisitionDateTime``, ``AcquisitionDate``). What can't be
-    read counts as not said.
+    read is ignored.
     """
     folder = bids_dir / key.folder
     times = [*_times_of_scans(folder / f"{key.name}_scans.tsv"), *_times_of_session(bids_dir, key)]
@@ -180,7 +180,7 @@ def acquisition_date(bids_dir: Path, key: VisitKey) -> date | None:
 
 
 def _read_keyed(path: Path, key: str, prefix: str, problems: list[BidsCascadeError]) -> dict[str, dict[str, str]]:
-    """Return a table's rows by label, without the key column; nothing if there is no table, or a bad one."""
+    """Return a table's rows by label, without the key column; none if the table is missing or bad."""
     try:
         table = read_tsv(path)
         if key not in table.columns:
@@ -208,7 +208,7 @@ def _renamed(row: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]
 
 
 def _descriptions(bids_dir: Path, table: str, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return what the table's sidecar says of its columns, by their new names."""
+    """Return the descriptions of a table's columns from its sidecar, by their new names."""
     sidecar = _read_json(bids_dir / f"{table}.json")
     descriptions = {}
     for column, name in names.items():
@@ -219,7 +219,7 @@ def _descriptions(bids_dir: Path, table: str, names: Mapping[str, str]) -> dict[
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is none that can be read."""
+    """Return a JSON object; an empty one if it can't be read."""
     try:
         return read_object(path)
     except MissingInputError:
@@ -230,7 +230,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _times_of_scans(path: Path) -> list[str]:
-    """Return when the anatomical images of a scans.tsv were made, that of the FLAIR first."""
+    """Return the acquisition times of the anatomical images of a scans.tsv, the FLAIR's first."""
     try:
         rows = read_tsv(path).dicts()
     except BidsCascadeError as error:

@@ -21,9 +21,9 @@ _SHOWN = 5
 
 
 class Validation:
-    """bids-validator-deno, if that is installed, at work on a dataset from now on.
+    """A running bids-validator-deno, if that is installed.
 
-    The content of images is left to the steps that read them, so that one bad image does not stop the rest.
+    The content of images is checked by the steps that read them, so that one bad image does not stop the rest.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Validation:
             self._give_up(error)
 
     def finish(self) -> None:
-        """Wait for its verdict.
+        """Wait for the result.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Validation:
             )
 
     def stop(self) -> None:
-        """End the validator if it still runs: it is not waited for."""
+        """End the validator if it still runs, without waiting for its result."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.communicate()
@@ -90,13 +90,13 @@ def find_validator() -> str | None:
 
 
 def enumerated(items: Sequence[str], separator: str = ", ") -> str:
-    """Return the first few items in one string, and how many more there are."""
+    """Return the first few items and the number of further ones as one string."""
     more = len(items) - _SHOWN
     return separator.join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_broken_image(issue: dict[str, Any]) -> bool:
-    """Return whether a validator's issue is an image without bytes or target, which its own visit will report."""
+    """Return whether a validator's issue is an empty image or a broken link, which its own visit will report."""
     return issue.get("code") in ("EMPTY_FILE", "SYMLINK_BROKEN") and str(issue.get("location", "")).endswith(
         (".nii", ".nii.gz")
     )

@@ -26,7 +26,7 @@ UNWANTED_ENTITIES = {"ceagent": "ce", "part": "part", "chunk": "chunk"}
 for their sequence says so; ``part-mag`` is the ordinary image."""
 
 _STAND_INS = {"T1w": "UNIT1", "FLAIR": "T2w"}
-"""What a visit may have instead of a sequence: the first is as good, the second is not."""
+"""Images that a visit may have instead of a sequence: the first is as good, the second is not."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Visit(VisitKey):
     Attributes
     ----------
     images : mapping of str to ImageChoice
-        By sequence, in the order asked for.
+        By sequence, in the requested order.
     missing : tuple of str
-        Sequences asked for that have no image, and that must have one.
+        Required sequences without an image.
     absent : tuple of str
-        Those that have none, and need none.
+        Optional sequences without an image.
     left_out : tuple of str
-        Which images of those there are all the same, why they were left out, and how to ask for them.
+        Unused images of those sequences, why they were left out, and how to select them.
     """
 
     images: Mapping[str, ImageChoice]
@@ -154,7 +154,7 @@ def _key_of(file: BIDSFile) -> VisitKey:
 
 
 def _asked_for_without_image(layout: BIDSLayout, files: Iterable[BIDSFile], selection: Selection) -> list[VisitKey]:
-    """Return the visits of participants asked for by name that have no image at all."""
+    """Return the visits of explicitly selected participants that have no image at all."""
     with_image = {_key_of(file).participant for file in files}
     keys: list[VisitKey] = []
     for participant in selection.participants:
@@ -196,7 +196,7 @@ def _make_visit(
     optional: Sequence[str],
     stand_ins: Mapping[str, Mapping[VisitKey, list[BIDSFile]]],
 ) -> Visit:
-    """Choose the images of one visit; say of what sequences there are only unwanted ones."""
+    """Choose the images of one visit; record the sequences of which it has only unwanted ones."""
     images: dict[str, ImageChoice] = {}
     left_out: list[str] = []
     for sequence, by_visit in files.items():
@@ -231,7 +231,7 @@ def _say_left_out(sequence: str, file: BIDSFile, unwanted: Mapping[str, str]) ->
 
 
 def _say_stand_in(sequence: str, file: BIDSFile) -> str:
-    """Say which image there is instead of a sequence, and whether it can replace it."""
+    """Return which image a visit has instead of a sequence, and whether that can replace it."""
     if sequence == "FLAIR":
         return f"there is {file.filename}, which can't replace it: in a T2w, fluid is as bright as lesions"
     asking = json.dumps({sequence: {"suffix": [sequence, file.entities["suffix"]]}})
