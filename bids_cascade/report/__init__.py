@@ -1,1 +1,1 @@
-"""What people look at: numbers come in, pages go out. May import cohort, evaluation, derivatives and below."""
+"""Pages and figures: numbers come in, pages go out. May import cohort, evaluation, derivatives and below."""

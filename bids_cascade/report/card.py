@@ -18,7 +18,7 @@ _COLUMNS = (
     *("true_ml", "found_ml"),
     *("measure", "cascade_mean", "cascade_median", "flair_threshold_mean", "flair_threshold_median", "difference"),
 )
-"""The columns of a card's tables in their order; a model's header doesn't keep one."""
+"""The columns of a card's tables in their order, which a model's header doesn't keep."""
 
 
 _NORMALISATIONS = {
@@ -28,7 +28,7 @@ _NORMALISATIONS = {
 
 
 def model_card(stored: StoredModel) -> str:
-    """Return the model's card as Markdown, from what the model says of itself alone."""
+    """Return the model's card as Markdown, from the model's header alone."""
     header, provenance = stored.header, stored.header.provenance
     config = header.cascade
     lines = [
@@ -149,7 +149,7 @@ def _cross_validation(summary: Mapping[str, Any] | None) -> list[str]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return rows as a Markdown table, the columns in the order of :data:`_COLUMNS`, others behind."""
+    """Return rows as a Markdown table, the columns in the order of :data:`_COLUMNS`, then others."""
     columns = sorted(rows[0], key=lambda name: (_COLUMNS.index(name) if name in _COLUMNS else len(_COLUMNS), name))
     head = ["| " + " | ".join(name.replace("_", " ") for name in columns) + " |", "|" + "---|" * len(columns)]
     return head + ["| " + " | ".join(_text(row[name]) for name in columns) + " |" for row in rows]

@@ -53,11 +53,11 @@ class ChangeView:
 
     @property
     def has_floor(self) -> bool:
-        """Whether it was measured what is called where nothing has changed."""
+        """Whether the noise floor was measured."""
         return self.stats.get("false_new", NOT_AVAILABLE) != NOT_AVAILABLE
 
     def number(self, column: str, decimals: int = 2) -> str:
-        """Return a cell as a number with so many decimals, or unchanged."""
+        """Return a cell as a number with this number of decimals, or unchanged."""
         cell = self.stats.get(column, NOT_AVAILABLE)
         try:
             return f"{float(cell):.{decimals}f}"
@@ -80,7 +80,7 @@ def read_changes(out_dir: Path, visits: Sequence[VisitKey], page: Path) -> list[
 
 
 def timeline_url(views: Sequence[ChangeView], volumes_ml: Mapping[VisitKey, float | None]) -> str:
-    """Return the figure of a participant's visits over time as a link that holds it; empty without two visits.
+    """Return the figure of a participant's visits over time as a data URL; empty without two visits.
 
     Parameters
     ----------

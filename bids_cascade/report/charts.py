@@ -24,7 +24,7 @@ ERROR_KINDS = {
     "false_lesion_ml": "false lesions",
     "false_border_ml": "false border of true lesions",
 }
-"""What a wrong voxel may belong to, and what it is called."""
+"""Kinds of wrong voxels, and their names."""
 
 _ERROR_COLOURS = ("#0b5c75", "#8fc1d1", "#b4560f", "#f2bd86")
 _MANY = 40
@@ -55,7 +55,7 @@ def draw_volumes(measures: Sequence[Measures], agreement: Mapping[str, Estimate]
 
 
 def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
-    """Draw each visit's scores, 0 to 1, with their median; a column a measure."""
+    """Draw each visit's scores, 0 to 1, with their median, one column for each measure."""
     figure, (axes,) = figure_of(1, (9, 3.2))
     for column, values in enumerate(scores.values()):
         defined = np.sort([value for value in values if np.isfinite(value)])
@@ -92,7 +92,7 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
 
 
 def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
-    """Draw what the wrong voxels belong to: all visits together, and each where they aren't too many."""
+    """Draw the kinds of wrong voxels: of all visits together, and of each unless there are too many."""
     rows = {"all visits": {kind: sum(measured[kind] for measured in measures) for kind in ERROR_KINDS}}
     if len(names) <= _MANY:
         rows |= dict(zip(names, measures, strict=True))  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def draw_errors(names: Sequence[str], measures: Sequence[Measures]) -> bytes:
 
 
 def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: Sequence[str]) -> bytes:
-    """Draw methods side by side: a panel a measure, a line a visit."""
+    """Draw methods side by side, with a panel for each measure and a line for each visit."""
     figure, panels = figure_of(len(measures), (9, 3.2))
     for axes, measure in zip(panels, measures, strict=True):
         points = np.array([list(scores[measure]) for scores in values.values()], np.float64)
@@ -128,7 +128,7 @@ def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: 
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places from -1 to 1 that set neighbouring values apart, in a fixed pattern."""
+    """Return offsets from -1 to 1 that separate neighbouring values, in a fixed pattern."""
     return np.resize([0.0, -0.66, 0.66, -0.33, 0.33], len(values))
 
 
@@ -141,7 +141,7 @@ def _text(estimate: Estimate) -> str:
 
 
 def figure_of(n_columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many inches and its panels, side by side."""
+    """Return a figure of this size in inches and its panels, side by side."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, n_columns, squeeze=False)[0])

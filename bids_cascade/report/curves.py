@@ -11,7 +11,7 @@ from bids_cascade.whole_file import write_whole_file
 
 
 def draw_curves(history: Mapping[int, Sequence[Epoch]], path: Path) -> None:
-    """Draw loss and validation Dice by epoch, a row a stage, as a PNG."""
+    """Draw loss and validation Dice by epoch, one row for each stage, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -68,7 +68,7 @@ def table_of(path: Path, columns: Columns) -> Table:
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Return an image (``svg+xml`` or ``png``) as an address that holds it, so that a page needs no other file."""
+    """Return an image (``svg+xml`` or ``png``) as a data URL, so that a page needs no other file."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -118,7 +118,7 @@ def _key_figures(evaluation: Evaluation, summaries: Mapping[str, Summary]) -> li
 
 
 def _load_background(visit: EvaluatedVisit) -> nib.Nifti1Image | None:
-    """Return the scan to draw on; None where there is none that can be read."""
+    """Return the scan to draw on; None if there is none or it can't be read."""
     try:
         return None if visit.background is None else load_image(visit.background)
     except BidsCascadeError as error:
@@ -127,7 +127,7 @@ def _load_background(visit: EvaluatedVisit) -> nib.Nifti1Image | None:
 
 
 def _worst(visits: Sequence[EvaluatedVisit]) -> list[tuple[EvaluatedVisit, str]]:
-    """Return the visits of lowest Dice with a picture each."""
+    """Return the visits with the lowest Dice, with a picture each."""
     ordered = sorted(visits, key=lambda visit: (visit.agreement.measures["dice"], visit.name))
     pictures = []
     for visit in ordered[:_N_WORST]:

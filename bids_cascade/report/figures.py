@@ -43,7 +43,7 @@ _HEAD_MARGIN_MM = 18.0
 
 
 def draw_lesions(scan: Scan, lesion: nib.Nifti1Image, first: nib.Nifti1Image, gate: tuple[float, float]) -> bytes:
-    """Draw the scan in the planes it was taken in, with the candidates of stage 1 and the lesions of the final mask.
+    """Draw the scan in the planes of its acquisition, with the candidates of stage 1 and the lesions of the final mask.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def draw_registration(t1w: Scan, moved: Scan, name: str) -> bytes:
 
 
 def draw_bias(raw: nib.Nifti1Image, scan: Scan) -> bytes:
-    """Draw a sequence before and after bias correction, both on one grid, and what it was divided by."""
+    """Draw a sequence before and after bias correction, both on one grid, and the bias field."""
     inside, sizes_mm, axis = mask_of(scan.brain), sizes_of(scan.brain), slice_axis(scan.brain)
     box = bounding_box(inside, sizes_mm, _MARGIN_MM)
     inside, before, after = inside[box], data_of(raw)[box], data_of(scan.image)[box]
@@ -132,7 +132,7 @@ def draw_anatomy(scan: Scan, regions: NDArray[np.uint8], zones: NDArray[np.integ
 
 
 def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
-    """Draw how many lesions have which volume, and how much of the whole volume they make up.
+    """Draw the distribution of lesion volumes, and their cumulative fraction of the total volume.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
         canvas = FigureCanvasSVG(figure)
         edges = np.geomspace(1, 1e5, 21)
         volumes = np.clip(np.asarray(volumes_mm3, float), edges[0], edges[-1])
-        # A constrained layout would draw it all once more to see how much room there is.
+        # A constrained layout would draw everything twice to measure the space.
         sides = {"left": 0.1, "right": 0.97, "bottom": 0.21, "top": 0.95, "wspace": 0.3}
         for axes, weights, label in zip(
             figure.subplots(1, 2, gridspec_kw=sides), (None, volumes / 1000), ("lesions", "volume (ml)"), strict=True
@@ -160,17 +160,17 @@ def draw_sizes(volumes_mm3: Sequence[float]) -> bytes:
             if not len(volumes):
                 axes.set_ylim(0, 1)
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_locator(NullLocator())  # they would take half of the time
+            axes.xaxis.set_minor_locator(NullLocator())  # they would take half the time
             axes.spines[["top", "right"]].set_visible(False)
             axes.yaxis.get_major_locator().set_params(integer=weights is None)
         content = io.BytesIO()
-        # Not savefig, which draws it once more beforehand to see how large it is.
+        # Not savefig, which first draws everything once more to measure its size.
         canvas.print_svg(content, metadata={"Date": None, "Creator": None})
     return content.getvalue()
 
 
 def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
-    """Return the image cut out around the brain, and the brain in it."""
+    """Return the image cropped to the brain, and the brain mask in it."""
     inside = mask_of(scan.brain)
     box = bounding_box(inside, sizes_of(scan.brain), _HEAD_MARGIN_MM)
     return scan.image.slicer[box], inside[box]
@@ -179,7 +179,7 @@ def _around_brain(scan: Scan) -> tuple[nib.Nifti1Image, NDArray[np.bool_]]:
 def _three_planes(
     volumes: Sequence[NDArray[np.float32]], inside: NDArray[np.bool_], image: nib.Nifti1Image, axial_rows: int
 ) -> list[list[Tile]]:
-    """Return rows of axial, coronal and sagittal slices through a brain, about as wide as each other."""
+    """Return rows of axial, coronal and sagittal slices through a brain, of about equal width."""
     windows = [window_of(volume, inside) for volume in volumes]
     rows = []
     for axis, count, length in ((AXIAL, 7 * axial_rows, 7), (CORONAL, 7, 7), (SAGITTAL, 6, 6)):
@@ -198,7 +198,7 @@ def _in_rows(tiles: Sequence[Tile], length: int) -> list[list[Tile]]:
 
 
 def _extent(inside: NDArray[np.bool_], axis: int) -> tuple[int, int]:
-    """Return the first slice that a mask has a voxel in and the one after the last; all when the mask is empty."""
+    """Return a mask's first slice and the one after its last; all slices if the mask is empty."""
     slices = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
     return (int(slices[0]), int(slices[-1]) + 1) if len(slices) else (0, inside.shape[axis])
 

@@ -1,4 +1,4 @@
-"""The map of how often a voxel is lesion, as a mosaic over the template."""
+"""The lesion frequency map, as a mosaic over the template."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from bids_cascade.whole_file import write_whole_file
 
 _COLUMNS, _SLICES = 8, 16
 _LOWEST = 0.02
-"""Of the highest fraction: below it, the template is seen."""
+"""Of the highest fraction: below it, the template is visible."""
 _COLD, _HOT = np.array([190.0, 30, 30]), np.array([255.0, 240, 90])
 
 
 @dataclass(frozen=True)
 class MapView:
-    """What the group page shows of a map.
+    """A map on the group page.
 
     Attributes
     ----------
     group : str
-        ``all``, or what its participants have in common.
+        ``all``, or the value that its participants share.
     image, picture : str
         Names of the files beside the page.
     n_participants, n_visits : int
@@ -53,18 +53,18 @@ class MapView:
 
 
 def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mapping[str, Sequence[str]]) -> None:
-    """Write the map of all participants and one of each group, as far as there are masks in the template's space.
+    """Write the map of all participants and one of each group that has masks in the template's space.
 
-    Maps of an earlier run go.
+    Maps of an earlier run are removed.
 
     Parameters
     ----------
     out_dir : Path
         Root of the derivative dataset.
     keys : sequence of VisitKey
-        Visits with whole results.
+        Visits with complete results.
     groups : mapping of str to sequence of str
-        Participants by what their group is called.
+        Participants by the name of their group.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The page of a cohort, made from the tables beside it alone."""
+"""The page of a cohort, made only from the tables beside it."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def write_group_page(
     descriptions : mapping of str to dict
         Of the columns joined from the raw dataset's tables.
     problems : sequence of str
-        What is wrong with the raw dataset's tables.
+        Faults of the raw dataset's tables.
     selection : str
-        What was asked for, if not everything.
+        The selection, if not everything.
     """
     page = out_dir / "group.html"
     visits, summary = (read_tsv(out_dir / f"{table}.tsv") for table in ("group_visits", "group_summary"))
@@ -97,7 +97,7 @@ def write_group_page(
 
 
 def _write_regions_chart(out_dir: Path, rows: Sequence[Mapping[str, str]]) -> bool:
-    """Write the chart of lesions by region beside the page, if any visit has regions; return whether."""
+    """Write the chart of lesions by region beside the page if any visit has regions; return whether one has."""
     path, chart = out_dir / "group_regions.svg", draw_stacked(rows)
     if chart is None:
         path.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def _write_regions_chart(out_dir: Path, rows: Sequence[Mapping[str, str]]) -> bo
 
 
 def _links(visits: Tsv, out_dir: Path, page: Path) -> list[str]:
-    """Return for each visit the link to its place in its participant's page, if there is such a page."""
+    """Return each visit's link to its participant's page, if there is such a page."""
     existing = {entry.name for entry in os.scandir(out_dir)}
     links = []
     for row in visits.dicts():
@@ -122,7 +122,7 @@ def _columns(table: Tsv, descriptions: Mapping[str, Any]) -> list[Column]:
 
 
 def _medians(summary: Tsv) -> dict[str, str]:
-    """Return the medians of the most frequent processing by measure, rounded for the eye."""
+    """Return the medians of the most frequent processing by measure, rounded for display."""
     medians = {row["measure"]: _round(row["median"]) for row in summary.dicts() if row["processing"] == "1"}
     return dict.fromkeys(SUMMARISED, NOT_AVAILABLE) | medians
 
@@ -143,7 +143,7 @@ def _by_flag(rows: Iterable[dict[str, str]], column: str) -> dict[str, list[dict
 
 
 def _processings(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, Any]]:
-    """Return by number the model, options and version, and the visits made so."""
+    """Return each processing by number: model, options and version, and its visits."""
     processings: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["processing"] != NOT_AVAILABLE:
@@ -159,7 +159,7 @@ def _count_repeated(rows: Iterable[dict[str, str]]) -> int:
 
 
 def _compared(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the visits that were compared with the one before, or could not be; those with most new lesions first."""
+    """Return the visits compared with the previous one, or not comparable; those with most new lesions first."""
     compared = [row for row in rows if row.get("change_compared_with", NOT_AVAILABLE) != NOT_AVAILABLE]
 
     def n_new(row: dict[str, str]) -> float:

@@ -1,4 +1,4 @@
-"""Numbers of the table's lesions on another grid."""
+"""Transfers the table's lesion numbers to another grid."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def lesion_numbers(
     grid: Grid,
     to_t1w: NDArray[np.float64],
 ) -> NDArray[np.int32]:
-    """Return for each voxel of a grid the number of the lesion there.
+    """Return the lesion number of each voxel of a grid.
 
-    The mask of each grid has components of its own, but the table has those on the grid of the T1w image. A voxel of
-    the other grid's mask beside such a lesion, within the same component, belongs to the nearest one.
+    The mask on each grid has its own components, but the table has those on the grid of the T1w image. A voxel of the
+    other grid's mask outside these lesions belongs to the nearest one within its component.
 
     Parameters
     ----------
     labels : nibabel.Nifti1Image
         Numbers of the lesions on the grid of the T1w image.
     lesions : sequence of Lesion
-        Even one smaller than a voxel of the grid is found at its centre.
+        A lesion smaller than a voxel of the grid is still marked at its centre.
     mask : (X, Y, Z) bool array
         Lesion mask on the grid.
     grid : Grid
@@ -41,7 +41,7 @@ def lesion_numbers(
     Returns
     -------
     (X, Y, Z) int32 array
-        0 where there is no lesion of the table.
+        0 outside lesions of the table.
     """
     numbers = np.array(resample(labels, grid, 0, to_t1w).dataobj, np.int32)
     to_voxels = np.linalg.inv(to_t1w @ grid.affine)
@@ -54,7 +54,7 @@ def lesion_numbers(
 
 
 def _spread(numbers: NDArray[np.int32], mask: NDArray[np.bool_], sizes_mm: NDArray[np.float64]) -> None:
-    """Give each voxel of the mask without a number the nearest number of its component, if that has any."""
+    """Give each unnumbered voxel of the mask the nearest number of its component, if that has any."""
     components, _ = ndimage.label(mask, TOUCHING)
     for index, box in enumerate(ndimage.find_objects(components), start=1):
         inside, within = components[box] == index, numbers[box]

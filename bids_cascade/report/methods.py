@@ -1,4 +1,4 @@
-"""The methods paragraph of a visit, from what was run on it, and the works it cites."""
+"""The methods paragraph of a visit, from the record of its processing, and its references."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Methods:
 
 
 def describe_methods(sidecar: Mapping[str, Any]) -> Methods | None:
-    """Return how a visit was processed; None where its results don't say.
+    """Return the methods paragraph of a visit; None if its results don't record them.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _preparation(sidecar: Mapping[str, Any]) -> str:
 
 
 def _scaled(sidecar: Mapping[str, Any]) -> str:
-    """Describe how intensities were normalised; earlier results do not record it."""
+    """Describe the normalisation of intensities; earlier results do not record it."""
     if sidecar.get("Normalisation", WHITE_MATTER) == WHOLE_VOLUME:
         return (
             "normalised by its mean over the brain and its standard deviation over the whole field of view, 0 outside "
@@ -82,7 +82,7 @@ def _scaled(sidecar: Mapping[str, Any]) -> str:
 
 
 def _used(sidecar: Mapping[str, Any]) -> list[str]:
-    """Return the sequences that were used, the one that the brain was found in first."""
+    """Return the sequences that were used, first the one in which the brain was found."""
     used = sidecar.get("SequencesUsed", ["T1w", *(name for name in sidecar["Sequences"] if name != "T1w")])
     return [str(name) for name in used]
 
@@ -107,20 +107,20 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
 
 
 def _without(sidecar: Mapping[str, Any]) -> str:
-    """Say which sequences of the model there were not."""
+    """Describe which sequences of the model were missing."""
     absent = [name for name in sidecar["Sequences"] if name not in _used(sidecar)]
     return f" and can do without {_join(absent)}, which this scan lacks" if absent else ""
 
 
 def _gate_extent(sidecar: Mapping[str, Any]) -> str:
-    """Describe how far the second network looks; earlier results do not record it."""
+    """Describe where the second network is evaluated; earlier results do not record it."""
     if "GateExtentProbability" not in sidecar:
         return ""
     return f", with all that were connected to these by voxels above {float(sidecar['GateExtentProbability']):g}"
 
 
 def _averaging(sidecar: Mapping[str, Any]) -> str:
-    """Say whose probability map is used, and what is done to it first."""
+    """Describe which probability map is used, and how it is calibrated."""
     n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
     sentences = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
     if sidecar.get("Mirrored", False):
@@ -137,7 +137,7 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
 
 
 def calibration_formula(slope: float, intercept: float, prevalence_weight: float) -> str:
-    """Write what becomes of a probability p."""
+    """Return the formula for the calibrated probability."""
     terms = [f"{slope:g} logit(p)", f"{'-' if intercept < 0 else '+'} {abs(intercept):g}"]
     if prevalence_weight:
         terms.append(f"+ {prevalence_weight:g} logit(prevalence)")

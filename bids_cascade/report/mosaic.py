@@ -1,4 +1,4 @@
-"""Mosaics of slices as SVG: pixels as JPEG, outlines as paths that stay sharp and step aside under the pointer."""
+"""Mosaics of slices as SVG: pixels as JPEG, outlines as paths that stay sharp and hide under the pointer."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Tile:
     Attributes
     ----------
     pictures : tuple of (rows, columns) or (rows, columns, 3) uint8 ndarray
-        What is seen; several flicker over each other.
+        Pixels; several layers are shown in turn.
     height_mm, width_mm : float
     outlines : mapping of str to (rows, columns) bool ndarray
         By kind, one of :data:`OUTLINE_COLOURS`.
     sides : tuple of str
-        What is at the left and right edge.
+        Labels of the left and right edge.
     label : str
-        What is written below.
+        Caption below.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
@@ -110,13 +110,13 @@ def draw_mosaic(
     rows : sequence of sequence of Tile
         From the top; at least one tile.
     title : str
-        For those who can't see the picture.
+        Alternative text.
     pixels_per_mm : float
         One scale for all tiles.
     captions : sequence of str
         One above each row; none by default.
     layers : tuple of str
-        What the tiles' two pictures are called, shown with them.
+        Names of the tiles' two layers, shown with them.
     """
     boxes, top = _lay_out(rows, pixels_per_mm, _CAPTION_HEIGHT if captions else 0)
     width = max(box.left + box.width for box in boxes)
@@ -138,7 +138,7 @@ def draw_mosaic(
 
 @dataclass(frozen=True, eq=False)
 class _Box:
-    """A tile and where it lies, in pixels."""
+    """A tile and its position, in pixels."""
 
     tile: Tile
     top: int
@@ -148,7 +148,7 @@ class _Box:
 
 
 def _lay_out(rows: Sequence[Sequence[Tile]], pixels_per_mm: float, above: int) -> tuple[list[_Box], int]:
-    """Return the boxes of rows of tiles, each row with some pixels above it, and the height of all."""
+    """Return the boxes of rows of tiles, each row with a gap above it, and the total height."""
     boxes, top = [], 0
     for row in rows:
         top += above
@@ -162,7 +162,7 @@ def _lay_out(rows: Sequence[Sequence[Tile]], pixels_per_mm: float, above: int) -
 
 
 def _picture(boxes: Sequence[_Box], layer: int, height: int, width: int) -> str:
-    """Return one layer of all tiles' pixels as an SVG element; layers after the first come and go."""
+    """Return one layer of all tiles' pixels as an SVG element; layers after the first are shown in turn."""
     from PIL import Image
 
     colour = any(box.tile.pictures[layer].ndim == 3 for box in boxes)
@@ -191,7 +191,7 @@ def _path(mask: NDArray[np.bool_], box: _Box) -> str:
         return ""
     from contourpy import contour_generator
 
-    # Padded, so that what touches the slice's edge is closed; a voxel's middle is half a voxel from its corner.
+    # Padded, so that outlines at the slice's edge are closed; a voxel's centre is half a voxel from its corner.
     lines = contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5)
     scale = np.array([box.width / mask.shape[1], box.height / mask.shape[0]])
     moved = [(np.asarray(line) - 0.5) * scale + (box.left, box.top) for line in lines]

@@ -18,7 +18,7 @@ from bids_cascade.report.planes import SIDES, Sizes, bounding_box, displayed, pi
 
 REFERENCE_COLOUR = "#35c9ff"
 PREDICTED_COLOUR = "#ff8c1a"
-"""A blue and an orange that all eyes tell apart; the prediction is dashed as well."""
+"""A blue and an orange that colour-blind people can distinguish; the prediction is also dashed."""
 
 _N_SLICES = 4
 _MARGIN_MM = 12.0
@@ -39,7 +39,7 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
     Returns
     -------
     bytes
-        PNG: the slices lie in the plane in which they were taken, axial where all planes are alike.
+        PNG; slices are in the plane of acquisition, or axial if voxels are isotropic.
     """
     images = [reference, predicted] + ([] if background is None else [background])
     canonical = [nib.as_closest_canonical(image) for image in images]
@@ -74,7 +74,7 @@ def draw_outlines(reference: nib.Nifti1Image, predicted: nib.Nifti1Image, backgr
 
 
 def _choose_slices(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> list[int]:
-    """Return the slices (along the last axis) with most differing voxels, in order, not all side by side."""
+    """Return the slices (along the last axis) with most differing voxels, in order, with some distance between them."""
     wrong = (reference ^ predicted).sum(axis=(0, 1))
     if not wrong.any():
         wrong = (reference | predicted).sum(axis=(0, 1)) + (np.arange(len(wrong)) == len(wrong) // 2)
@@ -87,7 +87,7 @@ def _choose_slices(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -
 
 
 def _box(scan: NDArray[np.float32], either: NDArray[np.bool_], sizes_mm: Sizes) -> tuple[slice, slice, slice]:
-    """Return the part of the volume that holds the head, or the masks where there is no scan."""
+    """Return the part of the volume with the head, or with the masks if there is no scan."""
     if scan.any():
         return bounding_box((scan > 0.1 * np.percentile(scan, 99)) | either, sizes_mm, 0)
     return bounding_box(either, sizes_mm, _MARGIN_MM)
@@ -97,7 +97,7 @@ def _outline(axes: Axes, mask: NDArray[np.bool_], pixel: tuple[float, float], co
     """Draw the edges of a mask's pixels, (rows, columns), of a height and width in mm."""
     if not mask.any():
         return
-    # Contours run between samples; many samples a voxel make them follow its edges.
+    # Contours run between samples; with many samples a voxel they follow its edges.
     fine = np.pad(np.kron(mask, np.ones((_FINE, _FINE))), 1)
     rows, columns = ((np.arange(length) - 0.5) * size / _FINE for length, size in zip(fine.shape, pixel, strict=True))
     axes.contour(columns, rows, fine, levels=[0.5], colors=[colour], linewidths=1.1, linestyles=[style])

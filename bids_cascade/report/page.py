@@ -1,4 +1,4 @@
-"""The shell of every page: one HTML file that asks the network for nothing and runs no script but our own."""
+"""The shell of every page: one HTML file that loads nothing from the network and runs only our own scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bids_cascade.dataset.tables import NOT_AVAILABLE
 from bids_cascade.report.mosaic import OUTLINE_COLOURS
 
 ROWS_IN_HTML = 200
-"""Rows of a table that are written as HTML; a longer one is leafed through, which keeps the page quick."""
+"""Rows of a table that are written as HTML; a longer table is paginated, which keeps the page fast."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -36,7 +36,7 @@ class Column:
     name : str
         As in the TSV file.
     description : str
-        What it holds, with units, in a sentence; shown with the heading and below the table.
+        Its content, with units, in a sentence; shown with the heading and below the table.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Column:
 
     @classmethod
     def described(cls, name: str, field: object) -> Column:
-        """Return a column with its description in a JSON sidecar, in one line; anything but an object is ignored.
+        """Return a column with its description from a JSON sidecar, in one line; anything but an object is ignored.
 
         >>> Column.described("size", {"Description": "Volume", "Units": "mL", "Levels": {"0": "none"}}).description
         'Volume (mL). 0: none'
@@ -70,7 +70,7 @@ class Table:
     rows : sequence of sequence of str
         Cells as the TSV file has them.
     links : sequence of str
-        For each row what its first cell opens, see :func:`relative_url`; empty for nothing.
+        For each row the link of its first cell, see :func:`relative_url`; empty for none.
     """
 
     file_name: str
@@ -85,7 +85,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers alone, apart from ``n/a``, and at least one."""
+        """Columns that hold only numbers, at least one, and ``n/a``."""
         columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
         return [_all_numbers([cell for cell in column if cell not in _MISSING]) for column in columns]
 
@@ -113,10 +113,10 @@ def render_page(
     styles: Sequence[str] = (),
     **content: Any,
 ) -> str:
-    """Return a page as HTML; all text in it is escaped, whatever the dataset calls things.
+    """Return a page as HTML; all text in it is escaped, whatever names the dataset has.
 
-    A policy in the page's head forbids every request but images, drawings and frames that lie beside the page, and
-    every script but those named here. A viewer with scripts of its own is a file of its own, shown in a frame.
+    A policy in the page's head forbids all requests except for images and frames beside the page, and all scripts
+    except those named here. A viewer with its own scripts is a separate file, shown in a frame.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def render_page(
     scripts, styles : sequence of str
         Files of ``report/templates/`` to add to the shell's own.
     **content : Any
-        What the template asks for; it may ask for nothing that is not given.
+        Variables of the template, all of which must be given.
     """
     all_scripts = [_read(name) for name in ("page.js", *scripts)]
     return (
@@ -188,7 +188,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _read(name: str) -> Markup:
-    """Return a style or script of ours, which is not escaped."""
+    """Return one of our styles or scripts, which is not escaped."""
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
@@ -199,7 +199,7 @@ def _policy(scripts: Sequence[str]) -> str:
         (
             "default-src 'none'",
             "script-src " + " ".join(f"'sha256-{digest}'" for digest in hashes),
-            "style-src 'unsafe-inline'",  # also the style attributes of SVG; a style can't fetch anything
+            "style-src 'unsafe-inline'",  # also for the style attributes of SVG; a style can't load anything
             "img-src 'self' file: data:",
             "frame-src 'self' file:",
             "object-src 'self' file:",
@@ -210,7 +210,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 def _level(meaning: object) -> str:
-    """Return what a level of a column means: a text or, as BIDS also has it, an object with one."""
+    """Return the meaning of a column's level: a text or, as BIDS also allows, an object with one."""
     return str(meaning.get("Description", "")) if isinstance(meaning, Mapping) else str(meaning)
 
 

@@ -1,4 +1,4 @@
-"""The page of a participant, from the output folder: results, figures, and how the runs ended."""
+"""The page of a participant, from the output folder: results, figures, and outcomes of the runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class VisitView:
-    """What the page shows of one visit; what is not there is empty.
+    """One visit on the page; missing parts are empty.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class VisitView:
     crash_reports : sequence of (str, str)
         Names and texts.
     unreadable : sequence of str
-        What was there but could not be read.
+        Files that could not be read.
     """
 
     visit: VisitKey
@@ -79,7 +79,7 @@ class VisitView:
         return _cell(self.stats, column)
 
     def rounded(self, column: str, decimals: int) -> str:
-        """Return a cell of the table of volumes with so many decimals, or unchanged if it is not a number."""
+        """Return a cell of the table of volumes with this number of decimals, or unchanged if it is not a number."""
         cell = self.cell(column)
         return f"{float(cell):.{decimals}f}" if _NUMBER.fullmatch(cell) else cell
 
@@ -96,13 +96,13 @@ class VisitView:
 
     @property
     def volumes(self) -> list[tuple[str, str]]:
-        """The lesion volumes, the one on the results' own grid first, and what each is."""
+        """The lesion volumes with their names, the one on the results' own grid first."""
         names = dict.fromkeys((self.space, "FLAIR"))
         return [(self.rounded(f"lesion_volume_{name.lower()}_ml", 2), f"ml, on the {name}'s grid") for name in names]
 
     @property
     def measures(self) -> list[tuple[Column, str]]:
-        """The quality measures with what they mean."""
+        """The quality measures with their descriptions."""
         return list(zip(self.quality.columns, self.quality.rows[0], strict=True)) if self.quality else []
 
     def figures_of(self, kind: str) -> list[tuple[str, str]]:
@@ -118,9 +118,9 @@ class VisitView:
 def write_participant_page(out_dir: Path, participant: str) -> Path:
     """Write ``sub-<participant>.html`` from the contents of the output folder; return its path.
 
-    A new page is one to which the pages before and behind it lead: they are written, too.
+    The previous and the next page link to a new page, so they are written, too.
 
-    Several runs may do so at once: who finds afterwards that something has changed meanwhile writes it again.
+    Several runs may do so at once: if results have changed meanwhile, the page is written again.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def write_participant_page(out_dir: Path, participant: str) -> Path:
 
 
 def find_neighbours(out_dir: Path, participant: str) -> tuple[str | None, str | None]:
-    """Return the labels of the participants before and behind one among those of whom there is anything, if any."""
+    """Return the labels of the previous and the next participant with results or records, if any."""
     names = {path.name for path in out_dir.glob("sub-*")} | {
         path.name for path in visit_record_path(out_dir, "").parent.glob("sub-*.json")
     }
@@ -183,7 +183,7 @@ def participant_page(out_dir: Path, participant: str, page: Path) -> str:
 
 
 def _other_pages(out_dir: Path, participant: str) -> list[tuple[str, str]]:
-    """Return links to the pages of the group and of the participants before and behind, and their names."""
+    """Return links to the pages of the group and of the previous and next participants, and their names."""
     before, behind = find_neighbours(out_dir, participant)
     group = "Group page" if (out_dir / "group.html").exists() else "Group page (once the group level has run)"
     pages = [("./group.html", group)]
@@ -195,7 +195,7 @@ def _other_pages(out_dir: Path, participant: str) -> list[tuple[str, str]]:
 
 
 def _find_visits(out_dir: Path, participant: str) -> list[VisitKey]:
-    """Return the visits of which there are results or records, in natural order of their sessions."""
+    """Return the visits with results or records, in natural order of their sessions."""
     sessions: set[str | None] = set()
     folder = out_dir / f"sub-{participant}"
     for path in folder.glob("ses-*/anat/*_desc-lesions_stats.tsv"):
@@ -261,7 +261,7 @@ def _read_lesions(out_dir: Path, visit: VisitKey, figures: Mapping[str, str], un
 
 
 def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -> Table | None:
-    """Return the table of a TSV file, described by its sidecar; None where there is none."""
+    """Return the table of a TSV file, described by its sidecar; None if it is missing."""
     try:
         tsv = read_tsv(path)
     except MissingInputError:
@@ -273,7 +273,7 @@ def _read_table(path: Path, sidecar: Mapping[str, Any], unreadable: list[str]) -
 
 
 def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
-    """Return the object of a JSON file; an empty one where there is none."""
+    """Return the object of a JSON file; an empty one if it is missing."""
     try:
         return read_object(path)
     except MissingInputError:
@@ -284,7 +284,7 @@ def _read_object(path: Path, unreadable: list[str]) -> dict[str, Any]:
 
 
 def _read_crash_reports(out_dir: Path, record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the names and texts of the crash reports that a record names; of a long text the end, with the error."""
+    """Return the names and texts of the crash reports in a record; of a long text only the end, with the error."""
     reports = []
     for name in map(str, record.get("crash_reports", [])):
         path = out_dir / name
@@ -299,7 +299,7 @@ def _cell(table: Table | None, column: str) -> str:
 
 
 def _methods(views: Sequence[VisitView]) -> list[tuple[Methods, list[str]]]:
-    """Return each different methods paragraph with the headings of the visits it is about."""
+    """Return each distinct methods paragraph with the headings of its visits."""
     headings: dict[Methods, list[str]] = {}
     for view in views:
         methods = describe_methods(view.sidecar) if view.stats else None
@@ -309,7 +309,7 @@ def _methods(views: Sequence[VisitView]) -> list[tuple[Methods, list[str]]]:
 
 
 def _state(out_dir: Path, participant: str) -> set[tuple[str, int, int]]:
-    """Return what changes when anything that a participant's page shows does."""
+    """Return a state that changes with anything that a participant's page shows."""
     top = out_dir / f"sub-{participant}"
     paths = [*top.glob("figures/*"), *top.glob("**/anat/*_stats.*"), *top.glob("**/anat/*_dseg.*")]
     paths += visit_record_path(out_dir, "").parent.glob(f"sub-{participant}[._]*")

@@ -1,4 +1,4 @@
-"""Volumes as a radiologist looks at them: planes, which side is where, which slices."""
+"""Volumes in radiological display: planes, sides and slices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAGITTAL, CORONAL, AXIAL = 0, 1, 2
 """Axes of an RAS+ volume that the planes are perpendicular to."""
 
 SIDES = {SAGITTAL: ("A", "P"), CORONAL: ("R", "L"), AXIAL: ("R", "L")}
-"""What is at the left and right edge of a displayed slice: radiological convention, anterior to the left."""
+"""Sides at the left and right edge of a displayed slice: radiological convention, anterior to the left."""
 
 
 Sizes = tuple[float, float, float]
@@ -29,7 +29,7 @@ def sizes_of(image: nib.Nifti1Image) -> Sizes:
 def displayed(data: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     """Return a slice of an RAS+ volume, (X, Y, Z) or (X, Y, Z, 3), from its top left corner: (rows, columns[, 3]).
 
-    Superior (in axial slices anterior) is up; :data:`SIDES` says what is left and right.
+    Superior (in axial slices anterior) is up; :data:`SIDES` has the left and right sides.
     """
     return np.asarray(data.take(index, axis).swapaxes(0, 1)[::-1, ::-1])
 

@@ -178,4 +178,4 @@ REFERENCES = {
         doi="10.21105/joss.01294",
     ),
 }
-"""By the words they are cited with."""
+"""By their citations in the text."""

@@ -20,7 +20,7 @@ ZONE_COLOURS = {
 
 
 def draw_stacked(rows: Sequence[Mapping[str, str]]) -> bytes | None:
-    """Draw number and volume of lesions by region, a bar a visit; None where no visit has regions.
+    """Draw number and volume of lesions by region, one bar for each visit; None if no visit has regions.
 
     Parameters
     ----------

@@ -20,18 +20,18 @@ _YEAR = 365.25
 
 @dataclass(frozen=True)
 class TimePoint:
-    """A visit, and what has changed since the one before it.
+    """A visit, and the changes since the previous one.
 
     Attributes
     ----------
     name : str
     days : int or None
-        Since the visit before.
+        Since the previous visit.
     mask_ml : float or None
         Volume of the visit's own mask.
     before_ml, after_ml, sd_ml : float or None
-        Lesion volumes at the visit before and at this one by both visits' evidence, and the noise of their
-        difference; None at the first visit and where the two can't be compared.
+        Lesion volumes at the previous visit and at this one by both visits' evidence, and the noise of their
+        difference; None for the first visit and if the two can't be compared.
     n_new : int or None
     """
 
@@ -45,10 +45,10 @@ class TimePoint:
 
 
 def draw_timeline(points: Sequence[TimePoint]) -> bytes:
-    """Draw two or more visits, on a time scale where all intervals are known.
+    """Draw two or more visits, on a time scale if all intervals are known.
 
-    Where two visits can be compared, a line leads from the volume at the earlier to that at the later one; its band is
-    the noise of the change, twice the standard deviation either way.
+    A line connects the volumes of two visits that can be compared; its band is the noise of the change, two standard
+    deviations to each side.
     """
     dated = all(point.days is not None for point in points[1:])
     steps = [0.0, *((point.days or 0) / _YEAR if dated else 1.0 for point in points[1:])]
@@ -70,7 +70,7 @@ def draw_timeline(points: Sequence[TimePoint]) -> bytes:
         top.fill_between([start, end], low, high, color=_VOLUME_COLOUR, alpha=0.2, lw=0)
         label = None
     top.set(ylabel="lesions (ml)", ylim=(0, 1.08 * top.get_ylim()[1]))
-    # Above the axes, where its dot is not taken for a visit's.
+    # Above the axes, where its dot is not mistaken for a visit's.
     top.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     width = 0.3 * min(np.diff(places), default=1.0) or 0.3
     for place, point in zip(places[1:], points[1:], strict=True):

@@ -16,12 +16,12 @@ from bids_cascade.imaging.grid import Grid
 from bids_cascade.report.page import render_bare
 
 ONE_COLOUR = "#ff3b3b"
-"""Of lesions that are not told apart."""
+"""Of lesions that are not coloured by kind."""
 
 
 @dataclass(frozen=True)
 class ViewerPanel:
-    """One of the canvases that move together.
+    """One of the synchronised canvases.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class ViewerPanel:
     mask : str
         The volume with lesion as 255.
     image : str, optional
-        The volume to show; None where the page chooses.
+        The volume to show; None if the user chooses.
     axis : int, optional
-        What its plane is perpendicular to; None where the page chooses.
+        The axis perpendicular to its plane; None if the user chooses.
     """
 
     name: str
@@ -42,18 +42,18 @@ class ViewerPanel:
 
 @dataclass(frozen=True)
 class ViewerLesion:
-    """A lesion to go to.
+    """A lesion that the page can show.
 
     Attributes
     ----------
     number : int
         Its value in the volume of numbers, and in the page's address: ``#lesion-3``.
     centre_mm : tuple of float
-        In the world that the page names.
+        In the page's world.
     kind : str
         One of the kinds with a colour; empty for none.
     details : str
-        What the page says of it, beside its number and its kind.
+        Text on the page, beside its number and its kind.
     """
 
     number: int
@@ -64,7 +64,7 @@ class ViewerLesion:
 
 @dataclass(frozen=True)
 class SliceNumbers:
-    """How slices of the volume are numbered in the image that they come from.
+    """The numbers of the volume's slices in the image that they come from.
 
     Attributes
     ----------
@@ -85,14 +85,14 @@ class SliceNumbers:
 
 @dataclass(frozen=True, eq=False)
 class ViewerContent:
-    """What a viewer shows.
+    """The content of a viewer.
 
     Attributes
     ----------
     grid : Grid
         Of all volumes.
     to_world : (4, 4) array
-        Its voxels to the world that the page names, in mm.
+        Its voxels to the page's world, in mm.
     volumes : mapping of str to (X, Y, Z) uint8 array
         Images, masks and maps by name; a map has 255 for 1.
     numbers : (X, Y, Z) integer array
@@ -101,9 +101,9 @@ class ViewerContent:
     lesions : sequence of ViewerLesion
         The page starts at the first.
     colours : mapping of str to str
-        By kind of lesion; empty where lesions are not told apart.
+        By kind of lesion; empty if lesions are not coloured by kind.
     n_stops : int
-        So many lesions, from the first, are what the buttons go through.
+        The buttons step through this many lesions, from the first.
     slices : SliceNumbers, optional
     """
 
@@ -120,23 +120,23 @@ class ViewerContent:
 
 @dataclass(frozen=True)
 class ViewerTexts:
-    """What a viewer says.
+    """The texts of a viewer.
 
     Attributes
     ----------
     title : str
     kind : str
-        What tells lesions apart, such as ``region``.
+        The kind by which lesions are coloured, such as ``region``.
     coloured : bool
         Whether the page starts with lesions coloured by it.
     listed : bool
         Whether the page has a button for each lesion.
     stop : str
-        What the buttons go to: ``lesion`` or ``change``.
+        The buttons' target: ``lesion`` or ``change``.
     backgrounds, layers : mapping of str to str
-        Names on the page by volume; of layers, ``mask``, ``outline`` and ``none`` are known beside volumes.
+        Names on the page by volume; layers also include ``mask``, ``outline`` and ``none``.
     hint : str
-        Which world positions are of.
+        The world of the positions.
     """
 
     title: str
@@ -150,7 +150,7 @@ class ViewerTexts:
 
 
 def render_viewer(content: ViewerContent, texts: ViewerTexts) -> str:
-    """Return the page as HTML: a file that needs no other and asks for none."""
+    """Return the page as one self-contained HTML file."""
     stacked = b"".join(volume.tobytes(order="F") for volume in content.volumes.values())
     stacked += content.numbers.astype("<u4").tobytes(order="F")
     data: dict[str, Any] = {
@@ -173,5 +173,5 @@ def render_viewer(content: ViewerContent, texts: ViewerTexts) -> str:
 
 
 def even_levels(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return grey levels without odd ones: a page with them takes a fifth less space."""
+    """Return grey levels without odd ones: the page is then a fifth smaller."""
     return levels & np.uint8(0xFE)

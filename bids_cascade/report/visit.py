@@ -24,7 +24,7 @@ from bids_cascade.report.visit_viewer import viewer_page
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What has been found in a visit, and the sequence to show it on.
+    """The lesions of a visit, and the sequence on which they are displayed.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Findings:
     lesion, probability, first_probability : nibabel.Nifti1Image
         Lesion mask, and probability of lesion by the whole cascade and by stage 1, on the grid of the scan.
     gate : pair of float
-        Stage 1's probabilities that say how far stage 2 looks, and from where.
+        Lower and higher probability of stage 1 for :func:`bids_cascade.cascade.gate.open_gate`.
     labels : nibabel.Nifti1Image
         Numbers of the lesions, on the grid of the T1w image.
     lesions : sequence of Lesion
     locations : sequence of str
         Where each lesion is; empty where that is not known.
     uncertainty : nibabel.Nifti1Image, optional
-        What the cascades of a model with several disagree on, on the grid of the scan.
+        Disagreement of a model's several cascades, on the grid of the scan.
     t1w : nibabel.Nifti1Image, optional
         The T1w image on the grid of the scan; None if that is the T1w image.
     """
@@ -67,7 +67,7 @@ def gather_findings(
     gate: tuple[float, float],
     locations: Sequence[str] = (),
 ) -> Findings:
-    """Bring the findings of a visit onto the grid of the sequence on which they are shown.
+    """Bring the findings of a visit onto the grid of the displayed sequence.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def gather_findings(
 
 
 def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:
-    """Write the figure of where one sequence lies into a folder; return the file.
+    """Write the figure of a sequence's alignment into a folder; return the file.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> 
         The T1w image, or the FLAIR where there is none.
     folder : Path
     moved : Scan, optional
-        The sequence, corrected or not; nothing for that image itself.
+        The sequence, corrected or not; None for that image itself.
     """
     if moved is None:
         return _write({f"brain_{name}.svg": draw_brain(t1w, name)}, folder)
@@ -161,7 +161,7 @@ def draw_regions(
 
 
 def draw_findings(findings: Findings, folder: Path) -> list[Path]:
-    """Write the figures of what has been found, and the viewer, into a folder; return the files."""
+    """Write the figures of the findings, and the viewer, into a folder; return the files."""
     scan, lesion, first = findings.scan, findings.lesion, findings.first_probability
     lesions = draw_lesions(scan, lesion, first, findings.gate)
     viewer = viewer_page(
@@ -189,7 +189,7 @@ def write_quality(
     measured : mapping of str to dict
     contrast : float or None
     flags : mapping of str to str
-        Reasons by flag that were raised before; the measures' own say the same more exactly.
+        Reasons of the flags raised before; the measures' own reasons, which are more precise, replace them.
     folder : Path
     agreement : float, optional
         See :func:`bids_cascade.imaging.quality.gather`.

@@ -54,12 +54,12 @@ def viewer_page(
 ) -> str:
     """Return the page as HTML: a file that needs no other and asks for none.
 
-    It holds the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan.
+    It contains the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan.
 
     Parameters
     ----------
     scan : Scan
-        Mostly the FLAIR.
+        Usually the FLAIR.
     lesion, probability, first : nibabel.Nifti1Image
         Mask, final and stage 1's probability, on the grid of the scan.
     labels : nibabel.Nifti1Image
