@@ -4,11 +4,11 @@ from pathlib import Path
 
 
 def _read_version() -> str:
-    """Return the version: the file ``version`` of a source tree, else the installed one."""
+    """Return the version: that of the file ``version`` in a source tree, otherwise the installed one."""
     version_file = Path(__file__).parent.parent / "version"
     if version_file.is_file():
         return version_file.read_text().strip()
-    # Imports half of the standard library, which may have a namesake in the current folder; see `surroundings`.
+    # Imports much of the standard library, modules of which may be shadowed by the current folder; see `surroundings`.
     from importlib.metadata import PackageNotFoundError, version
 
     try:

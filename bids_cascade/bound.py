@@ -1,4 +1,4 @@
-"""Imported first by the process that workers are forked from: it ends with the app."""
+"""Imported first by the fork server, which then ends with the app."""
 
 from bids_cascade.children import end_with_parent
 

@@ -18,11 +18,11 @@ _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
 _PR_SET_PDEATHSIG = 1
-"""Of Linux's ``prctl``: which signal to get when the parent ends."""
+"""Option of Linux's ``prctl``: the signal to receive when the parent ends."""
 
 
 _last_caller: int | None = None
-"""The process that has last called :func:`end_with_parent`: in a worker, before it does so itself, the fork server."""
+"""The process that last called :func:`end_with_parent`: in a worker that hasn't called it yet, the fork server."""
 
 
 def start_fork_server(modules: Sequence[str] | None = None) -> None:
@@ -33,7 +33,7 @@ def start_fork_server(modules: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     modules : sequence of str, optional
-        What it imports; the first should call :func:`end_with_parent`.
+        Modules that it imports; the first should call :func:`end_with_parent`.
     """
     if modules is not None:
         set_forkserver_preload(list(modules))
@@ -47,7 +47,7 @@ def start_fork_server(modules: Sequence[str] | None = None) -> None:
 
 
 def end_with_parent() -> None:
-    """Let the system kill this process when the one that it was forked from ends, however that ends."""
+    """Let the system kill this process when its parent ends, for whatever reason."""
     global _last_caller
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     # Either may have been quicker: the server that a worker was forked from, which has called this, too, or the app, of
@@ -60,7 +60,7 @@ def end_with_parent() -> None:
 
 
 def end_workers(pool: ProcessPoolExecutor) -> None:
-    """Kill a pool's processes, whatever they are at."""
+    """Kill a pool's processes, whatever they are doing."""
     processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
@@ -70,18 +70,18 @@ def end_workers(pool: ProcessPoolExecutor) -> None:
 def map_in_processes(
     function: Callable[[_Task], _Result], tasks: Sequence[_Task], n_procs: int, work: str, each_gb: float
 ) -> Iterator[_Result]:
-    """Do tasks in so many processes; yield what `function`, one of a module, returns, in the tasks' order.
+    """Apply `function`, one of a module, to tasks in several processes; yield its results in the tasks' order.
 
     Parameters
     ----------
     function : callable
     tasks : sequence
     n_procs : int
-        With one process or task, this process does it.
+        One process or task runs in this process.
     what : str
-        What the processes did, for the message.
+        The work of the processes, for the message.
     each_gb : float
-        Memory that one takes, for the message.
+        Memory of one process, for the message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What all commands share: a parser that raises; streams, signals, and one line and an exit code for each error."""
+"""Shared by all commands: a parser that raises; streams, signals, and one line and an exit code for each error."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bids_cascade.errors import OK, BidsCascadeError, ReadWriteError, UsageError
 from bids_cascade.surroundings import complain, leave_out_current_folder, open_streams, release_streams
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 _LOGGER = logging.getLogger("bids_cascade")
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Raises what argparse would exit with, so that exit codes are decided in one place."""
+    """Raises an error where argparse would exit, so that exit codes are decided in one place."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -26,19 +26,19 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(program: str, act: Callable[[], int | None]) -> int:
-    """Run a command; return its exit code, or that of what it raises, after one line for the error.
+    """Run a command; return its exit code, or that of its error, after one line for the error.
 
     Parameters
     ----------
     program : str
-        What the user has called.
+        Name of the command.
     act : callable
         Does the work; returns an exit code, or None for 0.
     """
     leave_out_current_folder()
     open_streams()
     signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _stop)
     try:
         return act() or OK
@@ -66,5 +66,5 @@ def _explain(text: str, exit_code: int) -> int:
 
 
 def _stop(*_: object) -> NoReturn:
-    """End as Ctrl-C does when the system, a batch scheduler or a terminal that closes asks to."""
+    """End as after Ctrl-C when the system, a batch scheduler or a closing terminal sends a signal."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What is computed and how it is run, as frozen dataclasses made once in :mod:`bids_cascade.cli`."""
+"""The configuration, as frozen dataclasses made once in :mod:`bids_cascade.cli`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SEQUENCES = ("T1w", "FLAIR", "T2w", "PDw")
 
 
 def needed_sequences(sequences: Sequence[str], optional: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return what a visit must have: the T1w image, in which the brain is found, then the model's others.
+    """Return the sequences of a visit: the T1w, in which the brain is found, then the model's others.
 
-    Optional sequences may be missing. Where there is no T1w image, the first of the others takes its place.
+    Optional sequences may be missing. Without a T1w image, the first of the others replaces it.
     """
     ordered = ("T1w", *(sequence for sequence in sequences if sequence != "T1w"))
     return tuple(sequence for sequence in ordered if sequence not in optional)
 
 
 SKULL_STRIP_MODES = ("auto", "skip", "force")
-"""Unless the T1w image is stripped already; never, since it is; in any case."""
+"""Unless the image is already stripped; never; always."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which participants, sessions and files of a dataset are asked for.
+    """The selected participants, sessions and files of a dataset.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class NetworkConfig:
     pool_size : int
         Edge and stride of each max-pool in voxels.
     scales : tuple of int
-        Edge, in voxels of the grid, of the voxels that each branch of blocks sees; 1 alone is the published network.
+        Edge of the voxels of each branch's input, in voxels of the grid; 1 alone is the published network.
     dense : tuple of int
         Widths of the hidden dense layers.
     dropout : float
@@ -102,7 +102,7 @@ class PaddedNetworkConfig:
 
 @dataclass(frozen=True)
 class LesionRule:
-    """How a probability map becomes a lesion mask, see :func:`bids_cascade.lesions.rule.lesion_mask`.
+    """The rule from a probability map to a lesion mask, see :func:`bids_cascade.lesions.rule.lesion_mask`.
 
     Attributes
     ----------
@@ -141,28 +141,28 @@ class LesionRule:
 WHITE_MATTER = "white matter 1"
 """Scaled so that white matter is 1, see :mod:`bids_cascade.cascade.normalisation`."""
 WHOLE_VOLUME = "whole-volume z-score"
-"""As nicMSlesions does, see :mod:`bids_cascade.cascade.zscore`."""
+"""As in nicMSlesions, see :mod:`bids_cascade.cascade.zscore`."""
 NORMALISATIONS = (WHITE_MATTER, WHOLE_VOLUME)
 """How a model's channels may be normalised."""
 
 
 @dataclass(frozen=True)
 class CascadeConfig:
-    """How the two stages hand over to each other and what becomes a lesion.
+    """Candidates, gate, calibration and lesion rule of a cascade.
 
     Attributes
     ----------
     sequences : tuple of str
         BIDS suffixes in channel order.
     candidate_sequence : str
-        The sequence whose brightness opens the search.
+        The sequence whose brightness makes a voxel a candidate.
     candidate_level : float
-        Voxels above this level of the candidate sequence, in which white matter is 1, are looked at.
+        Voxels above this level of the candidate sequence, in which white matter is 1, are candidates.
     hard_negative_probability : float
         Stage-1 probability above which a voxel without lesion is a negative sample of stage 2.
     gate_probability : float
-        Stage-1 probability above which stage 2 looks at a voxel, and at all that are connected to it by voxels above
-        `hard_negative_probability`: there it has learnt.
+        Stage-1 probability above which stage 2 evaluates a voxel, and all that are connected to it by voxels above
+        `hard_negative_probability`, among which stage 2 was trained.
     threshold : float
         Probability from which a voxel is lesion.
     min_lesion_volume_mm3 : float
@@ -175,14 +175,14 @@ class CascadeConfig:
         Slope and intercept: a probability above 0 becomes ``sigmoid(slope * logit(p) + intercept)``, to which the
         threshold and the peak probability apply.
     prevalence_weight : float
-        How much of the logit of the scan's estimated prevalence of lesion among the looked-at voxels is added to that
-        of each voxel, see :mod:`bids_cascade.cascade.calibration`.
+        Fraction of the logit of the scan's estimated prevalence of lesion among the evaluated voxels that is added to
+        the logit of each voxel, see :mod:`bids_cascade.cascade.calibration`.
     normalisation : str
         One of ``NORMALISATIONS``.
     mirrored : bool
-        Whether the networks look at each scan mirrored left to right, too, and the mean of both counts: twice the time.
+        Whether the networks also evaluate the mirror image of each scan, and the mean of both is used: twice the time.
     optional_sequences : tuple of str
-        Those of the sequences that a scan may lack, since the networks have learnt without them, too: their channels
+        Those of the sequences that a scan may lack, since the networks were also trained without them: their channels
         are then 0.
     """
 
@@ -235,11 +235,11 @@ class CascadeConfig:
             raise ValueError(f"the prevalence weight is {self.prevalence_weight}; expected a number of at least 0")
         if self.normalisation not in NORMALISATIONS:
             raise ValueError(f"the normalisation is {self.normalisation!r}; expected one of {NORMALISATIONS}")
-        _ = self.rule  # which refuses what it can't be
+        _ = self.rule  # which refuses values out of range
 
     @property
     def rule(self) -> LesionRule:
-        """What makes a lesion mask of the cascade's probability."""
+        """The rule from the cascade's probability to the lesion mask."""
         return LesionRule(self.threshold, self.min_lesion_volume_mm3, self.peak_probability)
 
     @property
@@ -249,11 +249,11 @@ class CascadeConfig:
 
     @property
     def gate(self) -> tuple[float, float]:
-        """How far stage 2 looks, and from where: stage-1 probabilities, as in :mod:`bids_cascade.cascade.gate`."""
+        """Lower and higher probability of stage 1 for :mod:`bids_cascade.cascade.gate`."""
         return self.hard_negative_probability, self.gate_probability
 
     def with_choices(self, threshold: float | None, min_lesion_volume_mm3: float | None) -> CascadeConfig:
-        """Return this with the user's choices of what becomes a lesion; None keeps a value."""
+        """Return this with the user's choices for the lesion rule; None keeps a value."""
         smallest = self.min_lesion_volume_mm3 if min_lesion_volume_mm3 is None else min_lesion_volume_mm3
         return replace(
             self, threshold=self.threshold if threshold is None else threshold, min_lesion_volume_mm3=smallest
@@ -262,14 +262,14 @@ class CascadeConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a stage is trained.
+    """The training of a stage.
 
     Attributes
     ----------
     max_epochs : int
-        The learning rate falls to zero with the last one.
+        The learning rate falls to zero at the last one.
     second_stage_epochs : int or None
-        The same of stage 2; None for as many.
+        The same for stage 2; None for as many.
     crops_per_epoch, batch_size : int
         Crops drawn an epoch, and in each step.
     crop_size : int
@@ -280,24 +280,24 @@ class TrainingConfig:
     learning_rate : float
         The highest.
     gain, shift : float
-        Each sequence of a crop is multiplied, around white matter, by up to `gain` or its inverse, and shifted by up to
+        Each sequence of a crop is scaled, around white matter, by up to `gain` or its inverse, and shifted by up to
         `shift` (white matter is 1).
     largest_negative_weight : float
-        Largest weight of all negatives together relative to the lesion voxels: 1 balances them; where it is larger,
-        every voxel weighs the same until negatives weigh so much.
+        Largest total weight of the negatives relative to the lesion voxels: 1 balances them; with a larger one, all
+        voxels have equal weights until the negatives reach this total.
     synthetic_fraction : float
-        Fraction of the crops that synthetic visits have where there are others, too.
+        Fraction of the crops from synthetic visits if there are others, too.
     lesion_free_fraction : float or None
-        Fraction of the synthetic visits' crops that those without a lesion have; None to draw them as if they had a few
+        Fraction of the synthetic visits' crops from those without a lesion; None to draw these as if they had a few
         lesion voxels.
     component_power : float
-        A lesion voxel's weight is its lesion's number of voxels to the power of minus this, and so is a false
-        positive's: 0 makes all voxels count the same, 1 all lesions.
+        A lesion voxel's weight is its lesion's number of voxels to the power of minus this, and likewise for false
+        positives: with 0 all voxels count the same, with 1 all lesions.
     least_contrast : float
-        Labelled lesions of real scans that are in FLAIR less than this brighter than what surrounds them (white matter
-        is 1) are neither learnt as lesions nor as anything else.
+        Labelled lesions of real scans that are brighter in FLAIR than their surroundings by less than this (white
+        matter is 1) are ignored in training.
     sequence_dropout : float
-        Chance that a crop is shown without some of the cascade's optional sequences, as a scan that lacks them is.
+        Chance that a crop lacks some of the cascade's optional sequences.
     half_precision : bool
         Whether the passes compute in bfloat16: about twice as fast where the hardware has it.
     seed : int
@@ -351,7 +351,7 @@ class HeadsConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How the app runs; nothing in here changes what is computed, but for the last digits of a training's sums.
+    """How the app runs; nothing here changes the results, except for the last digits of a training's sums.
 
     Attributes
     ----------
@@ -360,9 +360,9 @@ class RunConfig:
     n_procs : int
         Processes at once.
     omp_nthreads : int
-        Threads of one process. A training with another number adds in another order, and ends with other weights.
+        Threads of one process. A training with another number adds in another order, so its weights differ.
     mem_gb : float
-        Memory all processes may use together.
+        Total memory of all processes.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before this is made.
     plugin_file : Path or None
@@ -385,7 +385,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where from, where to, and which part.
+    """The input and output folders, and the selected part of the dataset.
 
     Attributes
     ----------
@@ -393,7 +393,7 @@ class Inputs:
         Roots of the raw and of the derivative dataset.
     selection : Selection
     database_dir : Path or None
-        Where pybids keeps its index.
+        Folder of pybids' index.
     validate : bool
         Whether to run the BIDS validator on the input first.
     """
@@ -407,21 +407,21 @@ class Inputs:
 
 @dataclass(frozen=True)
 class ParticipantConfig:
-    """What the participant level computes.
+    """The choices of the participant level.
 
     Attributes
     ----------
     model : Path or None
         Model file; None for the packaged one.
     threshold, min_lesion_volume_mm3 : float or None
-        None for what the model says.
+        None for the model's own value.
     skull_strip : str
         One of :data:`SKULL_STRIP_MODES`.
     seed : int
     half_precision : bool
         Whether the networks compute in half precision; a few voxels of a mask then differ.
     guess_orientation : bool
-        Take images whose headers do not say where left and right are, and flag them, instead of refusing them.
+        Accept and flag images whose headers do not say where left and right are, instead of refusing them.
     longitudinal : bool
         Whether each visit is compared with the participant's previous and first ones.
     noise_floor : bool
@@ -454,7 +454,7 @@ class ParticipantConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the train level computes.
+    """The choices of the train level.
 
     Attributes
     ----------
@@ -463,16 +463,16 @@ class TrainConfig:
     cascade : CascadeConfig
     training : TrainingConfig
     heads : HeadsConfig or None
-        Synthetic heads to learn from, too.
+        Synthetic heads for the training.
     start_from : Path or None
-        Model file whose weights to begin with.
+        Model file with the starting weights.
     features, dense : tuple of int or None
-        Widths of the networks' blocks and hidden dense layers; None for those of the model to begin with, or the
-        standard ones.
+        Widths of the networks' blocks and hidden dense layers; None for those of the starting model, or the standard
+        ones.
     kept_fraction : float
-        How much of its weights is in those of the new model: 0 nothing but that training began with them.
+        Weight of the starting model in the average with the trained one.
     choose_threshold : bool
-        Replace the cascade's threshold by the one that suits the held-out subjects best.
+        Replace the cascade's threshold by the best one for the held-out subjects.
     skull_strip : str
         One of :data:`SKULL_STRIP_MODES`.
     name : str
@@ -502,7 +502,7 @@ class CrossValidationConfig:
     Attributes
     ----------
     n_folds : int or None
-        Into how many parts the subjects are split; None for as many as there are subjects.
+        Number of parts into which the subjects are split; None for as many as there are subjects.
     fold : int or None
         The only fold to work on, counted from 1; None for all, and to gather them.
     """
@@ -513,7 +513,7 @@ class CrossValidationConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What the evaluate level computes.
+    """The choices of the evaluate level.
 
     Attributes
     ----------
@@ -531,17 +531,17 @@ class EvaluateConfig:
 
 
 SYNTHETIC_PROTOCOLS = ("mixed", "3d", "2d")
-"""Scans of all kinds, 3D ones, or thick slices."""
+"""Scans of all kinds, only 3D ones, or only thick slices."""
 
 SYNTHETIC_SEQUENCES = ("T1w", "FLAIR")
-"""What synthetic heads have."""
+"""The sequences of synthetic heads."""
 
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
-    """What the synthesize level makes.
+    """The choices of the synthesize level.
 
-    The ranges it draws from are those of :class:`bids_cascade.synthesis.config.SynthesisConfig`.
+    The ranges are those of :class:`bids_cascade.synthesis.config.SynthesisConfig`.
 
     Attributes
     ----------

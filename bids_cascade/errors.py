@@ -11,7 +11,7 @@ import os
 
 OK = 0
 FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What the system says of a disk that is full, allows no file as large, or fails."""
+"""Errors of the system for a disk that is full, allows no file as large, or fails."""
 
 
 def one_line(text: str) -> str:
@@ -26,7 +26,7 @@ def one_line(text: str) -> str:
 class BidsCascadeError(Exception):
     """Any failure this app reports by itself; exit code 1 (unspecified failure).
 
-    Its message is one line, whatever parts it is made of: what libraries say may have several.
+    Its message is always one line, even if a library's message, a part of it, has several.
     """
 
     exit_code = 1
@@ -60,13 +60,13 @@ class UsageError(BidsCascadeError):
 
 
 class BadDataError(BidsCascadeError):
-    """A file that is there has content that can't be used."""
+    """An existing file has content that can't be used."""
 
     exit_code = 65
 
 
 class MissingInputError(BidsCascadeError):
-    """A file that is needed is not there."""
+    """A required file is missing."""
 
     exit_code = 66
 
@@ -78,18 +78,18 @@ class OutputError(BidsCascadeError):
 
 
 class ReadWriteError(BidsCascadeError):
-    """Reading or writing broke off (disk full, file system gone)."""
+    """Reading or writing failed (disk full, file system gone)."""
 
     exit_code = 74
 
 
 class TemporaryError(BidsCascadeError):
-    """Something stands in the way that may be gone later; the same command may then succeed."""
+    """A temporary obstacle; the same command may succeed later."""
 
     exit_code = 75
 
 
 def cannot_create(path: str | os.PathLike[str], error: OSError) -> BidsCascadeError:
-    """Return what to raise where the system refuses to create a file or folder: by its reason, 74 or 73."""
+    """Return the error for a file or folder that the system refuses to create: by its reason, 74 or 73."""
     kind = ReadWriteError if error.errno in FULL_OR_BROKEN else OutputError
     return kind(f"can't create {os.fspath(path)}: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""Where intermediate results, temporary files and the caches of libraries go."""
+"""The folders of intermediate results, temporary files and the caches of libraries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CACHE = "bids_cascade_cache"
 _CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NILEARN_DATA")
 _TEMPLATES = "TEMPLATEFLOW_HOME"
 _LONGEST_SOCKET_FOLDER = 75
-"""Characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
+"""In characters; multiprocessing puts sockets into its temporary folder, and their paths may have 107."""
 
 _LONGEST_SOCKET_PARENT = _LONGEST_SOCKET_FOLDER - len("/bids_cascade_12345678")
 _SHORT_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
-"""Where sockets go if the path of the temporary folder that a user or a batch system has named is too long for them."""
+"""Folder of sockets if the path of the configured temporary folder is too long for them."""
 
 _OWN_TEMPORARY = re.compile(r"tmp_\w{8}")
 """Temporary folders of runs, in the work folder that they share."""
@@ -36,10 +36,10 @@ _OWN_SOCKETS = re.compile(r"bids_cascade_\w{8}")
 """Folders of runs for sockets, in the system's temporary folder."""
 
 _LITTLE_BYTES = 1 << 20
-"""A disk with less left is full: what does not fit is often larger, and leaves some room."""
+"""A disk with less space is full: a file that does not fit is often larger, and leaves some space."""
 
 _ROOM_BYTES = 2 << 30
-"""A temporary folder with less left is none to work in: Apptainer's own has 64 MB."""
+"""A temporary folder with less space is not used as the work folder: Apptainer's own has 64 MB."""
 
 
 def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path:
@@ -48,14 +48,14 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
     Parameters
     ----------
     asked_for : Path or None
-        None for one that a second run finds again: in the temporary folder, else beside the output folder, else in it.
+        None for a default that a second run finds again: in the temporary folder, beside the output folder, or in it.
     bids_dir, out_dir : Path
         Roots of the raw and of the derivative dataset.
 
     Raises
     ------
     UsageError
-        The folder asked for lies inside the input dataset.
+        The folder lies inside the input dataset.
     OutputError
         It can't be written to.
     ReadWriteError
@@ -71,7 +71,7 @@ def make_work_dir(asked_for: Path | None, bids_dir: Path, out_dir: Path) -> Path
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(bytes(1 << 16))  # a full disk takes empty files
+                file.write(bytes(1 << 16))  # a full disk still accepts empty files
                 file.flush()
                 return folder
         except OSError as error:
@@ -88,7 +88,7 @@ def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:
     if temporary is not None and shutil.disk_usage(temporary).free >= _ROOM_BYTES:
         key = hashlib.sha256(f"{bids_dir}\n{out_dir}".encode()).hexdigest()[:12]
         own = temporary / f"bids_cascade_{os.getuid()}_{key}"
-        # What another user may have put there is not to be trusted: intermediate results are unpickled.
+        # A folder of another user is not to be trusted: intermediate results are unpickled.
         if not own.exists() or own.stat().st_uid == os.getuid():
             folders.append(own)
     beside = out_dir.with_name(f"{out_dir.name}_work")
@@ -98,7 +98,7 @@ def _default_work_dirs(bids_dir: Path, out_dir: Path) -> list[Path]:
 
 
 def is_full(folder: str | Path) -> bool:
-    """Return whether the disk of a folder takes no more."""
+    """Return whether the disk of a folder is full."""
     try:
         disk = os.statvfs(folder)
     except OSError:
@@ -107,7 +107,7 @@ def is_full(folder: str | Path) -> bool:
 
 
 def system_temporary() -> Path | None:
-    """Return the system's temporary folder; None where it has none to write to."""
+    """Return the system's temporary folder; None if it has no writable one."""
     try:
         folder = tempfile.gettempdir()
     except FileNotFoundError:
@@ -122,10 +122,10 @@ def system_temporary() -> Path | None:
 def contained(work_dir: Path) -> Iterator[None]:
     """Let libraries write temporary files, caches and settings into the work folder only; enter before they load.
 
-    It also keeps them from talking to the network and from waiting busily, and makes the work folder the current one,
-    as some read settings from there, and a user may have deleted the one this was started in.
+    It also keeps them from the network and from busy waiting, and makes the work folder the current one, as some read
+    settings from there, and the original one may have been deleted.
 
-    A home folder, and caches that the user has named, are left alone where they can be written to.
+    A writable home folder, and writable caches configured by the user, are kept.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def contained(work_dir: Path) -> Iterator[None]:
 
 
 def _socket_parent() -> Path | None:
-    """Return the system's temporary folder, or another where that has a long name; None if there is none."""
+    """Return the system's temporary folder, or another one if its name is too long; None if there is none."""
     temporary = system_temporary()
     places = [temporary, *map(Path, _SHORT_TEMPORARY)] if temporary is not None else []
     usable = (place for place in places if os.access(place, os.W_OK | os.X_OK))
@@ -177,9 +177,9 @@ def _socket_parent() -> Path | None:
 
 
 def _choose_socket_folder(parent: Path) -> None:
-    """Let multiprocessing put its sockets, which need a short path, into a temporary folder of the system.
+    """Let multiprocessing put its sockets, which need a short path, into a temporary folder.
 
-    In a folder of our own there, so that a later run knows what a killed one has left.
+    It is a folder of our own, so that a later run recognises those of killed runs.
     """
     clear_leftovers(parent, _OWN_SOCKETS)
     folder = tempfile.mkdtemp(prefix="bids_cascade_", dir=parent)
@@ -193,7 +193,7 @@ def _choose_socket_folder(parent: Path) -> None:
 
 @contextmanager
 def _current_folder(folder: Path) -> Iterator[None]:
-    """Change the current folder, and go back if that is still there."""
+    """Change the current folder, and restore it at the end if it still exists."""
     try:
         before = os.getcwd()
     except FileNotFoundError:
@@ -207,7 +207,7 @@ def _current_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove(work_dir: Path, temporary: str, held: BinaryIO) -> None:
-    """Remove the temporary folder, and the work folder if nothing is left in it."""
+    """Remove the temporary folder, and the work folder if it is empty."""
     _remove_held(temporary, held)
     with suppress(OSError):
         work_dir.rmdir()
@@ -220,7 +220,7 @@ def _remove_held(folder: str, held: BinaryIO) -> None:
 
 def _environment(work_dir: Path, temporary: str) -> dict[str, str]:
     """Return the variables to set."""
-    # Threads that spin while they wait for others slow each other down tenfold where processors are shared.
+    # Threads that spin while waiting slow each other down tenfold on shared processors.
     variables = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
     variables |= {"TMPDIR": temporary, "NO_ET": "1", "NIPYPE_NO_ET": "1"}
     cache = work_dir / CACHE
@@ -229,13 +229,13 @@ def _environment(work_dir: Path, temporary: str) -> dict[str, str]:
             folder = cache / name.lower()
             folder.mkdir(parents=True, exist_ok=True)
             variables[name] = str(folder)
-    if os.environ.get(_TEMPLATES):  # read from only, and from another current folder than the user's
+    if os.environ.get(_TEMPLATES):  # only read, and the current folder is no longer the user's
         variables[_TEMPLATES] = os.path.abspath(os.environ[_TEMPLATES])
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as containers have
         user = f"uid{os.getuid()}"
-    variables["LOGNAME"] = user  # nipype's plugin for Slurm asks for no other
+    variables["LOGNAME"] = user  # the only variable that nipype's plugin for Slurm reads
     return variables
 
 

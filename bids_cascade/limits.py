@@ -16,7 +16,7 @@ _NO_DEVICE = ("", "-1", "NoDevFiles")
 def allowed_processors(root: Path = _ROOT) -> int:
     """Return how many processors this process may use.
 
-    The least of its affinity, the quota of its control group (whole processors of it) and what Slurm says.
+    The minimum of its affinity, the quota of its control group (in whole processors) and Slurm's limit.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ def allowed_processors(root: Path = _ROOT) -> int:
 
 
 def free_memory_gb(root: Path = _ROOT) -> float:
-    """Return 90 % of the memory that this process may still take, in GB (1e9 bytes).
+    """Return 90 % of the memory that this process may still use, in GB (1e9 bytes).
 
-    The least of what the machine has free, what the control groups around this process leave (memory that only
-    caches files counts as free) and what Slurm has granted to the job on this machine.
+    The minimum of the machine's free memory, that left by the control groups of this process (file caches count as
+    free), and Slurm's limit for the job on this machine.
 
     Parameters
     ----------
@@ -103,8 +103,7 @@ def _may_have_gpu() -> bool:
 def _control_groups(controller: str, root: Path) -> Iterator[Path]:
     """Give the folders of this process's control group and of those around it, of version 1 and 2.
 
-    In a container its own group may be mounted at the top while its name is the one outside: what isn't there is left
-    to who reads it.
+    In a container, the group may be mounted at the top while its name is the outer one: the folders need not exist.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -138,6 +137,6 @@ def _stat_bytes(path: Path, key: str) -> int:
 
 
 def _slurm_numbers(*names: str) -> list[int]:
-    """Return those of Slurm's variables that are set to a number above 0."""
+    """Return Slurm's variables that are set to a number above 0."""
     values = (os.environ.get(name, "") for name in names)
     return [int(value) for value in values if value.isdigit() and int(value) > 0]

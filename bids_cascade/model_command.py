@@ -1,4 +1,4 @@
-"""The command ``bids-cascade-model``: what can be done with model files."""
+"""The command ``bids-cascade-model`` for model files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _CHOICES = (
     "prevalence_weight",
     "mirrored",
 )
-"""Fields of the configuration that a user may choose."""
+"""Fields of the configuration that users may choose."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what is asked for; return the exit code.
+    """Run the command; return the exit code.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    """Write the calibrated model and its card, and say what the calibration is and how well it suits the scans."""
+    """Write the calibrated model and its card, and print the calibration and how well it fits."""
     _refuse_existing(options.out)
     from bids_cascade.models.join import join_models
     from bids_cascade.models.store import load_ensemble
@@ -196,7 +196,7 @@ def _calibrate(options: argparse.Namespace) -> None:
 
     ensemble = load_ensemble(options.model)
     weight = ensemble.config.prevalence_weight if options.prevalence_weight is None else options.prevalence_weight
-    for bids_dir in options.bids_dirs:  # the work folder may lie in none of them
+    for bids_dir in options.bids_dirs:  # the work folder must lie in none of them
         work_dir = make_work_dir(options.work_dir, bids_dir, options.out.parent)
     try:
         with contained(work_dir):
@@ -229,7 +229,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    """Write the converted model and its card, and say how it runs."""
+    """Write the converted model and its card, and print how it runs."""
     _refuse_existing(options.out)
     from bids_cascade.models.nicmslesions import convert_nicmslesions
 
@@ -248,7 +248,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _join(options: argparse.Namespace) -> None:
-    """Write the joined model and its card, and say what its configuration is and whose it was."""
+    """Write the joined model and its card, and print its configuration and its source."""
     _refuse_existing(options.out)
     # Imported late, so that --help is quick.
     from bids_cascade.models.join import join_models
@@ -268,7 +268,7 @@ def _join(options: argparse.Namespace) -> None:
 
 
 def _refuse_existing(out: Path) -> None:
-    """Raise where a new model, or its card, would replace a file, or each other."""
+    """Raise if a new model or its card would replace a file, or one another."""
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a file name that ends with .safetensors")
     for path in (out, _card_of(out)):
@@ -277,7 +277,7 @@ def _refuse_existing(out: Path) -> None:
 
 
 def _save(model: Model, out: Path) -> None:
-    """Write a new model and its card, and say where they are."""
+    """Write a new model and its card, and print their paths."""
     from bids_cascade.models.store import save_model
     from bids_cascade.report.card import model_card
     from bids_cascade.whole_file import write_whole_file

@@ -24,14 +24,14 @@ from bids_cascade.regular_file import open_regular
 VOXEL_SIZE_LIMITS_MM = (0.1, 20.0)
 
 _MM_PER_UNIT = {1: 1e3, 3: 1e-3}
-"""By the lowest three bits of xyzt_units: metre and micrometre; what is neither is taken for millimetre."""
+"""By the lowest three bits of xyzt_units: metre and micrometre; all others are taken as millimetre."""
 _LONGEST_HEADER = 540
 _DEFLATE_RATIO = 1032
-"""No byte of a deflated stream stands for more."""
+"""Largest compression ratio of a deflated stream."""
 _WORKING_BYTES = 8
-"""Of memory a voxel, beside the voxel itself: as float32, and once more while it is checked."""
+"""Memory for each voxel, beside the voxel itself: as float32, and a copy while it is checked."""
 _USUAL_GB = 1.0
-"""An image that takes no more is read however little memory seems free at a moment."""
+"""A smaller image is read however little memory seems free at the moment."""
 _CHUNK_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/", b".git/annex/")
@@ -39,7 +39,7 @@ _POINTERS = (b"version https://git-lfs", b"/annex/objects/", b"../.git/annex/", 
 
 @contextmanager
 def open_nifti(path: Path) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
-    """Open a NIfTI image; whatever goes wrong in reading it, also inside the ``with``, names the file.
+    """Open a NIfTI image; every error in reading it, also inside the ``with``, names the file.
 
     Yields
     ------
@@ -53,7 +53,7 @@ def open_nifti(path: Path) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
     MissingInputError, ReadWriteError
         See :func:`bids_cascade.regular_file.open_regular`.
     BadDataError
-        If it is not a NIfTI image of plain numbers, is damaged, or is too short for what its header says.
+        If it is not a NIfTI image of plain numbers, is damaged, or is shorter than its header says.
     """
     try:
         with ExitStack() as stack:
@@ -64,7 +64,7 @@ def open_nifti(path: Path) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
             yield _open_image(path, stream, os.fstat(file.fileno()).st_size, compressed=stream is not file), stream
     except BidsCascadeError:
         raise
-    except Exception as error:  # nibabel, zlib and numpy raise what they like, MemoryError and OverflowError included
+    except Exception as error:  # nibabel, zlib and numpy raise various errors, MemoryError and OverflowError included
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise ReadWriteError(f"{path} can't be read: {error.strerror}") from error
         text = str(error) or type(error).__name__
@@ -72,13 +72,13 @@ def open_nifti(path: Path) -> Iterator[tuple[nib.Nifti1Image, BufferedIOBase]]:
 
 
 def read_header(path: Path) -> nib.Nifti1Image:
-    """Read the header of an image, which comes back without its voxels; raises what :func:`open_nifti` does."""
+    """Return an image's header, as an image without voxels; errors are those of :func:`open_nifti`."""
     with open_nifti(path) as (image, _):
         return image
 
 
 def read_to_end(stream: BufferedIOBase) -> None:
-    """Read what is left of a stream: only at its end does gzip compare checksum and length."""
+    """Read the rest of a stream: gzip compares checksum and length only at its end."""
     while stream.read(_CHUNK_BYTES):
         pass
 
@@ -96,7 +96,7 @@ def has_orientation(image: nib.Nifti1Image) -> bool:
 
 
 def check_memory(path: Path, image: nib.Nifti1Image) -> None:
-    """Raise BadDataError where the voxels would not fit into the memory there is."""
+    """Raise BadDataError if the voxels would not fit into the free memory."""
     needed_gb = math.prod(image.shape) * (image.get_data_dtype().itemsize + _WORKING_BYTES) / 1e9
     free_gb = free_memory_gb()
     if needed_gb > max(free_gb, _USUAL_GB):
@@ -107,7 +107,7 @@ def check_memory(path: Path, image: nib.Nifti1Image) -> None:
 
 
 def _is_gzip(path: Path, file: BufferedIOBase) -> bool:
-    """Return whether a file is compressed, as its name must say, too; it is put back to its beginning."""
+    """Return whether a file is compressed, which its name must agree with; the file is rewound."""
     start = file.read(_LONGEST_HEADER)
     file.seek(0)
     packed, named_so = start.startswith(_GZIP), path.name.endswith(".gz")
@@ -159,7 +159,7 @@ def _open_image(path: Path, stream: BufferedIOBase, file_bytes: int, *, compress
 
 
 def _mm_per_unit(header: nib.Nifti1Header) -> float:
-    """Return the length of a header's unit, unless its voxels are those of a head in mm: then the unit is wrong."""
+    """Return the length of a header's unit in mm; 1 if the unit is wrong, as the voxels are those of a head in mm."""
     low, high = VOXEL_SIZE_LIMITS_MM
     sizes = header["pixdim"][1:4]
     in_mm = bool(np.all((sizes >= low) & (sizes <= high)))

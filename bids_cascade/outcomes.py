@@ -12,7 +12,7 @@ from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, Tempora
 
 @dataclass(frozen=True)
 class VisitOutcome:
-    """How one visit ended.
+    """The outcome of one visit.
 
     Attributes
     ----------
@@ -21,15 +21,15 @@ class VisitOutcome:
     exit_code : int
         0 when all went well.
     message : str
-        What went wrong, or should be looked at, in a line.
+        The failure, or the warnings, in one line.
     n_lesions, n_lesions_14mm3 : int or None
-        All, and those large enough to count clinically.
+        All lesions, and those large enough to count clinically.
     volume_ml : float or None
         On the grid of the T1w image, or of the FLAIR of a visit without one.
     seconds : float or None
         Sum over its steps.
     crash_reports : tuple of Path
-        What nipype wrote of failed steps.
+        nipype's crash reports of failed steps.
     """
 
     name: str
@@ -42,7 +42,7 @@ class VisitOutcome:
     crash_reports: tuple[Path, ...] = ()
 
     def with_warnings(self, texts: Iterable[str], exit_code: int = OK) -> VisitOutcome:
-        """Return this with something more to look at, which may make it a failure."""
+        """Return this with further warnings, which may make it a failure."""
         message = "; ".join(filter(None, (self.message, *texts)))
         return replace(self, message=message, exit_code=self.exit_code or exit_code)
 
@@ -58,7 +58,7 @@ def missing_outcome(visit: Visit) -> VisitOutcome:
 def exit_code_of(results: Iterable[VisitOutcome]) -> int:
     """Return 0 when all went well, the failures' exit code when they agree, else 1.
 
-    What could be done by the same command later only counts where nothing else is wrong.
+    A temporary failure only counts if there is no other one.
     """
     codes = {result.exit_code for result in results} - {OK}
     codes = codes - {TemporaryError.exit_code} or codes

@@ -1,4 +1,4 @@
-"""A bar that shows on a terminal how far something has come; elsewhere, as in a log file, there is none."""
+"""A progress bar on a terminal; elsewhere, as in a log file, there is none."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class BarHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 @contextmanager
 def progress_bar(total: int, unit: str, *, with_time_left: bool = True) -> Iterator[Any]:
-    """Show a bar on standard error if that is a terminal; it is gone at the end.
+    """Show a bar on standard error if that is a terminal; it is removed at the end.
 
     Parameters
     ----------
     total : int
-        How much there is to do.
+        Number of items.
     unit : str
-        What is counted, in the plural.
+        Name of the items, in the plural.
     with_time_left : bool
-        Whether the time left is estimated, as if what is left took as long as what is done.
+        Whether to estimate the time left, assuming a constant speed.
 
     Yields
     ------
     tqdm.tqdm
-        With ``update`` it moves on, ``set_description_str`` says what is done at the moment.
+        ``update`` advances it, ``set_description_str`` shows the current item.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""Only regular files are opened, and text only up to a size that can be meant."""
+"""Opens regular files only, and reads text only up to a plausible size."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _KINDS = {
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file for reading; what is no regular file, after links, is refused before it can block or never end.
+    """Open a file for reading; anything but a regular file, after links, is refused before it can block or never end.
 
     Raises
     ------
     MissingInputError
-        There is no such file, as where a link's target has not been fetched.
+        There is no such file, for example if a link's target has not been fetched.
     BadDataError
         It is a folder, a named pipe, a device or a socket.
     ReadWriteError

@@ -1,4 +1,4 @@
-"""Hashes of source code, by which kept results are recognised."""
+"""Hashes of source code, which identify cached results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def hash_sources(*parts: str) -> str:
-    """Return a hash of what modules of this package do, and folders of them, named by their paths below it.
+    """Return a hash of the code of modules and folders of this package, given by their paths in it.
 
-    Between two releases, the version doesn't tell that they have changed. The hash is of the syntax tree: comments,
-    docstrings and layout don't count, names and constants do.
+    Between two releases, the version doesn't show changes. The hash is of the syntax tree: comments, docstrings and
+    layout don't count, names and constants do.
     """
     root = Path(__file__).parent
     digest = hashlib.sha256()
@@ -23,7 +23,7 @@ def hash_sources(*parts: str) -> str:
 
 
 class _WithoutStrings(ast.NodeTransformer):
-    """Takes out strings that stand alone: docstrings of modules, classes, functions and constants."""
+    """Removes strings that stand alone: docstrings of modules, classes, functions and constants."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

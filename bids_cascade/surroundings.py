@@ -1,4 +1,4 @@
-"""Independence of where the app was started: current folder, closed streams."""
+"""Makes the app independent of where it was started: current folder, closed streams."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def leave_out_current_folder() -> None:
-    """Import nothing from the current folder, here and in every process that this one starts.
+    """Prevent imports from the current folder, in this process and all that it starts.
 
-    A user's own ``random.py`` there would take the place of Python's. Where the app itself lies there, in a source
-    tree, it stays.
+    A user's own ``random.py`` there would replace Python's. If the app itself lies there, in a source tree, the folder
+    is kept.
     """
     os.environ["PYTHONSAFEPATH"] = "1"  # which leaves `-c` and `-m` without it, as the fork server is started with
     try:
@@ -31,9 +31,9 @@ def leave_out_current_folder() -> None:
 
 
 def share_source_tree() -> None:
-    """Let the processes that this one starts import the app from the same source tree, not an installed one.
+    """Let child processes import the app from the same source tree, not an installed version.
 
-    The process that workers are forked from looks where Python does by itself, not in this one's ``sys.path``.
+    The fork server uses Python's default path, not this process's ``sys.path``.
     """
     if os.path.basename(_PACKAGE_ROOT) not in ("site-packages", "dist-packages"):
         before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -42,7 +42,7 @@ def share_source_tree() -> None:
 
 
 def open_streams() -> None:
-    """Open whichever of the three standard streams is closed: files would take their numbers, and be written into."""
+    """Open closed standard streams: otherwise files would get their numbers, and receive their text."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -54,7 +54,7 @@ def open_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print a level's text; a reader that stops, as ``| head -1`` does, is no failure of the level."""
+    """Print a level's text; a reader that stops early, like ``| head -1``, is no failure of the level."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -62,7 +62,7 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error, if anyone listens."""
+    """Print an error, if standard error is open."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -70,7 +70,7 @@ def complain(text: str) -> None:
 
 
 def release_streams() -> None:
-    """Hand over what has been said; what can't be is dropped, or Python would fail with it at its end."""
+    """Flush the streams; drop unwritable text, with which Python would fail at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

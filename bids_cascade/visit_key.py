@@ -1,4 +1,4 @@
-"""The identity of a visit, participant and session, by which it is named, ordered and looked up."""
+"""The identity of a visit, participant and session, which names and orders it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VisitKey:
 
     @property
     def name(self) -> str:
-        """What its files begin with, such as ``sub-01_ses-1``."""
+        """The beginning of its files' names, such as ``sub-01_ses-1``."""
         return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
 
     @property
@@ -40,7 +40,7 @@ class VisitKey:
 
     @property
     def key(self) -> VisitKey:
-        """The key alone, of a visit that is more than that."""
+        """The key itself, for subclasses with more content."""
         return VisitKey(self.participant, self.session)
 
     @property
@@ -50,7 +50,7 @@ class VisitKey:
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """What every row of a table about it begins with."""
+        """The first columns of every table row about it."""
         return {"participant_id": f"sub-{self.participant}", "session_id": self.session and f"ses-{self.session}"}
 
     @property

@@ -1,4 +1,4 @@
-"""Atomic writes, and the removal of what killed writers have left."""
+"""Atomic writes, and the removal of killed writers' leftovers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import BinaryIO
 from bids_cascade.errors import cannot_create
 
 _TEMPORARY = re.compile(r"\.(?:[0-9a-f]{32}\..+|.+\.[0-9a-f]{32})")
-"""Names of what is being written, by :func:`write_whole_file` and in folders that :func:`hold_folder` holds."""
+"""Names of files and folders while they are written, by :func:`write_whole_file` and :func:`hold_folder`."""
 
 _CLEARED: set[Path] = set()
-"""Folders in which this process has already looked for leftovers."""
+"""Folders that this process has already cleared of leftovers."""
 
 HELD = ".held"
 """File in a folder that its writer keeps locked."""
@@ -27,19 +27,19 @@ HELD = ".held"
 def write_whole_file(content: bytes, path: str | Path) -> None:
     """Write a file under a hidden name beside its destination, then move it into place.
 
-    The first file that a process writes into a folder clears away what killed processes have left there.
+    The first write of a process into a folder removes leftovers of killed processes there.
 
     Parameters
     ----------
     content : bytes
-        All of the file.
+        Content of the file.
     path : str or Path
-        Destination; an existing file is replaced, folders are made as needed.
+        Destination; an existing file is replaced, folders are created as needed.
 
     Raises
     ------
     OutputError
-        If the file, or its folder, can't be made.
+        If the file, or its folder, can't be created.
     ReadWriteError
         If the disk is full or fails; nothing is left behind.
     """
@@ -51,7 +51,7 @@ def write_whole_file(content: bytes, path: str | Path) -> None:
     if path.parent not in _CLEARED:
         _CLEARED.add(path.parent)
         clear_leftovers(path.parent)
-    # Hidden, so that a validator overlooks what a killed process leaves.
+    # Hidden, so that a validator ignores leftovers of a killed process.
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         with _open_held(temporary) as file:
@@ -66,7 +66,7 @@ def write_whole_file(content: bytes, path: str | Path) -> None:
 
 
 def hold_folder(folder: Path) -> BinaryIO:
-    """Make a folder, and keep :func:`clear_leftovers` away from it until the file returned is closed.
+    """Create a folder, and protect it from :func:`clear_leftovers` until the returned file is closed.
 
     Raises
     ------
@@ -75,22 +75,22 @@ def hold_folder(folder: Path) -> BinaryIO:
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # just cleared away: made again
+        with suppress(FileNotFoundError):  # just removed: created again
             return _open_held(folder / HELD)
 
 
 def clear_leftovers(folder: Path, names: re.Pattern[str] = _TEMPORARY) -> None:
-    """Remove the files and folders in a folder that a killed process was writing; those that a living one writes stay.
+    """Remove half-written files and folders of killed processes from a folder; those of living ones are kept.
 
-    Which is which their locks tell, which the system takes off however a process ends. Where the file system knows no
-    locks, all stay.
+    Locks tell them apart, which the system releases however a process ends. On a file system without locks, all are
+    kept.
 
     Parameters
     ----------
     folder : Path
         It may be missing.
     names : re.Pattern
-        What they are called.
+        Pattern of their names.
     """
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -105,14 +105,14 @@ def _open_held(path: Path) -> BinaryIO:
         file = open(path, "ab")  # noqa: SIM115
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        # Between opening and locking, another process may have taken it for a leftover.
+        # Between opening and locking, another process may have removed it as a leftover.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()
 
 
 def _remove_unless_held(path: Path) -> None:
-    """Remove a file or a folder of this user's; raise OSError where a process holds it."""
+    """Remove a file or a folder of this user; raise OSError if a process holds it."""
     status = path.lstat()
     is_folder = stat.S_ISDIR(status.st_mode)
     if status.st_uid != os.geteuid() or not (is_folder or stat.S_ISREG(status.st_mode)):
