@@ -22,16 +22,17 @@ _OPTIONS = ("--output-spaces", _SPACE)
 _STEP, _STAGED, _ANAT = "work:bids_cascade/sub_*/", "out:.sub-*/sub-*/ses-1/anat/", "out:sub-*/ses-*/anat/"
 _Point = tuple[str, str, signal.Signals]
 OF_ANATOMY: tuple[_Point, ...] = (
-    (f"{_STEP}lesions", "main", _TERM),  # sooner than what takes longest
+    # In the order of the work: a step that an earlier run has done is not seen again.
+    (f"{_STEP}lesions", "main", _TERM),
     (f"{_STEP}template_{_SPACE}", "main", _KILL),
     (f"{_STEP}anatomy", "worker", _KILL),
+    (f"{_STEP}draw_anatomy", "main", _KILL),
     (f"{_STAGED}*_label-lesion_roi.json", "main", _KILL),
     (f"{_STAGED}*_space-{_SPACE}_desc-preproc_T1w.json", "group", _KILL),
     (f"{_STAGED}*_seg-regions_dseg.tsv", "worker", _KILL),
     (f"{_STAGED}*_desc-lesionfilled_T1w.json", "main", _KILL),
     (f"{_STAGED}*_to-{_SPACE}_mode-image_xfm.h5", "group", _KILL),
     (f"{_ANAT}*_desc-lesionfilled_T1w.nii.gz", "main", _KILL),
-    (f"{_STEP}draw_anatomy", "main", _KILL),
 )
 OF_CHANGE: tuple[_Point, ...] = (
     (f"{_ANAT}*_from-ses1_to-T1w_mode-image_xfm.txt", "main", _KILL),
