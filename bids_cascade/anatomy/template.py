@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 
 from bids_cascade.errors import BadDataError, MissingInputError
-from bids_cascade.imaging.images import load_image, load_mask, mask_of
+from bids_cascade.imaging.grid import grid_of, resample
+from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid
 
 BUILT_IN = "MNI152NLin2009aSym"
 """As BIDS calls the template [1]_ in whose space the atlas is.
@@ -75,12 +76,12 @@ def load_template(name: str) -> nib.Nifti1Image:
     image = load_image(scan)
     if mask is None:
         return image
-    inside = mask_of(load_mask(mask))
-    if inside.shape != image.shape or not inside.any():
-        raise BadDataError(
-            f"{mask} has {inside.shape} voxels, {np.count_nonzero(inside)} of them in the brain; expected "
-            f"{image.shape}, as {scan}: fetch the template again"
-        )
+    brain = load_mask(mask)
+    if not same_grid(brain, image):
+        raise BadDataError(f"{mask} is not on the grid of {scan}; fetch the template again")
+    inside = mask_of(resample(brain, grid_of(image), 0))
+    if not inside.any():
+        raise BadDataError(f"{mask} shows no brain; fetch the template again")
     return nib.Nifti1Image(np.where(inside, np.asarray(image.dataobj, np.float32), 0), image.affine)
 
 

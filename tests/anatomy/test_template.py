@@ -39,14 +39,26 @@ def test_a_mask_of_another_template_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv(HOME, str(tmp_path))
     leave(tmp_path, "res-01_T1w", 7)
     mask = leave(tmp_path, "res-01_desc-brain_mask", 1)
-    nib.Nifti1Image(np.ones((30, 30, 31), np.uint8), np.eye(4)).to_filename(mask)
-    with pytest.raises(
-        BadDataError, match=r"desc-brain_mask.nii.gz has \(30, 30, 31\) voxels.*expected \(30, 30, 30\)"
-    ):
-        load_template("Small")
+    elsewhere = np.diag([1.0, 1, 1, 1])
+    elsewhere[0, 3] = 5
+    for shape, affine in (((30, 30, 31), np.eye(4)), ((30, 30, 30), elsewhere)):
+        nib.Nifti1Image(np.ones(shape, np.uint8), affine).to_filename(mask)
+        with pytest.raises(BadDataError, match=r"desc-brain_mask.nii.gz is not on the grid of .*_T1w.nii.gz; fetch"):
+            load_template("Small")
     nib.Nifti1Image(np.zeros((30, 30, 30), np.uint8), np.eye(4)).to_filename(mask)
-    with pytest.raises(BadDataError, match="0 of them in the brain"):
+    with pytest.raises(BadDataError, match="shows no brain"):
         load_template("Small")
+
+
+def test_a_mask_stored_in_another_order_covers_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    leave(tmp_path, "res-01_T1w", 7)
+    mask = nib.load(leave(tmp_path, "res-01_desc-brain_mask", 1))
+    flipped = nib.Nifti1Image(np.asarray(mask.dataobj)[::-1], np.array([[-1, 0, 0, 29], *np.eye(4)[1:]]))
+    flipped.to_filename(mask.get_filename())
+    data = np.asarray(load_template("Small").dataobj)
+    assert (data[:10] == 0).all()
+    assert (data[10:] == 7).all()
 
 
 def test_finer_and_stripped_images_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
