@@ -30,10 +30,11 @@ from bids_cascade.derivatives.change import (
     write_refused,
 )
 from bids_cascade.derivatives.course import NOT_COMPARABLE, comparison_locked, set_flag
-from bids_cascade.derivatives.flags import reasons_of
+from bids_cascade.derivatives.flags import Flags, reasons_of
 from bids_cascade.derivatives.read import Processing, list_results, list_sessions_with_results, read_results
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.errors import OK, BidsCascadeError, MissingInputError, NothingSelectedError
+from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_ensemble, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
 from bids_cascade.report.change_viewer import change_viewer_page
@@ -308,8 +309,8 @@ def _compare(
     task: _Task, pair: Pair, previous: Pair | None, processings: dict[VisitKey, Processing], fingerprint: str
 ) -> None:
     """Compare two visits and write the result."""
-    if processings[pair.earlier] != processings[pair.later]:
-        write_refused(task.out_dir, pair, {"visits_made_differently": _say_difference(pair, processings)}, fingerprint)
+    if refusal := _refusal(task.out_dir, pair, processings):
+        write_refused(task.out_dir, pair, refusal, fingerprint)
         return
     try:
         earlier, later = (read_finished(task.out_dir, visit) for visit in (pair.earlier, pair.later))
@@ -326,6 +327,21 @@ def _compare(
     before = earlier_numbers(task.out_dir, pair, comparison, previous)
     make_page = partial(change_viewer_page, comparison, names=(_label(pair), f"ses-{pair.later.session}"))
     write_change(task.out_dir, pair, comparison, before, make_page, fingerprint)
+
+
+def _refusal(out_dir: Path, pair: Pair, processings: dict[VisitKey, Processing]) -> Flags:
+    """Say why two visits are not to be compared at all, by what is known of them before; usually nothing."""
+    if processings[pair.earlier] != processings[pair.later]:
+        return {"visits_made_differently": _say_difference(pair, processings)}
+    guessed = [
+        key.name for key in (pair.earlier, pair.later) if ORIENTATION_IS_A_GUESS in read_results(out_dir, key).flags
+    ]
+    if len(guessed) == 1:  # of two guesses, both are right or wrong alike
+        return {
+            "visits_may_be_mirrored": f"the orientation of {guessed[0]} is a guess, so it may be a mirror image of the "
+            "other visit; convert it again"
+        }
+    return {}
 
 
 def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:

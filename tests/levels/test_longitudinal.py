@@ -19,6 +19,7 @@ from bids_cascade.derivatives.change import FIRST, PREVIOUS, Pair, lesions_path,
 from bids_cascade.derivatives.course import NOT_COMPARABLE
 from bids_cascade.derivatives.flags import read_quality_flags
 from bids_cascade.errors import NothingSelectedError
+from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
 from bids_cascade.levels.longitudinal import (
     compare_participants,
     format_outcomes,
@@ -166,6 +167,27 @@ def test_visits_of_two_models_are_not_compared(scene: Path, tmp_path: Path, smal
     leave_visit(root / "out", "sub-01_ses-1", small_head.make_visit({OLD: 4}), threshold=0.7)
     assert [one.message for one in compare(root)] == [""]
     assert quality_flags(root / "out", "2") == {}
+
+
+def test_a_visit_that_may_be_mirrored_is_compared_with_its_like_only(
+    scene: Path, tmp_path: Path, small_head: Any
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(scene, root)
+    shutil.rmtree(root / "out" / "sub-01" / "ses-3")
+
+    def guess(session: str) -> None:
+        path = root / "out" / f"sub-01/ses-{session}/anat/sub-01_ses-{session}_desc-lesions_stats.json"
+        sidecar = json.loads(path.read_text())
+        path.write_text(json.dumps(sidecar | {"QualityFlags": {ORIENTATION_IS_A_GUESS: "neither sform nor qform"}}))
+
+    guess("2")
+    (outcome,) = compare(root)
+    assert outcome.n_new is None
+    assert "the orientation of sub-01_ses-2 is a guess" in outcome.message
+    assert "may be a mirror image" in quality_flags(root / "out", "2")[NOT_COMPARABLE]
+    guess("1")
+    assert [one.message for one in compare(root)] == [""]
 
 
 @pytest.mark.slow
