@@ -12,7 +12,7 @@ from typing import Any
 from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_cascade.anatomy.template import BUILT_IN
+from bids_cascade.anatomy.template import BUILT_IN, find_template
 from bids_cascade.config import WHITE_MATTER, needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.write import OutputPlan
@@ -224,7 +224,8 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
             graph.connect(graph.get_node(name), "out", write, name)
     _add_report(graph, plan, sequences)
     _add_templates(graph, preprocessing, plan)
-    _plan_memory(graph, _largest(visit.images[sequence].path for sequence in sequences))
+    templates = [find_template(name)[0] for name in plan.output_spaces if name != BUILT_IN]
+    _plan_memory(graph, _largest([*(visit.images[sequence].path for sequence in sequences), *templates]))
     return graph
 
 

@@ -193,3 +193,19 @@ def test_memory_is_planned_by_the_largest_image(visit: Visit, plan: OutputPlan) 
     assert large["brain"] == small["brain"] == 2.5
     assert large["corrected"] == 0.1
     assert max(planned((600, 600, 400)).values()) == 2.5
+
+
+def test_memory_is_planned_for_a_template_of_finer_voxels(
+    visit: Visit, plan: OutputPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tpl-Fine").mkdir()
+    fine = nib.Nifti1Image(np.zeros((400, 400, 512), np.uint8), np.eye(4) / 2)
+    fine.to_filename(tmp_path / "tpl-Fine" / "tpl-Fine_desc-brain_T1w.nii.gz")
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    graph = segmentation_graph(
+        visit,
+        Preprocessing(("T1w", "FLAIR")),
+        Networks(visit.images["T1w"].path),
+        replace(plan, output_spaces=("Fine",)),
+    )
+    assert graph.get_node("outputs").mem_gb == pytest.approx(2.21, abs=0.01)
