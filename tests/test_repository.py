@@ -201,6 +201,17 @@ def test_files_that_pages_name_are_there(repository: Path) -> None:
     assert named > 10
 
 
+def test_tests_that_the_page_of_promises_names_are_there(repository: Path) -> None:
+    named = re.findall(r"`(test_\w+)`", (repository / "docs" / "reliability.md").read_text())
+    there = {
+        name
+        for path in (repository / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 40
+    assert [name for name in named if name not in there] == []
+
+
 def test_citation_names_the_method(repository: Path) -> None:
     citation = yaml.safe_load((repository / "CITATION.cff").read_text())
     assert citation["preferred-citation"]["doi"] == "10.1016/j.neuroimage.2017.04.034"
