@@ -13,6 +13,7 @@ import numpy as np
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.grid import grid_of, resample
 from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_grid
+from bids_cascade.nifti_file import has_orientation, read_header
 
 BUILT_IN = "MNI152NLin2009aSym"
 """As BIDS calls the template [1]_ in whose space the atlas is.
@@ -73,6 +74,8 @@ def load_template(name: str) -> nib.Nifti1Image:
     if name == BUILT_IN:
         return template_image()
     scan, mask = find_template(name)
+    if not has_orientation(read_header(scan)):
+        raise BadDataError(f"{scan} has neither sform nor qform, so left and right may be swapped; fetch it again")
     image = load_image(scan)
     if mask is None:
         return image

@@ -61,6 +61,19 @@ def test_a_mask_stored_in_another_order_covers_the_same_place(tmp_path: Path, mo
     assert (data[10:] == 7).all()
 
 
+def test_a_template_whose_left_and_right_are_a_guess_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HOME, str(tmp_path))
+    path = leave(tmp_path, "desc-brain_T1w", 7)
+    image = nib.load(path)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.Nifti1Image(np.asarray(image.dataobj), None, image.header).to_filename(path)
+    with pytest.raises(BadDataError, match=r"tpl-Small_desc-brain_T1w.nii.gz has neither sform nor qform"):
+        load_template("Small")
+
+
 def test_finer_and_stripped_images_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOME, str(tmp_path))
     leave(tmp_path, "res-02_desc-brain_T1w", 7)
