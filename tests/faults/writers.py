@@ -77,7 +77,10 @@ def leave_visits(root: Path) -> Path:
 def _kill_all(scene: Scene, points: Sequence[_Point], what: str, options: Sequence[str] = ()) -> Iterator[Row]:
     """Kill a level at all points, run it to its end, and compare with one that was left alone."""
     out, work = scene.folder / "out", scene.folder / "work"
-    for point in filter(lambda point: is_wanted(point[0]), points):
+    wanted = [point for point in points if is_wanted(point[0])]
+    if not wanted:
+        return
+    for point in wanted:
         row = kill_once(scene, out, work, point, "writers", options)
         yield _with_listing(row, scene.dataset, out) if scene.level == "participant" else row
     end = scene.run(out, work, *options)
