@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial.transform import Rotation
 
+from bids_cascade.anatomy.transform_file import without_times
 from bids_cascade.errors import BadDataError, ReadWriteError
 from bids_cascade.folders import is_full
 from bids_cascade.imaging.grid import Grid
@@ -128,9 +128,10 @@ def register_to_template(
 
 
 def _take_transform(written: Path, target: Path) -> Path:
-    """Move a transform to its place if it is complete: ANTs is silent when it could not write all of it."""
+    """Bring a transform to its place if it is complete: ANTs is silent when it could not write all of it."""
     load_ants().read_transform(str(written))
-    return Path(shutil.move(written, target))
+    target.write_bytes(without_times(written.read_bytes()))
+    return target
 
 
 def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np.float64]:

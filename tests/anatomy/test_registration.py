@@ -55,6 +55,10 @@ def test_equal_images_give_equal_files(found: Deformation, tmp_path: Path) -> No
     again = register_to_template([blob(np.zeros(3))], [blob(SHIFT_MM)], tmp_path, EFFORT)
     points = np.array([[4.0, 8, 2], [-10, 5, 3]])
     assert (move_points(points, again.to_template) == move_points(points, found.to_template)).all()
+    for one, other in zip(
+        (again.to_template, again.from_template), (found.to_template, found.from_template), strict=True
+    ):
+        assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize("n_lost", [1, 1000, 10**9])
