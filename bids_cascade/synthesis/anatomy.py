@@ -1,6 +1,6 @@
-"""A label map made ready for synthesis: what each voxel is made of, and how far it is from what matters.
+"""A label map prepared for synthesis: tissues and distances.
 
-All here depends on the label map alone, so it is computed once for many heads.
+All of this depends on the label map alone, so it is computed once for many heads.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BoolVolume = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 MARGIN_MM = 12
-"""Kept around the brain in its box; also the model grid's margin and what a point spread reaches over."""
+"""Kept around the brain in its box; covers the model grid's margin and the point spread."""
 
 
 class Tissue(IntEnum):
-    """What a voxel is made of.
+    """The tissue of a voxel.
 
     In lower case, the names are those of :class:`bids_cascade.synthesis.config.Signals`.
     """
@@ -136,12 +136,12 @@ STRUCTURES: dict[str, int] = {
     "ventricle right": 43,
     "brainstem": 16,
 }
-"""By whose centres a label map is laid over the space of the lesion masks: FreeSurfer labels."""
+"""Structures whose centres align a label map with the space of the lesion masks: FreeSurfer labels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """A label map and what follows from it.
+    """A label map and the maps derived from it.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
     Parameters
     ----------
     labels : (X, Y, Z) array of whole numbers
-        FreeSurfer's brain labels and SynthSeg's extracerebral ones (502-530), voxels of 1 mm along RAS.
+        FreeSurfer's brain labels and SynthSeg's extracerebral ones (502-530), in voxels of 1 mm along RAS.
     affine : (4, 4) array
         Voxel to RAS+ mm.
     name : str
@@ -218,7 +218,7 @@ def make_anatomy(labels: NDArray[Any], affine: NDArray[np.float64], name: str) -
     _split_fat(tissue)
     depth = _brain_depth(inside)
     from_ventricle_mm = _distance_from(inside == Tissue.LATERAL_VENTRICLE)
-    inside[(inside == Tissue.AIR) & (depth > _AIR_MM)] = Tissue.SULCAL_CSF  # what the maps leave out
+    inside[(inside == Tissue.AIR) & (depth > _AIR_MM)] = Tissue.SULCAL_CSF  # tissue that the maps leave out
     return Anatomy(
         name=name,
         tissue=tissue,
@@ -243,7 +243,7 @@ def is_any(tissue: NDArray[np.uint8], kinds: Sequence[Tissue]) -> BoolVolume:
 
 
 def ventricle_wall(anatomy: Anatomy) -> tuple[Box, NDArray[np.float32], NDArray[np.float32]]:
-    """Return what surrounds the lateral ventricles, and how much of a horn's end it is near.
+    """Return the surroundings of the lateral ventricles, and how near they are to the end of a horn.
 
     Returns
     -------
@@ -263,7 +263,7 @@ def ventricle_wall(anatomy: Anatomy) -> tuple[Box, NDArray[np.float32], NDArray[
 
 
 def box_around(mask: BoolVolume, margin: int) -> Box:
-    """Return the smallest box around a mask that is not empty, with a margin where the volume goes on."""
+    """Return the bounding box of a mask that is not empty, with a margin within the volume."""
     x, y, z = (
         slice(max(0, s.start - margin), min(n, s.stop + margin))
         for s, n in zip(ndimage.find_objects(mask.astype(np.int8))[0], mask.shape, strict=True)
@@ -291,7 +291,7 @@ def _distance_from(mask: BoolVolume) -> NDArray[np.float16]:
 def _brain_depth(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
     """Return the depth inside parenchyma and ventricles with their sulci closed, in mm; negative outside.
 
-    What lies deep inside the brain's hull, such as a wide fissure or the straight sinus, is brain, too.
+    Voxels deep inside the brain's hull, as in a wide fissure or the straight sinus, count as brain.
     """
     solid = is_any(tissue, (*PARENCHYMA, *VENTRICLES))
     solid |= _hull(solid)
@@ -303,7 +303,7 @@ def _brain_depth(tissue: NDArray[np.uint8]) -> NDArray[np.float16]:
 
 
 def _hull(solid: BoolVolume) -> BoolVolume:
-    """Return what lies well below the surface of a mask whose widest fissures are closed, to 2 mm."""
+    """Return the voxels well below the surface of a mask whose widest fissures are closed, to 2 mm."""
     step = 2
     coarse = np.pad(solid[::step, ::step, ::step], _HULL_CLOSING_MM // step)
     grown = ndimage.distance_transform_edt(~coarse, sampling=step) <= _HULL_CLOSING_MM
@@ -314,7 +314,7 @@ def _hull(solid: BoolVolume) -> BoolVolume:
 
 
 def _split_insula(tissue: NDArray[np.uint8]) -> None:
-    """Tell the insula from other cortex by its distance from the putamen, in place."""
+    """Separate the insula from other cortex by its distance from the putamen, in place."""
     putamen = tissue == Tissue.PUTAMEN
     if putamen.any():
         box = box_around(putamen, int(_INSULA_MM) + 1)
@@ -323,7 +323,7 @@ def _split_insula(tissue: NDArray[np.uint8]) -> None:
 
 
 def _split_septum(tissue: NDArray[np.uint8], labels: NDArray[np.int16]) -> None:
-    """Find what lies between the lateral ventricles, in place; the maps' septum is white matter, fluid or nothing."""
+    """Mark the septum between the lateral ventricles, in place; in the maps it is white matter, fluid or nothing."""
     sides = [np.isin(labels, side) for side in (_LEFT_VENTRICLE, _RIGHT_VENTRICLE)]
     if not all(side.any() for side in sides):
         return
@@ -337,10 +337,10 @@ def _split_septum(tissue: NDArray[np.uint8], labels: NDArray[np.int16]) -> None:
 
 
 def _split_fat(tissue: NDArray[np.uint8]) -> None:
-    """Tell fat from muscle in the maps' one soft tissue, in place: the scalp, and patches deeper down."""
+    """Separate fat from muscle in the maps' soft tissue, in place: the scalp, and patches further inside."""
     step = 2
     air = np.pad(tissue[::step, ::step, ::step] == Tissue.AIR, 1, constant_values=True)
-    air[:, :, 0] = air[:, :, 1]  # the neck goes on below
+    air[:, :, 0] = air[:, :, 1]  # the neck continues below
     regions, _ = ndimage.label(air)
     depth = ndimage.distance_transform_edt(regions != regions[0, 0, -1], sampling=step)[1:-1, 1:-1, 1:-1]
     patches = smooth_noise(np.random.default_rng(0), depth.shape, 5) > 0.6

@@ -1,4 +1,4 @@
-"""What a synthetic head is drawn from: every range, and where it comes from.
+"""The configuration of synthetic heads: every range, with its source.
 
 A range is (low, high), drawn from uniformly unless said otherwise. Signals are relative to normal white matter, which
 is 1 in both sequences. "Measured" refers to the table in ``docs/synthesis.md``: 16 real visits (3 T 1 mm, 3 T
@@ -14,12 +14,12 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class WarpConfig:
-    """How a label map becomes another person's head.
+    """Shape and pose: from a label map to another person's head.
 
     Attributes
     ----------
     flip_fraction : float
-        How many heads are mirrored.
+        Fraction of heads that are mirrored.
     """
 
     flip_fraction: float = 0.5  # labels are the same on both sides
@@ -35,7 +35,7 @@ class WarpConfig:
 
 @dataclass(frozen=True)
 class LesionConfig:
-    """Which lesions a head gets, and where.
+    """The lesions of a head, and their places.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class LesionConfig:
         Of the lesions moved to a new place: at the ventricles, below the cortex, in deep white matter, infratentorial.
     """
 
-    none_fraction: float = 0.2  # heads without any lesion: the model must also say no
-    kept: Range = (0.4, 1.0)  # fraction of the first patient's lesions that stay, each at its own place
+    none_fraction: float = 0.2  # heads without any lesion: the model must also learn to find none
+    kept: Range = (0.4, 1.0)  # fraction of the first patient's lesions that are kept, each at its own place
     n_other_patients: tuple[int, int] = (0, 2)  # patients whose lesions are mixed in
     other_fraction: Range = (0.0, 0.4)  # fraction of each other patient's lesions
     # Heads with lesions that have single lesions of many people instead of a patient's, where there are such: patients
@@ -62,7 +62,7 @@ class LesionConfig:
         0.23,
         0.12,
     )  # by eye; see the table of loads and places
-    infratentorial_volume_mm3: Range = (4.0, 400.0)  # what pons and peduncles have room for
+    infratentorial_volume_mm3: Range = (4.0, 400.0)  # largest that fits into pons and peduncles
     shift_mm: float = 2.0  # sd of a lesion's shift from its own place: patients differ by that after alignment
     search_mm: float = 3.0  # how far along each axis the best-fitting place is looked for: the maps differ by that
     shift_cost_mm: float = 0.03  # of fit, for each mm away from its own place
@@ -98,7 +98,7 @@ class LesionConfig:
 
 @dataclass(frozen=True)
 class LesionSignalConfig:
-    """How lesions look. The first draw is a head's, the second, around it, a lesion's."""
+    """The look of lesions. The first draw is for a head, the second, around it, for a lesion."""
 
     flair_gain: Range = (0.28, 0.80)  # mean of a head's large lesions; see the table of contrasts
     flair_gain_sd: float = 0.10  # among the lesions of a head
@@ -239,7 +239,7 @@ FLAIR_SIGNALS = Signals(
 
 @dataclass(frozen=True)
 class TextureConfig:
-    """How even tissue is, in both sequences, relative to white matter."""
+    """Variation within tissues, in both sequences, relative to white matter."""
 
     contrast_fraction: float = 0.65  # of a tissue's place in its range, how much the scanner's contrast decides
     regional_spacing_mm: float = 30.0
@@ -261,7 +261,7 @@ class TextureConfig:
 
 @dataclass(frozen=True)
 class MimicConfig:
-    """What is bright in FLAIR but no lesion, and never labelled. A fraction says how many heads have it."""
+    """Structures that are bright in FLAIR but no lesions, and never labelled. Fractions are of heads."""
 
     lining_fraction: float = 0.9  # ventricular lining; by eye
     lining_gain: Range = (0.05, 0.42)  # up to that of a faint lesion, as in 1.5 T scans
@@ -303,7 +303,7 @@ class MimicConfig:
 
 @dataclass(frozen=True)
 class AcquisitionConfig:
-    """How a scanner sees the head. Values in voxels are the scan's own voxels.
+    """Acquisition by a scanner. Values in voxels refer to the scan's own voxels.
 
     Attributes
     ----------
@@ -339,7 +339,7 @@ class AcquisitionConfig:
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """All of it."""
+    """The whole configuration."""
 
     warp: WarpConfig = field(default_factory=WarpConfig)
     lesions: LesionConfig = field(default_factory=LesionConfig)

@@ -1,4 +1,4 @@
-"""Smooth random fields and what is applied axis by axis, both as matrix products: far faster than filters."""
+"""Smooth random fields and operations along axes, both as matrix products, which are far faster than filters."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def along_axes(volume: NDArray[np.floating], matrices: Sequence[NDArray[np.float
 
 
 def linear_weights(positions: NDArray[np.floating], n_source: int) -> FloatArray:
-    """Return the matrix (N, n_source) that interpolates linearly at `positions`, held beyond the outermost samples."""
+    """Return the matrix (N, n_source) that interpolates linearly at `positions`; constant beyond the outermost
+    samples."""
     clipped = np.clip(positions, 0, n_source - 1)
     weights = np.maximum(0, 1 - np.abs(clipped[:, None] - np.arange(n_source)[None]))
     return np.asarray(weights, np.float32)

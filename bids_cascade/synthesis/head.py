@@ -1,4 +1,4 @@
-"""Synthetic heads: for training, as arrays on the model's grid; for anyone, as scans of whole heads."""
+"""Synthetic heads: as arrays on the model's grid for training, or as scans of whole heads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bids_cascade.synthesis.warp import (
 )
 
 SEQUENCES = SYNTHETIC_SEQUENCES
-"""BIDS suffixes of what is made, in the order of the channels."""
+"""BIDS suffixes of the sequences, in the order of the channels."""
 
 _OUTSIDE_MM = -20.0
 """Depth below the brain's surface of all that lies outside the brain's box."""
@@ -40,10 +40,10 @@ class TrainingHead:
     Attributes
     ----------
     channels : (2, X, Y, Z) float32 array
-        T1w and FLAIR, not normalised; about 1 in white matter. What surrounds the brain is still there.
+        T1w and FLAIR, not normalised; about 1 in white matter. The surroundings of the brain are kept.
     brain, lesion : (X, Y, Z) bool arrays
     lesion_fraction : (X, Y, Z) float32 array
-        How much of each voxel is lesion, as the FLAIR's voxels average it; `lesion` is where raters would draw it.
+        Fraction of lesion in each voxel, averaged by the FLAIR's voxels; `lesion` is where raters would draw it.
     tissue : (X, Y, Z) uint8 array
         :class:`~bids_cascade.synthesis.anatomy.Tissue`, lesions or not.
     affine : (4, 4) array
@@ -63,7 +63,7 @@ class TrainingHead:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One sequence of a whole head, and what is true about it, on the scan's own grid.
+    """One sequence of a whole head, and its ground truth, on the scan's own grid.
 
     Attributes
     ----------
@@ -107,13 +107,13 @@ class SyntheticVisit:
 def make_training_head(
     anatomy: Anatomy, patients: Sequence[Patient], seed: int | Sequence[int], config: SynthesisConfig | None = None
 ) -> TrainingHead:
-    """Make a head for training, without the need for any preprocessing; equal arguments give equal arrays.
+    """Make a head for training, which needs no preprocessing; equal arguments give equal arrays.
 
     Parameters
     ----------
     anatomy : Anatomy
     patients : sequence of Patient
-        Whose lesions to draw from; one, at least.
+        At least one, from whose lesions to draw.
     seed : int or sequence of int
     config : SynthesisConfig, optional
 
@@ -180,7 +180,7 @@ def make_visit(
 
 
 def _drawn(fraction: FloatArray, flair: FloatArray, config: LesionConfig, sliced: bool) -> NDArray[np.bool_]:
-    """Return where raters draw lesion: where it can be seen, and inside it, dark as it may be."""
+    """Return where raters would draw lesion: where it is visible, and its interior, even if that is dark."""
     enough = config.drawn_fraction_sliced if sliced else config.drawn_fraction
     return np.asarray((fraction >= enough) & ((flair >= config.drawn_level) | (fraction >= config.whole_fraction)))
 

@@ -1,4 +1,4 @@
-"""Lesions put into real scans: their texture, cortex and artefacts are real, and the lesions' outlines are known."""
+"""Inserts lesions into real scans: texture, cortex and artefacts are real, and the lesions' outlines are known."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bids_cascade.synthesis.fields import FloatArray, smooth_noise
 from bids_cascade.synthesis.lesions import Patient, draw_turn, gain_by_size, lay_shape
 
 _EVEN_T1W, _EVEN_FLAIR = 0.25, 0.3
-"""How far white matter may be from its level, 1, where a lesion is put."""
+"""Largest deviation of white matter from its level, 1, at the place of an inserted lesion."""
 
 
 @dataclass(frozen=True)
 class InsertionConfig:
-    """Which lesions are put into a scan. Intensities are normalised: white matter is 1, fluid about 0."""
+    """The inserted lesions. Intensities are normalised: white matter is 1, fluid about 0."""
 
     n: Range = (4.0, 60.0)  # drawn by its logarithm
     volume_mm3: Range = (3.0, 1500.0)
@@ -50,14 +50,14 @@ def insert_lesions(
     rng: np.random.Generator,
     config: InsertionConfig | None = None,
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Put single lesions into the white matter of a scan.
+    """Insert single lesions into the white matter of a scan.
 
     Parameters
     ----------
     channels : (2, X, Y, Z) array
         Normalised T1w and FLAIR, 1 mm RAS; not changed.
     brain, lesion : (X, Y, Z) bool arrays
-        The lesions that the scan has stay as they are.
+        The scan's own lesions, which are not changed.
     pool : Patient
         Shapes to draw from.
     slice_mm : float
@@ -69,7 +69,7 @@ def insert_lesions(
     -------
     channels : (2, X, Y, Z) float32 array
     lesion : (X, Y, Z) bool array
-        Those that were there and the new ones.
+        The scan's own lesions and the inserted ones.
     """
     config = config or InsertionConfig()
     t1w, flair = np.array(channels, np.float32)
@@ -119,5 +119,5 @@ def _white_matter(
 
 
 def single_lesions(patients: Sequence[Patient]) -> Patient | None:
-    """Return the first collection of single lesions, None where there is none."""
+    """Return the first collection of single lesions; None if there is none."""
     return next((patient for patient in patients if patient.single), None)

@@ -1,4 +1,4 @@
-"""Real lesion shapes taken from masks, and put into another head: at their own place or at a new one."""
+"""Real lesion shapes from masks, inserted into another head at their own or a new place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAD = 4
 """Voxels kept around a shape, so that it may grow and fade."""
 
 _N_PROBES = 300
-"""Voxels of a shape by which a place is judged."""
+"""Voxels of a shape that are tested at each place."""
 
 _LEFT = [-1.0, 1.0, 1.0]
 _PAIRS_MM = {
@@ -99,12 +99,12 @@ class PaintedLesions:
     Attributes
     ----------
     fraction : (X, Y, Z) float32 array
-        How much of a voxel is lesion, 0 to 1.
+        Fraction of lesion in each voxel.
     flair_gain, t1w_drop : float32 arrays
-        What is added to the FLAIR signal, and taken from the T1w's, relative to white matter; beside a lesion, its
-        faint halo.
+        Added to the FLAIR signal, and subtracted from the T1w's, relative to white matter; beside a lesion, its faint
+        halo.
     patients : tuple of str
-        Whose lesions they are; the first gave most of them at their own place.
+        Names of the lesions' patients; most lesions at their own place are the first one's.
     enhanced : bool
         Whether the T1w is one after gadolinium.
     """
@@ -117,7 +117,7 @@ class PaintedLesions:
 
 
 def make_patient(mask: NDArray[np.bool_], affine: NDArray[np.float64], name: str) -> Patient:
-    """Take a lesion mask apart into the shapes of its 26-connected lesions.
+    """Split a lesion mask into the shapes of its 26-connected lesions.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def _depth(inside: NDArray[np.bool_]) -> FloatArray:
 
 
 def mask_space_to_voxels(anatomy: Anatomy) -> NDArray[np.float64]:
-    """Return the affine, (4, 4), that lays the masks' space over an anatomy: least squares of structures' centres.
+    """Return the affine, (4, 4), that aligns the masks' space with an anatomy: least squares of structures' centres.
 
     Raises
     ------
@@ -213,13 +213,13 @@ def paint_lesions(
     signal: LesionSignalConfig,
     rng: np.random.Generator,
 ) -> PaintedLesions:
-    """Give an anatomy lesions: most of one patient's, some of others', some at new places, some along ventricles.
+    """Paint lesions into an anatomy: most of one patient's, some of others', some at new places and along ventricles.
 
     Parameters
     ----------
     anatomy : Anatomy
     patients : sequence of Patient
-        To draw from; not empty.
+        At least one, from whose lesions to draw.
     places, signal : LesionConfig, LesionSignalConfig
     rng : numpy.random.Generator
 
@@ -252,7 +252,7 @@ def paint_lesions(
 
 
 def _paint_singles(canvas: _Canvas, pool: Patient, places: LesionConfig, rng: np.random.Generator) -> PaintedLesions:
-    """Give an anatomy single lesions, each at its own place: as many small ones as large ones, few or many."""
+    """Paint single lesions into an anatomy, each at its own place: few or many, as many small as large ones."""
     low, high = np.log(places.n_single)
     for index in rng.integers(len(pool.shapes), size=round(float(np.exp(rng.uniform(low, high))))):
         scale = rng.uniform(*places.single_scale)
@@ -294,7 +294,7 @@ class _Canvas:
         self._draw_best(lesion, linear, centre + offsets, cost)
 
     def move(self, lesion: Shape, axes: NDArray[np.float64]) -> None:
-        """Draw a lesion, turned at will, in a zone that is drawn first; nothing if it is too large or small to move."""
+        """Draw a lesion with a random rotation in a random zone; do nothing if it is too large or small to move."""
         zone = int(self.rng.choice(len(self.zones), p=self.places.zone_fractions))
         low, high = self.places.moved_volume_mm3 if zone < 3 else self.places.infratentorial_volume_mm3
         if not low <= lesion.volume_mm3 <= high or not len(self.zones[zone]):
@@ -305,7 +305,7 @@ class _Canvas:
         self._draw_best(lesion, turn @ self._stretch() @ axes, centres, np.zeros(len(centres)))
 
     def line(self) -> None:
-        """Draw bands along the lateral ventricles' walls, here and there, wider at the horns."""
+        """Draw bands along parts of the lateral ventricles' walls, wider at the horns."""
         places, rng = self.places, self.rng
         box, near_mm, horn = ventricle_wall(self.anatomy)
         patchy = smooth_noise(rng, near_mm.shape, places.band_spacing_mm) + rng.uniform(*places.band_extent)
@@ -315,7 +315,7 @@ class _Canvas:
         self._colour(box, depth, self.tissue[box] == Tissue.WHITE)
 
     def finish(self, patients: tuple[str, ...]) -> PaintedLesions:
-        """Return what has been drawn, with the names of those whose lesions it is."""
+        """Return the drawn lesions, with the names of their patients."""
         return PaintedLesions(self.fraction, self.flair_gain, self.t1w_drop, patients, self.enhanced)
 
     def _stretch(self) -> NDArray[np.float64]:
@@ -333,7 +333,8 @@ class _Canvas:
         at, inside = self._look(probes @ linear.T, centres)
         around = self.tissue[tuple(at)]
         fits = (allowed[around] & inside).mean(axis=1)
-        # What lies in a ventricle is cut off and does little harm: the rest then hugs it as such lesions do.
+        # Parts in a ventricle are cut off at little cost: the rest then lies along its wall, as periventricular lesions
+        # do.
         cut_off = (around == Tissue.LATERAL_VENTRICLE).mean(axis=1)
         best = int((fits + self.places.ventricle_tolerance * cut_off - cost).argmax())
         if fits[best] >= self.places.smallest_fit:
@@ -411,7 +412,7 @@ class _Canvas:
     def _blend(
         self, target: FloatArray, box: Box, fraction: FloatArray, value: FloatArray | np.float32, halo: FloatArray
     ) -> None:
-        """Lay a new lesion over what is there; its halo brightens no cavity."""
+        """Blend a new lesion into the maps; its halo brightens no cavity."""
         below = target[box]
         below = np.where(below < 0, below, np.maximum(below, halo))
         target[box] = below + fraction * (value - below)
@@ -431,7 +432,7 @@ def gain_by_size(volume_mm3: float, small_mm3: tuple[float, float], small_gain: 
 def lay_shape(
     lesion: Shape, linear: NDArray[np.float64], centre: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[Box, FloatArray, float] | None:
-    """Lay a lesion into a 1 mm volume.
+    """Resample a lesion into a 1 mm volume.
 
     Parameters
     ----------
@@ -452,7 +453,7 @@ def lay_shape(
     volume_mm3 : float
         Of the lesion.
 
-    None where the lesion would lie outside the volume.
+    None if the lesion would lie outside the volume.
     """
     half = np.abs(linear) @ (np.array(lesion.depth.shape) / 2)
     low = np.maximum(0, np.floor(centre - half)).astype(int)

@@ -1,4 +1,4 @@
-"""A head's T1w and FLAIR signal before any scanner: tissues, lesions, and what looks like lesions but isn't."""
+"""A head's T1w and FLAIR signal before acquisition: tissues, lesions, and structures that resemble lesions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bids_cascade.synthesis.fields import FloatArray, smooth_noise
 from bids_cascade.synthesis.lesions import PaintedLesions
 
 _LOWEST = 0.02
-"""Signal below which nothing in the head falls."""
+"""Lowest signal in the head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def paint_head(
 
 
 def _draw_table(signals: Signals, texture: TextureConfig, rng: np.random.Generator) -> FloatArray:
-    """Draw a sequence's signal of each tissue, as a table to look voxels up in."""
+    """Draw a sequence's signal of each tissue, as a lookup table."""
     contrast = rng.random()
     table = np.zeros(256, np.float32)
     for name, (low, high) in asdict(signals).items():
@@ -73,7 +73,7 @@ def _draw_table(signals: Signals, texture: TextureConfig, rng: np.random.Generat
 
 
 def _texture_outside(anatomy: Anatomy, volume: FloatArray, config: TextureConfig, rng: np.random.Generator) -> None:
-    """Let what is outside the brain be uneven, in place."""
+    """Add texture outside the brain, in place."""
     outside = anatomy.tissue >= Tissue.EYE
     uneven = smooth_noise(rng, volume.shape, config.outside_spacing_mm)
     volume[outside] *= np.maximum(0.2, 1 + rng.uniform(*config.outside_sd) * uneven[outside])
@@ -82,7 +82,7 @@ def _texture_outside(anatomy: Anatomy, volume: FloatArray, config: TextureConfig
 def _texture(
     anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: TextureConfig, rng: np.random.Generator
 ) -> None:
-    """Let tissue be uneven, in place."""
+    """Add texture to the brain, in place."""
     tissue, shape = anatomy.brain_tissue, t1w.shape
     brain = is_any(tissue, PARENCHYMA)
     for volume, regional_sd, fine_sd in (
@@ -104,7 +104,7 @@ def _texture(
 def _folia(
     anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: TextureConfig, rng: np.random.Generator
 ) -> None:
-    """Stripe the cerebellum from left to right, as its folia do, in place."""
+    """Paint the folia as stripes from left to right across the cerebellum, in place."""
     cerebellum = is_any(anatomy.brain_tissue, (Tissue.CEREBELLAR_WHITE, Tissue.CEREBELLAR_CORTEX))
     if not cerebellum.any():
         return
@@ -122,7 +122,7 @@ def _folia(
 def _mimics(
     anatomy: Anatomy, t1w: FloatArray, flair: FloatArray, config: MimicConfig, rng: np.random.Generator
 ) -> None:
-    """Paint what radiologists know not to count, in place."""
+    """Paint the bright structures that radiologists don't count as lesions, in place."""
     tissue = anatomy.brain_tissue
     if rng.random() < config.lining_fraction:
         flair += _lining(anatomy, config, rng)
@@ -186,7 +186,7 @@ def _stem(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> Fl
 
 
 def _vessels(anatomy: Anatomy, config: MimicConfig, rng: np.random.Generator) -> FloatArray:
-    """Return how much of each voxel is vessel: tubes around the curves where two smooth fields are both zero."""
+    """Return the fraction of vessel in each voxel: tubes around the curves on which two smooth fields are both zero."""
     tissue, spacing = anatomy.brain_tissue, config.vessel_spacing_mm
     first, second = (smooth_noise(rng, tissue.shape, spacing) for _ in range(2))
     # A field of this spacing changes by about 2.2 standard deviations over it.

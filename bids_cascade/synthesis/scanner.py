@@ -1,4 +1,4 @@
-"""What a scanner makes of a head: point spread, slices, bias field, ghosts and noise."""
+"""Simulated acquisition of a head: point spread, slices, bias field, ghosts and noise."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one sequence is acquired.
+    """The acquisition of one sequence.
 
     Attributes
     ----------
     voxel_mm : tuple of float
         Distance between voxel centres along X, Y, Z.
     extent_mm : tuple of float
-        What a voxel averages over along X, Y, Z: less than its size where slices have gaps.
+        Extent of a voxel along X, Y, Z: less than its size if slices have gaps.
     psf_mm : tuple of float
         Standard deviation of the point spread beside that.
     sharpening : float
@@ -52,13 +52,13 @@ class Protocol:
 
 
 def draw_protocols(config: AcquisitionConfig, corrected: bool, rng: np.random.Generator) -> tuple[Protocol, Protocol]:
-    """Draw how a visit's T1w and FLAIR are acquired.
+    """Draw the protocols of a visit's T1w and FLAIR.
 
     Parameters
     ----------
     config : AcquisitionConfig
     corrected : bool
-        Whether only as much bias field is left as after its correction.
+        Whether the bias field is only that left after correction.
     rng : numpy.random.Generator
     """
     kind = int(rng.choice(len(config.protocol_fractions), p=config.protocol_fractions))
@@ -133,7 +133,7 @@ class Scanner:
         return np.asarray(head_affine @ own, np.float64)
 
     def blur(self, volume: FloatArray) -> FloatArray:
-        """Return a head's map as seen without noise, on the scan's grid."""
+        """Return a head's map as acquired without noise, on the scan's grid."""
         return along_axes(volume, [self._point_spread(axis, 0.0) for axis in range(3)])
 
     def acquire(self, signal: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -1,4 +1,4 @@
-"""From one person's head to another's: where each voxel of a new grid lies in the label map."""
+"""Warps from one person's head to another's: the place in the label map of each voxel of a new grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_cascade.synthesis.config import WarpConfig
 from bids_cascade.synthesis.fields import FloatArray, along_axes, linear_weights, smooth_noise
 
 _LATTICE_MM = 6
-"""Spacing at which the warp is worked out; between, it is linear."""
+"""Spacing at which the warp is computed; it is linear between."""
 
 _REACH_MM = 160
 """Half the edge of the cube around the brain over which the elastic part is defined."""
@@ -28,7 +28,7 @@ class Warp:
     ----------
     linear : (3, 3) array
     centre : (3,) array
-        Voxel of the label map that comes to lie at 0.
+        Voxel of the label map that is mapped to 0.
     elastic : (3, L, L, L) float32 array
         Displacement in voxels on a lattice of points 6 mm apart, centred at 0.
     """
@@ -38,7 +38,7 @@ class Warp:
     elastic: FloatArray
 
     def voxels_at(self, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> FloatArray:
-        """Return where each voxel of a grid lies in the label map.
+        """Return the place in the label map of each voxel of a grid.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ def draw_motion(config: WarpConfig, rng: np.random.Generator) -> NDArray[np.floa
 
 
 def draw_misregistration(config: WarpConfig, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw what registration leaves of the motion between two scans, (4, 4), mm."""
+    """Draw the misregistration between two scans, (4, 4), mm."""
     return _rigid(np.zeros(3), rng.uniform(*config.misregistration_mm, 3))
 
 
