@@ -1,1 +1,1 @@
-"""Public data sets as their publishers hand them out, made into BIDS datasets; may import derivatives and below."""
+"""Public datasets in their publishers' layouts, made into BIDS datasets. May import derivatives and below."""

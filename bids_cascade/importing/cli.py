@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _import(options: argparse.Namespace) -> None:
-    """Write the dataset, and say what is in it and what to do with it."""
+    """Write the dataset, and print its content and the next commands."""
     # Imported late, so that --help is quick.
     from bids_cascade.importing.datasets import PUBLIC_DATASETS
     from bids_cascade.importing.write import import_dataset

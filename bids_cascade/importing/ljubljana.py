@@ -10,12 +10,12 @@ from bids_cascade.importing.source import PublicDataset, SourceMask, SourceVisit
 _PATIENT = re.compile(r"patient(\d+)", re.IGNORECASE)
 _STEMS = {"T1w": "T1W", "FLAIR": "FLAIR", "T2w": "T2W", "ce-gadolinium_T1w": "T1WKS"}
 _KINDS = ("raw", "coregistered", "preprocessed", "coregistered_resampled")
-"""Folders there may be, the ones to be taken first in front; the kind lies above the patient's folder or in it."""
+"""Possible folders, in order of preference; they lie above the patient's folder or in it."""
 _MASK = "consensus_gt"
 
 
 def find(root: Path) -> list[SourceVisit]:
-    """Return the patients, each from the first kind of folder, if there is one with a mask from the first of these."""
+    """Return the patients, each from the preferred folder, one with a mask if there is any."""
     by_patient: dict[str, dict[Path, int]] = {}
     for path in find_images(root):
         if re.fullmatch(r"(?:patient\d+_)?FLAIR\.nii(?:\.gz)?", path.name, re.IGNORECASE):
@@ -39,7 +39,7 @@ def _visit(patient: str, folder: Path) -> SourceVisit:
 
 
 def _names(patient: str, stem: str) -> tuple[str, str]:
-    """Return what a file is called, in the publisher's archive and in others' copies."""
+    """Return the possible names of a file, in the publisher's archive and in copies."""
     return f"patient{patient}_{stem}", stem
 
 

@@ -1,4 +1,4 @@
-"""What a publisher's folder holds, whichever it is."""
+"""The content of a publisher's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SourceMask:
     ----------
     path : Path
     value : int or None
-        The value that is lesion; None for every one but 0.
+        The value that is lesion; None for all but 0.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class SourceVisit:
     Attributes
     ----------
     participant, session : str, str or None
-        Labels; None where no one was scanned twice.
+        Labels; None if nobody was scanned twice.
     images : mapping of str to Path
         By the end of the file's name in BIDS, such as ``FLAIR`` or ``ce-gadolinium_T1w``.
     masks : mapping of str to SourceMask
@@ -51,7 +51,7 @@ class SourceVisit:
 
     @property
     def name(self) -> str:
-        """What its files begin with."""
+        """The beginning of its files' names."""
         return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
 
 
@@ -62,11 +62,11 @@ class PublicDataset:
     Attributes
     ----------
     name : str
-        As people call it.
+        Full name.
     layout : str
-        The files that are looked for, in a few words.
+        Description of the expected files.
     find : callable
-        Returns the visits in a folder, none if it holds no such files.
+        Returns the visits in a folder, none if it has another layout.
     reference : str
         Who drew the masks of ``derivatives/manual``.
     reference_desc : str
@@ -74,7 +74,7 @@ class PublicDataset:
     description : mapping
         For ``dataset_description.json``: licence, authors, what to cite.
     columns : mapping of str to str
-        What the columns of ``participants.tsv`` say.
+        Descriptions of the columns of ``participants.tsv``.
     """
 
     name: str
@@ -87,9 +87,9 @@ class PublicDataset:
 
 
 def find_images(root: Path) -> Iterator[Path]:
-    """Yield all NIfTI files below a folder in the order of their names, but for hidden ones.
+    """Yield all NIfTI files below a folder in the order of their names, except hidden ones.
 
-    Of a file that is there compressed and not, the compressed one is yielded.
+    If a file exists compressed and uncompressed, the compressed one is yielded.
     """
     paths = sorted(path for path in root.rglob("*.nii*") if path.name.endswith(EXTENSIONS))
     known = set(paths)
@@ -100,7 +100,7 @@ def find_images(root: Path) -> Iterator[Path]:
 
 
 def beside(folder: Path, *stems: str) -> Path | None:
-    """Return the first image there is in a folder of those with these names, without regard to case."""
+    """Return the first existing image with one of these names in a folder, ignoring case."""
     files = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)} if folder.is_dir() else {}
     for stem in stems:
         for extension in EXTENSIONS:
@@ -117,7 +117,7 @@ def gather(
     Raises
     ------
     MissingInputError
-        One that is needed is not there.
+        A required image is missing.
     """
     images = {name: path for name, stems in names.items() if (path := beside(folder, *stems)) is not None}
     for name in needed:

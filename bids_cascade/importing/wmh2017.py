@@ -16,7 +16,7 @@ from bids_cascade.importing.source import (
 
 _STEMS = {"T1w": ("3DT1", "T1"), "FLAIR": ("FLAIR",)}
 _KINDS = ("orig", "pre")
-"""The images as they were, or bias-corrected."""
+"""The original images, or the bias-corrected ones."""
 
 _MORE, _SPLITS = "additional_annotations", ("training", "test")
 _HYPERINTENSITY = 1

@@ -1,4 +1,4 @@
-"""Writes what was found as a BIDS dataset with its masks as derivatives, whole or not at all."""
+"""Writes a BIDS dataset with its masks as derivatives, atomically."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def import_dataset(public: PublicDataset, source: Path, bids_dir: Path, *, link:
     public : PublicDataset
         What the folder is.
     source, bids_dir : Path
-        The folder, which stays as it is, and the new dataset.
+        The folder, which is not changed, and the new dataset.
     link : bool
         Link to the publisher's images instead of copying them.
 
     Raises
     ------
     MissingInputError
-        The folder is not there, is of another layout, or lacks images.
+        The folder is missing, has another layout, or lacks images.
     BadDataError
         An image can't be read, is no NIfTI file, or a mask is on another grid than the FLAIR image.
     OutputError, ReadWriteError
-        `bids_dir` is there already, lies in the source, or can't be written.
+        `bids_dir` exists already, lies in the source, or can't be written.
     """
     source, bids_dir = source.absolute(), bids_dir.absolute()
     if not source.is_dir():
@@ -107,7 +107,7 @@ def _check(public: PublicDataset, visits: Sequence[SourceVisit], source: Path) -
 
 
 def _warn_of_places(visits: Sequence[SourceVisit]) -> None:
-    """Name the masks whose header places them elsewhere than their FLAIR image: nothing can be paired by that."""
+    """Warn of masks whose headers place them beside their FLAIR image: they can't be paired with it."""
     apart_mm = {}
     for visit in visits:
         box = _box_mm(visit.images["FLAIR"])
@@ -123,7 +123,7 @@ def _warn_of_places(visits: Sequence[SourceVisit]) -> None:
 
 
 def _box_mm(path: Path) -> NDArray[np.float64]:
-    """Return the corners of the box around an image's voxel centres, (2, 3), in whatever order it stores them."""
+    """Return the corners of the box around an image's voxel centres, (2, 3), whatever their order."""
     image = read_header(path)
     corners = np.array(list(product(*((0, size - 1) for size in image.shape[:3]))))
     placed = nib.affines.apply_affine(image.affine, corners)
@@ -203,7 +203,7 @@ def _take(image: Path, path: Path, *, link: bool) -> None:
 
 
 def _take_mask(mask: SourceMask, path: Path, *, link: bool) -> Path:
-    """Take a mask as it is, or write the voxels of the value that is lesion; return where it is."""
+    """Copy a mask, or write the voxels with the value of lesion; return its path."""
     if mask.value is None:
         _take(mask.path, path, link=link)
         return path
@@ -229,7 +229,7 @@ def _raw_description(public: PublicDataset) -> dict[str, Any]:
 
 
 def _readme(public: PublicDataset, raters: Sequence[str]) -> str:
-    """Return what the dataset is, whose masks are where, and what to cite."""
+    """Return the README: the dataset, its masks and raters, and what to cite."""
     lines = [f"# {public.name}", "", f"Made from the publisher's folder by bids-cascade-import {__version__}.", ""]
     if MANUAL in raters:
         lines += ["Lesion masks, all on the grid of the FLAIR image:", ""]
