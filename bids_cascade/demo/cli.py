@@ -20,7 +20,7 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class Score:
-    """How the segmentation of one participant compares with the known lesions, on the grid of the T1w.
+    """The accuracy of one participant's segmentation, on the grid of the T1w.
 
     A known lesion is found if at least one of its voxels is segmented; a segmented lesion is false if none of its
     voxels belongs to a known one.
@@ -36,7 +36,7 @@ class Score:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the phantom dataset, segment it and print how much of the truth was found.
+    """Write the phantom dataset, segment it, and print how many of the known lesions were found.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"bids-cascade-demo: can't write {dataset}: {error}", file=sys.stderr)
         return OutputError.exit_code
-    # The phantom has no anatomy that an atlas could know.
+    # The phantom has no anatomy that an atlas could label.
     arguments = [dataset, results, "participant", "--no-anatomy", "--work-dir", options.output_dir / "work"]
     command = [*map(str, arguments), *app_options]
     print("Running bids-cascade", *command, flush=True)
@@ -103,7 +103,7 @@ def write_phantom_dataset(folder: Path, n_participants: int = 2, seed: int = 1, 
     folder : Path
         Root of the dataset; made if absent. Files of an earlier run are replaced by equal ones.
     n_participants : int
-        Participants ``01``, ``02``, ...; one visit without session each.
+        Participants ``01``, ``02``, ...; each with one visit without session.
     seed : int
         Seed of the first participant; the next ones count up from it.
     **phantom_options
@@ -237,7 +237,7 @@ def _write_truth_description(truth: Path) -> None:
 
 
 def _made(folder: Path) -> Path:
-    """Return a folder, made if it is absent."""
+    """Return a folder, created if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,8 +1,8 @@
 """A whole-head T1w and FLAIR scan of an invented patient whose lesions are known exactly.
 
-The brain is the MNI152 template that nilearn ships (T1, grey- and white-matter maps, 1 mm), shrunk to a common size
-and warped by seed. That template has no head, so skull, scalp, face and neck are added as simple shells, enough to
-make brain extraction a real task. Good for demonstrations and tests; it says nothing about accuracy on patients.
+The brain is the MNI152 template that nilearn ships (T1, grey- and white-matter maps, 1 mm), shrunk to a common size and
+warped by seed. That template has no head, so skull, scalp, face and neck are added as simple shells, enough to make
+brain extraction a real task. It serves demonstrations and tests, and says nothing about accuracy on patients.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SCALP_MM = 14.0
 
 @dataclass(frozen=True)
 class Phantom:
-    """Two scans of one head, and what is true about them.
+    """Two scans of one head, and their ground truth.
 
     Attributes
     ----------
@@ -86,10 +86,10 @@ def make_phantom(
     Parameters
     ----------
     seed : int
-        Decides the shape of head and brain, the places of the lesions, motion, bias fields and noise.
+        Determines the shape of head and brain, the places of the lesions, motion, bias fields and noise.
     lesion_volumes_mm3 : tuple of float
-        One lesion for each; the drawn shapes are irregular, so their volumes differ from these by some 10 %, small
-        ones by up to half.
+        One lesion for each; shapes are irregular, so the true volumes differ by some 10 %, those of small ones by up to
+        half.
     t1w_voxel_mm, flair_voxel_mm : tuple of float
         Voxel sizes along X, Y, Z; thick slices average over their thickness.
     noise : float
@@ -298,7 +298,7 @@ def _small_motion(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _paint(head: _Head, lesions: FloatArray, signal: dict[str, float]) -> FloatArray:
-    """Return the noise-free picture of the head, shape (X, Y, Z), with white matter at :data:`WHITE`."""
+    """Return the noise-free image of the head, shape (X, Y, Z), with white matter at :data:`WHITE`."""
     healthy = sum(getattr(head, tissue) * value for tissue, value in signal.items() if tissue != "lesion")
     return np.asarray(WHITE * (healthy * (1 - lesions) + signal["lesion"] * lesions), dtype=np.float32)
 
@@ -306,7 +306,7 @@ def _paint(head: _Head, lesions: FloatArray, signal: dict[str, float]) -> FloatA
 def _scan(
     volume: FloatArray, voxel_mm: tuple[float, float, float], motion: NDArray[np.float64]
 ) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Return a head map as a scanner would see it after `motion`, and the scan's affine.
+    """Return a head map as acquired after `motion`, and the scan's affine.
 
     Each voxel is the mean of samples about 1 mm apart across it.
     """
@@ -336,7 +336,7 @@ def _resample(volume: FloatArray, to_voxel: NDArray[np.float64], shape: tuple[in
     """Return `volume` sampled linearly at the voxels that `to_voxel` maps each index of `shape` to."""
     if np.allclose(to_voxel, np.eye(4)) and shape == volume.shape:
         return volume
-    # The nearest mode carries the neck on where the motion brings what lies below the head's grid into view.
+    # The nearest mode continues the neck where motion moves it below the head's grid.
     sampled = ndimage.affine_transform(
         volume, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=shape, order=1, mode="nearest"
     )
