@@ -1,1 +1,1 @@
-"""What a lesion mask means: rule, components, sizes, overlap, uncertainty. May import config and imaging."""
+"""Lesions of a mask: rule, components, sizes, overlap, uncertainty. May import config and imaging."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 _MOST_STEPS = 50
 _GAIN = 1e-12
-"""A Newton step that makes the mean log-likelihood larger by no more than this is the last."""
+"""A Newton step that increases the mean log-likelihood by no more than this is the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Reliability:
     n : (10,) array
         Voxels, or the sum of their weights.
     mean_probability, lesion_fraction : (10,) array
-        Of these; NaN where there are none. They agree where the probability is calibrated.
+        Of these; NaN if there are none. Both are equal for a calibrated probability.
     """
 
     n: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Reliability:
 def reliability(
     probability: NDArray[np.floating], lesion: NDArray[np.bool_], weights: NDArray[np.floating] | None = None
 ) -> Reliability:
-    """Return how often voxels are lesion by their probability; those of probability 0 were not judged and don't count.
+    """Return how often voxels are lesion, by their probability; those with 0 were not evaluated and don't count.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def reliability(
 
 
 def equal_scan_weights(scan: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the weight of each voxel so that all scans weigh the same, and a voxel 1 in the mean.
+    """Return the weight of each voxel such that all scans have equal weights, and the mean over voxels is 1.
 
     Parameters
     ----------
     scan : (N,) integer array
-        The number of the scan that each voxel is of, from 0.
+        The index of each voxel's scan, from 0.
     """
     sizes = np.bincount(scan)
     return np.asarray(len(scan) / np.count_nonzero(sizes) / sizes[scan], np.float64)
@@ -70,7 +70,7 @@ def fit_calibration(
     weights: NDArray[np.floating] | None = None,
     offset: NDArray[np.floating] | None = None,
 ) -> tuple[float, float]:
-    """Return the slope and intercept under which ``sigmoid(slope * logit(p) + intercept + offset)`` suits the lesions.
+    """Return the slope and intercept of ``sigmoid(slope * logit(p) + intercept + offset)`` that fit the lesions best.
 
     They maximise the likelihood (by Newton's method, as logistic regression). Voxels of probability 0 don't count: no
     calibration changes them.
@@ -86,11 +86,11 @@ def fit_calibration(
     Raises
     ------
     ValueError
-        When there is no best one: all voxels are lesion, or none is, or one probability tells them apart without an
-        error; or when lesion has the lower probabilities.
+        When there is no best fit: all voxels are lesion, or none is, or one probability separates them without error;
+        or when lesion has the lower probabilities.
     """
     judged = probability > 0
-    rounded = np.finfo(np.float32).eps / 2  # as near to 1 as single precision gets
+    rounded = np.finfo(np.float32).eps / 2  # the largest value below 1 in single precision
     p = np.clip(probability[judged].astype(np.float64), rounded, 1 - rounded)
     weight = np.ones(len(p)) if weights is None else weights[judged].astype(np.float64)
     known = np.zeros(len(p)) if offset is None else offset[judged].astype(np.float64)
@@ -100,7 +100,7 @@ def fit_calibration(
     of_lesion, of_negatives = logit[is_lesion], logit[~is_lesion]
     if of_lesion.min() >= of_negatives.max() or of_lesion.max() <= of_negatives.min():
         raise ValueError("no calibration can be fitted: one probability separates lesion from the rest without error")
-    centre, scale = logit.mean(), logit.std()  # so that both parameters are of one size
+    centre, scale = logit.mean(), logit.std()  # so that both parameters have similar scales
     slope, intercept = _logistic_regression((logit - centre) / scale, is_lesion, weight / weight.sum(), known)
     if slope <= 0:
         raise ValueError("lesion has lower probabilities than the rest: no calibration can correct that")

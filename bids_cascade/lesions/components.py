@@ -13,7 +13,7 @@ TOUCHING = np.ones((3, 3, 3), bool)
 
 
 CENTRE = "Centre: that voxel of the lesion which is nearest to its centre of mass"
-"""What columns with the place of a lesion say of it."""
+"""Description of columns with the place of a lesion."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +81,23 @@ def remove_weak_lesions(mask: NDArray[np.bool_], values: NDArray[np.floating], l
 
 
 def box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the box around all voxels of a mask; an empty one where there is none."""
+    """Return the bounding box of a mask; an empty one if the mask is empty."""
     places = np.unravel_index(np.flatnonzero(mask), mask.shape)
     return tuple(slice(along.min(), along.max() + 1) if len(along) else slice(0) for along in places)
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[tuple[slice, ...], NDArray[np.int32], NDArray[np.intp]]:
-    """Return the box around all lesions, since most of a head has none, their numbers in it, and their sizes."""
+    """Return the box around all lesions, since most of a head has none, their labels in it, and their sizes."""
     box = box_of(mask)
     components, n = ndimage.label(mask[box], TOUCHING)
     return box, components, np.bincount(components.ravel(), minlength=n + 1)[1:]
 
 
 def centre_of(voxels: NDArray[np.integer], affine: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Return where a lesion's voxel nearest to its centre of mass lies, in mm of the image's world, RAS+.
+    """Return the place of the lesion's voxel nearest to its centre of mass, in mm of the image's world, RAS+.
 
-    The centre of mass itself may lie outside a lesion, such as a crescent. Of voxels that are equally near, the first
-    in array order is taken.
+    The centre of mass itself may lie outside a lesion, such as a crescent. Of equally near voxels, the first in array
+    order is used.
 
     Parameters
     ----------

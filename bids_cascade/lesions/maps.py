@@ -1,4 +1,4 @@
-"""Files of what the networks say of a scan."""
+"""Files of the networks' probability maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MapFiles(TypedDict):
 
 
 def save_maps(volumes: EnsembleSegmentation, affine: NDArray[np.float64], folder: Path) -> MapFiles:
-    """Write the probability maps, and the map of what the cascades disagree on, into a folder.
+    """Write the probability maps, and the map of the cascades' disagreement, into a folder.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def voxel_wise(reference: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Vo
 
 
 def ratio(part: int, whole: int) -> float:
-    """Return a fraction; NaN of nothing."""
+    """Return a fraction; NaN if the whole is 0."""
     return part / whole if whole else math.nan
 
 

@@ -10,16 +10,17 @@ from bids_cascade.config import LesionRule
 from bids_cascade.lesions.components import box_of, remove_small_lesions, remove_weak_lesions
 
 _IN_A_RING = 0.5
-"""Fraction of the threshold that a voxel needs which a lesion surrounds in a plane; see ``docs/lesion_rule.md``."""
+"""Fraction of the threshold from which a voxel is filled that a lesion encloses in a plane; see
+``docs/lesion_rule.md``."""
 
 
 def lesion_mask(probability: NDArray[np.floating], rule: LesionRule, voxel_volume_mm3: float) -> NDArray[np.bool_]:
     """Return the voxels that form lesions, as (X, Y, Z).
 
     A lesion is a 26-connected component of voxels of at least the rule's threshold, large enough, and with a voxel of
-    at least its peak probability: where it ends takes a lower one than that it is there at all (a threshold with
-    hysteresis, as in Canny 1986). Cavities that it encloses are part of it, see :func:`fill_cavities`; so are less
-    likely voxels that it encloses in a plane, see :func:`fill_planes`.
+    at least its peak probability: its extent takes a lower probability than its detection (a threshold with hysteresis,
+    as in Canny 1986). Cavities that it encloses are part of it, see :func:`fill_cavities`; so are less likely voxels
+    that it encloses in a plane, see :func:`fill_planes`.
 
     Parameters
     ----------
@@ -39,9 +40,9 @@ def mask_above(
     Parameters
     ----------
     threshold : float
-        From which a voxel is a candidate.
+        Smallest value of a candidate voxel.
     values : (X, Y, Z) array
-        Probability, or whatever else the threshold and the rule's peak are of.
+        Probability, or another map to which the threshold and the rule's peak refer.
     rule : LesionRule
     voxel_volume_mm3 : float
     """
@@ -57,10 +58,10 @@ def fill_cavities(
     """Return the mask with its enclosed cavities filled, but for those above `largest_mm3`.
 
     A cavity is a set of voxels outside the mask from which no path through faces (6-connected, as lesions are
-    26-connected) leads out: filling joins no lesions but such as lie within each other. Whether FLAIR is bright or dark
-    in a cavity does not matter: a core that has lost its tissue, a black hole, is a part of the T2 lesion (Sahraian et
-    al. 2010, Acta Neurol Scand 122:1-8), and raters mark it (``docs/lesion_rule.md``). What is larger than a core is
-    rather a part of a ventricle, or healthy brain within a false shell.
+    26-connected) leads out: filling joins only lesions that lie within each other. Whether FLAIR is bright or dark in a
+    cavity does not matter: a core that has lost its tissue, a black hole, is a part of the T2 lesion (Sahraian et al.
+    2010, Acta Neurol Scand 122:1-8), and raters mark it (``docs/lesion_rule.md``). Larger cavities are rather parts of
+    a ventricle, or healthy brain within a false shell.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def fill_cavities(
     """
     filled = mask.copy()
     box = box_of(mask)
-    # What lies outside the box around all lesions is one with this border.
+    # The border is connected with everything outside the box around all lesions.
     outside = np.pad(~mask[box], 1, constant_values=True)
     regions, _ = ndimage.label(outside)
     volumes_mm3 = np.bincount(regions.ravel()) * voxel_volume_mm3
@@ -80,10 +81,10 @@ def fill_cavities(
 
 
 def fill_planes(mask: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the mask with those of its holes in single planes of voxels filled that are likely lesion themselves.
+    """Return the mask with holes in single planes filled if they are likely lesion themselves.
 
-    The core of an enhancing lesion looks less like one than its rim, and a ring is open above and below, where a slice
-    has passed it. A hole is a set of voxels of one plane, along any axis, from which no path through edges leads out.
+    The core of an enhancing lesion looks less like a lesion than its rim, and in thick slices a ring is open above and
+    below. A hole is a set of voxels of one plane, along any axis, from which no path through edges leads out.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 MIN_COUNTED_MM3 = 3.0
-"""Where masks are compared, smaller components are no lesions, as in the MSSEG challenge (Commowick 2018)."""
+"""When masks are compared, smaller components don't count as lesions, as in the MSSEG challenge (Commowick 2018)."""
 
 UNCOUNTED = "under_3"
 COUNTED_CLASSES_MM3: Mapping[str, tuple[float, float]] = {
@@ -17,7 +17,7 @@ COUNTED_CLASSES_MM3: Mapping[str, tuple[float, float]] = {
     "over_100": (100.0, math.inf),
 }
 SIZE_CLASSES_MM3: Mapping[str, tuple[float, float]] = {UNCOUNTED: (0.0, MIN_COUNTED_MM3), **COUNTED_CLASSES_MM3}
-"""Names of the size classes and their volumes in mm^3, from the first up to but without the second."""
+"""Names of the size classes and their ranges in mm^3, without the upper end."""
 
 CLINICAL_MM3 = 14.0
 """A lesion that the McDonald and MAGNIMS criteria count is at least 3 mm long (Filippi et al. 2019, Brain
@@ -32,7 +32,7 @@ REPORTED_SIZES_MM3: Mapping[str, tuple[float, float]] = {
     "at_least_14": (CLINICAL_MM3, math.inf),
     **COUNTED_CLASSES_MM3,
 }
-"""Where masks are compared: all that count, those that count clinically, and the classes, which share no lesion."""
+"""For comparisons of masks: all lesions that count, those that count clinically, and the disjoint classes."""
 
 _ALL_SIZES_MM3 = {**SIZE_CLASSES_MM3, **REPORTED_SIZES_MM3}
 _ROUNDING = 1e-6
@@ -51,7 +51,7 @@ def size_text(name: str) -> str:
 
 
 def reaches(volume_mm3: float, least_mm3: float) -> bool:
-    """Return whether a volume is at least another, but for rounding: a voxel of 0.1 mm^3 is not exactly that."""
+    """Return whether a volume is at least another, up to rounding: a voxel of 0.1 mm^3 is not exactly that."""
     return volume_mm3 * (1 + _ROUNDING) >= least_mm3
 
 

@@ -24,8 +24,8 @@ def voxel_uncertainty(members: Sequence[NDArray[np.float32]]) -> NDArray[np.floa
 def lesion_uncertainty(labels: NDArray[np.integer], members: Sequence[NDArray[np.bool_]]) -> list[float]:
     """Return the structural uncertainty of each lesion: 0 where all members agree on it, 1 where none has it [1]_.
 
-    It is 1 less the mean over members of the intersection over union of the lesion and that component of the member's
-    mask that suits it best; a member without one that overlaps it counts as 0.
+    It is 1 less the mean over members of the intersection over union of the lesion and the best-matching component of
+    the member's mask; a member without an overlapping component counts as 0.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def _best_iou(labels: NDArray[np.integer], sizes: NDArray[np.intp], mask: NDArra
 
 
 def mean_pairwise_dice(masks: Sequence[NDArray[np.bool_]]) -> float:
-    """Return the mean Dice of each two members' masks: the lower, the less a segmentation is to be trusted [1]_.
+    """Return the mean Dice of each two members' masks: a low value predicts a failed segmentation [1]_.
 
     References
     ----------

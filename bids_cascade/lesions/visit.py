@@ -46,7 +46,7 @@ class VisitLesions:
     agreement: float | None = None
 
     def volume_ml(self, sequence: str) -> float | None:
-        """Return the volume of all lesions on the grid of an image; None where they were not looked for."""
+        """Return the volume of all lesions on the grid of an image; None if they were not found on that grid."""
         if sequence not in self.mask:
             return None
         mask = self.mask[sequence]
@@ -131,7 +131,7 @@ def save_lesions(lesions: VisitLesions, path: Path) -> Path:
 
 
 def load_lesions(path: Path) -> VisitLesions:
-    """Read what :func:`save_lesions` has written; voxels stay in their files until they are needed."""
+    """Read the files of :func:`save_lesions`; voxels are read when they are needed."""
     about = json.loads(path.read_text(encoding="utf-8"))
 
     def read(name: str, affine: Sequence[Sequence[float]]) -> nib.Nifti1Image:
