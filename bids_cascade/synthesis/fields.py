@@ -55,8 +55,7 @@ def along_axes(volume: NDArray[np.floating], matrices: Sequence[NDArray[np.float
 
 
 def linear_weights(positions: NDArray[np.floating], n_source: int) -> FloatArray:
-    """Return the matrix (N, n_source) that interpolates linearly at `positions`; constant beyond the outermost
-    samples."""
+    """Return the matrix (N, n_source) that interpolates linearly at `positions`, and is constant beyond the samples."""
     clipped = np.clip(positions, 0, n_source - 1)
     weights = np.maximum(0, 1 - np.abs(clipped[:, None] - np.arange(n_source)[None]))
     return np.asarray(weights, np.float32)
