@@ -139,21 +139,10 @@ def train_cascade(
     start_networks: tuple[PatchNetwork, ...] = (
         () if start is None else _networks_to_start_from(start, config, network_config)
     )
-    labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
-    if not any(visit.lesion.any() for visit in labelled):
-        raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
-    if {len(visit.channels) for visit in labelled} != {network_config.n_channels} or network_config.n_channels != len(
-        config.sequences
-    ):
-        raise ValueError(f"expected {len(config.sequences)} channels ({', '.join(config.sequences)}) in every visit")
-    rng = np.random.default_rng(training_config.seed)
-    real = [visit.subject for visit in labelled if not visit.synthetic]
-    synthetic = [visit.subject for visit in labelled if visit.synthetic]
-    train_on: tuple[str, ...] = ()
-    validate_on = tuple(dict.fromkeys(real))
-    if not (real and synthetic and training_config.validation_fraction == 1):
-        train_on, validate_on = split_subjects(real or synthetic, training_config.validation_fraction, rng)
-    all_to_train_on = {*train_on, *(synthetic if real else ())}
+    labelled = _usable_visits(visits, config, network_config)
+    train_on, validate_on = _split(labelled, training_config)
+    has_real = not all(visit.synthetic for visit in labelled)
+    all_to_train_on = {*train_on, *(visit.subject for visit in labelled if visit.synthetic and has_real)}
     networks: list[PatchNetwork] = []
     history = {}
     for stage in STAGES:
@@ -179,6 +168,28 @@ def train_cascade(
         networks.append(network)
         history[stage] = tuple(done.history)
     return TrainedCascade(Cascade(config, (networks[0], networks[1])), train_on, validate_on, history)
+
+
+def _usable_visits(
+    visits: Sequence[LabelledVisit], config: CascadeConfig, network_config: NetworkConfig
+) -> list[LabelledVisit]:
+    """Return the visits to train on or to validate on; raise ValueError if none has a lesion or channels don't fit."""
+    labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
+    if not any(visit.lesion.any() for visit in labelled):
+        raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
+    n_channels = len(config.sequences)
+    if {network_config.n_channels, *(len(visit.channels) for visit in labelled)} != {n_channels}:
+        raise ValueError(f"expected {n_channels} channels ({', '.join(config.sequences)}) in every visit")
+    return labelled
+
+
+def _split(labelled: Sequence[LabelledVisit], config: TrainingConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the subjects to train on and those to validate on: real ones, or synthetic ones if there are no others."""
+    real = [visit.subject for visit in labelled if not visit.synthetic]
+    synthetic = [visit.subject for visit in labelled if visit.synthetic]
+    if real and synthetic and config.validation_fraction == 1:
+        return (), tuple(dict.fromkeys(real))
+    return split_subjects(real or synthetic, config.validation_fraction, np.random.default_rng(config.seed))
 
 
 def interpolate_weights(start: Cascade, trained: Cascade, fraction: float) -> Cascade:

@@ -177,14 +177,13 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
     """Write all of a visit's derivatives where the writer writes."""
     space, grid = writer.plan.space, grid_of(images.mask)
     _write_preprocessed(writer, images)
-    mask = mask_of(images.mask)
     brain_sidecar = {
         "Description": "Brain mask",
         "Type": "Brain",
         "Method": images.mask_method,
         "SpatialReference": writer.spatial_reference(space),
     }
-    writer.image("mask", mask, grid, np.uint8, brain_sidecar, desc="brain")
+    writer.image("mask", mask_of(images.mask), grid, np.uint8, brain_sidecar, desc="brain")
     for sequence in images.lesions.mask:
         _write_lesions(writer, sequence, images.lesions)
     if space == "T1w":
@@ -196,13 +195,19 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
     _write_lesion_table(writer, images.lesions, cells)
     for image in images.uncertainty:
         _write_uncertainty(writer, image, grid)
+    _write_stats(writer, images, cells, flags)
+
+
+def _write_stats(writer: Writer, images: VisitImages, cells: AnatomyCells | None, flags: Flags) -> None:
+    """Write the table of volumes, with all flags; `cells` and `flags` are those of the anatomy."""
+    grid = grid_of(images.mask)
     volumes_mm3 = [lesion.volume_mm3 for lesion in images.lesions.table]
     row = {
         "n_lesions": len(volumes_mm3),
         "n_lesions_14mm3": count_clinical(volumes_mm3),
         "lesion_volume_t1w_ml": images.lesions.volume_ml("T1w"),
         "lesion_volume_flair_ml": images.lesions.volume_ml("FLAIR"),
-        "brain_volume_ml": mask.sum() * grid.voxel_volume_mm3 / 1000,
+        "brain_volume_ml": mask_of(images.mask).sum() * grid.voxel_volume_mm3 / 1000,
     }
     columns = _STATS_COLUMNS
     if images.lesions.agreement is not None:
@@ -210,7 +215,7 @@ def _write_all(writer: Writer, images: VisitImages) -> None:
     if cells is not None:
         row, columns = {**row, **cells.of_visit}, {**columns, **COUNT_COLUMNS}
     descriptions = {
-        **_of_space(columns, space),
+        **_of_space(columns, writer.plan.space),
         FLAGS_KEY: writer.plan.joined_flags([*images.flags, *(template.flags for template in images.spaces), flags]),
         **_model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,

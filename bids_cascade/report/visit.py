@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
@@ -13,89 +12,12 @@ from bids_cascade.anatomy.lesions import locate_all, make_regions
 from bids_cascade.anatomy.zones import ZONE_NAMES
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
-from bids_cascade.imaging.grid import grid_of, resample
+from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
 from bids_cascade.imaging.scan import Scan
-from bids_cascade.lesions.components import Lesion
-from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.report.figures import draw_anatomy, draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
+from bids_cascade.report.findings import Findings
 from bids_cascade.report.visit_viewer import viewer_page
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """The lesions of a visit, and the sequence on which they are displayed.
-
-    Attributes
-    ----------
-    name : str
-        Of the sequence.
-    scan : Scan
-    lesion, probability, first_probability : nibabel.Nifti1Image
-        Lesion mask, and probability of lesion by the whole cascade and by stage 1, on the grid of the scan.
-    gate : pair of float
-        Lower and higher probability of stage 1 for :func:`bids_cascade.cascade.gate.open_gate`.
-    labels : nibabel.Nifti1Image
-        Numbers of the lesions, on the grid of the T1w image.
-    lesions : sequence of Lesion
-    locations : sequence of str
-        Where each lesion is; empty where that is not known.
-    uncertainty : nibabel.Nifti1Image, optional
-        Disagreement of a model's several cascades, on the grid of the scan.
-    t1w : nibabel.Nifti1Image, optional
-        The T1w image on the grid of the scan; None if that is the T1w image.
-    """
-
-    name: str
-    scan: Scan
-    lesion: nib.Nifti1Image
-    probability: nib.Nifti1Image
-    first_probability: nib.Nifti1Image
-    gate: tuple[float, float]
-    labels: nib.Nifti1Image
-    lesions: Sequence[Lesion]
-    locations: Sequence[str] = ()
-    uncertainty: nib.Nifti1Image | None = None
-    t1w: nib.Nifti1Image | None = None
-
-
-def gather_findings(
-    name: str,
-    scan: Scan,
-    lesions: VisitLesions,
-    maps: Mapping[str, nib.Nifti1Image],
-    gate: tuple[float, float],
-    locations: Sequence[str] = (),
-) -> Findings:
-    """Bring the findings of a visit onto the grid of the displayed sequence.
-
-    Parameters
-    ----------
-    name : str
-        Of the sequence.
-    scan : Scan
-    lesions : VisitLesions
-        Found on the sequence's own grid as well.
-    maps : mapping of str to nibabel.Nifti1Image
-        In the world of the T1w image: ``first_probability`` and, if there are, ``uncertainty`` and ``t1w``.
-    gate : pair of float
-    locations : sequence of str
-        Where each lesion is; empty where that is not known.
-    """
-    moved = {field: resample(image, grid_of(scan.image), 1, scan.own_to_t1w) for field, image in maps.items()}
-    return Findings(
-        name=name,
-        scan=scan,
-        lesion=nib.as_closest_canonical(lesions.mask[name]),
-        probability=nib.as_closest_canonical(lesions.probability[name]),
-        first_probability=moved["first_probability"],
-        gate=gate,
-        labels=lesions.labels,
-        lesions=lesions.table,
-        locations=locations,
-        uncertainty=moved.get("uncertainty"),
-        t1w=moved.get("t1w"),
-    )
 
 
 def draw_scan(name: str, t1w: Scan, folder: Path, moved: Scan | None = None) -> list[Path]:
@@ -162,16 +84,9 @@ def draw_regions(
 
 def draw_findings(findings: Findings, folder: Path) -> list[Path]:
     """Write the figures of the findings, and the viewer, into a folder; return the files."""
-    scan, lesion, first = findings.scan, findings.lesion, findings.first_probability
-    lesions = draw_lesions(scan, lesion, first, findings.gate)
-    viewer = viewer_page(
-        *(scan, lesion, findings.probability, first, findings.labels, findings.lesions, findings.uncertainty),
-        locations=findings.locations,
-        sequence=findings.name,
-        t1w=findings.t1w,
-    )
+    lesions = draw_lesions(findings.scan, findings.lesion, findings.first_probability, findings.gate)
     sizes = draw_sizes([entry.volume_mm3 for entry in findings.lesions])
-    contents = {f"lesions_{findings.name}.svg": lesions, f"viewer_{findings.name}.html": viewer.encode()}
+    contents = {f"lesions_{findings.name}.svg": lesions, f"viewer_{findings.name}.html": viewer_page(findings).encode()}
     return _write({**contents, "sizes_dseg.svg": sizes}, folder)
 
 

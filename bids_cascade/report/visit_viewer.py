@@ -13,8 +13,9 @@ from scipy import ndimage
 from bids_cascade.anatomy.zones import ZONE_NAMES
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
-from bids_cascade.imaging.scan import Scan, slice_axis
+from bids_cascade.imaging.scan import slice_axis
 from bids_cascade.lesions.components import Lesion
+from bids_cascade.report.findings import Findings
 from bids_cascade.report.lesion_numbers import lesion_numbers
 from bids_cascade.report.mosaic import OUTLINE_COLOURS
 from bids_cascade.report.planes import AXIAL, CORONAL, SAGITTAL, bounding_box, grey_levels, sizes_of, window_of
@@ -39,54 +40,24 @@ _MARGIN_MM = 6.0
 _LEAST_PROBABILITY = 0.05
 
 
-def viewer_page(
-    scan: Scan,
-    lesion: nib.Nifti1Image,
-    probability: nib.Nifti1Image,
-    first: nib.Nifti1Image,
-    labels: nib.Nifti1Image,
-    lesions: Sequence[Lesion],
-    uncertainty: nib.Nifti1Image | None = None,
-    *,
-    locations: Sequence[str] = (),
-    sequence: str = "FLAIR",
-    t1w: nib.Nifti1Image | None = None,
-) -> str:
-    """Return the page as HTML: a file that needs no other and asks for none.
+def viewer_page(findings: Findings) -> str:
+    """Return the page as one self-contained HTML file.
 
-    It contains the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan.
-
-    Parameters
-    ----------
-    scan : Scan
-        Usually the FLAIR.
-    lesion, probability, first : nibabel.Nifti1Image
-        Mask, final and stage 1's probability, on the grid of the scan.
-    labels : nibabel.Nifti1Image
-        Numbers of the lesions, on the grid of the T1w image.
-    lesions : sequence of Lesion
-        Their centres are in the world of the T1w image.
-    uncertainty : nibabel.Nifti1Image, optional
-        Standard deviation of several cascades' probabilities, on the grid of the scan.
-    locations : sequence of str
-        Where each lesion is, see ``LOCATION_COLUMNS``; empty where that is not known.
-    sequence : str
-        That of the scan.
-    t1w : nibabel.Nifti1Image, optional
-        The T1w image on the grid of the scan, as another background; None if the scan is the T1w image.
+    It contains the brain and 6 mm around it with 8 bits a voxel, in the slices of the scan, usually the FLAIR.
     """
+    scan = findings.scan
     box = bounding_box(mask_of(scan.brain), sizes_of(scan.brain), _MARGIN_MM)
     cut = scan.image.slicer[box]
     grid = coarsened(grid_of(cut), MOST_VOXELS)
     brain = mask_of(resample(scan.brain, grid, 0))
     volumes = {"image": _grey_near_brain(resample(cut, grid, 1), brain)}
-    if t1w is not None:
-        volumes["t1w"] = _grey_near_brain(resample(t1w, grid, 1), brain)
-    mask = mask_of(resample(lesion, grid, 0))
+    if findings.t1w is not None:
+        volumes["t1w"] = _grey_near_brain(resample(findings.t1w, grid, 1), brain)
+    mask = mask_of(resample(findings.lesion, grid, 0))
     volumes["mask"] = np.where(mask, 255, 0).astype(np.uint8)
-    maps = {"probability": probability, "candidates": first}
-    if uncertainty is not None:
-        maps["uncertainty"] = uncertainty
+    maps = {"probability": findings.probability, "candidates": findings.first_probability}
+    if findings.uncertainty is not None:
+        maps["uncertainty"] = findings.uncertainty
     for name, image in maps.items():
         fraction = data_of(resample(image, grid, 1))
         volumes[name] = np.rint(np.where(fraction < _LEAST_PROBABILITY, 0, fraction) * 255).astype(np.uint8)
@@ -95,14 +66,14 @@ def viewer_page(
         grid=grid,
         to_world=scan.own_to_t1w @ grid.affine,
         volumes=volumes,
-        numbers=lesion_numbers(labels, lesions, mask, grid, scan.own_to_t1w),
+        numbers=lesion_numbers(findings.labels, findings.lesions, mask, grid, scan.own_to_t1w),
         panels=[ViewerPanel(name, "mask", axis=axis) for axis, name in _PLANES.items()],
-        lesions=_lesions(lesions, locations),
-        colours=_LOCATION_COLOURS if locations else {},
-        n_stops=len(lesions),
+        lesions=_lesions(findings.lesions, findings.locations),
+        colours=_LOCATION_COLOURS if findings.locations else {},
+        n_stops=len(findings.lesions),
         slices=SliceNumbers(axis, box[axis].start + 1, cut.shape[axis] / grid.shape[axis], scan.brain.shape[axis]),
     )
-    return render_viewer(content, _texts(sequence, volumes))
+    return render_viewer(content, _texts(findings.name, volumes))
 
 
 def _lesions(lesions: Sequence[Lesion], locations: Sequence[str]) -> list[ViewerLesion]:

@@ -513,7 +513,8 @@ class DrawFindings(Step):
         from bids_cascade.imaging.quality import lesion_contrast
         from bids_cascade.imaging.scan import make_scan
         from bids_cascade.lesions.visit import load_lesions
-        from bids_cascade.report.visit import draw_findings, gather_findings
+        from bids_cascade.report.findings import gather_findings
+        from bids_cascade.report.visit import draw_findings
 
         spec, lesions = self.inputs, load_lesions(Path(self.inputs.lesions))
         scan = make_scan(_image(spec.image), _image(spec.mask), _own_transform(spec))

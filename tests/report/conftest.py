@@ -196,7 +196,7 @@ def visit_content() -> Any:
 
     from bids_cascade.imaging.scan import make_scan
     from bids_cascade.lesions.components import Lesion, label_lesions
-    from bids_cascade.report.visit import Findings
+    from bids_cascade.report.findings import Findings
 
     t1w_to_own = np.eye(4)
     t1w_to_own[0, 3] = 6

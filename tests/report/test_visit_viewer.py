@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ READY = "new Promise(done => {const wait = () => window.viewer ? done(true) : se
 @pytest.fixture(scope="module")
 def page(visit_content: Any) -> str:
     one, _ = visit_content
-    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
+    return viewer_page(one)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def with_t1w(visit_content: Any) -> str:
     one, _ = visit_content
     slope = np.broadcast_to(np.arange(one.scan.image.shape[1])[None, ::-1, None] + 1.0, one.scan.image.shape)
     t1w = nib.Nifti1Image(slope.astype(np.float32), one.scan.image.affine)
-    return viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions, t1w=t1w)
+    return viewer_page(replace(one, t1w=t1w))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_uncertainty_is_a_layer_where_there_is_one(page: str, visit_content: Any
     assert "uncertainty" not in content_of(page)[1]
     assert 'value="uncertainty"' not in page
     half = nib.Nifti1Image(np.asarray(one.probability.dataobj) / 1.8, one.probability.affine)  # 0.5 in lesions
-    with_it = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions, half)
+    with_it = viewer_page(replace(one, uncertainty=half))
     content, volumes = content_of(with_it)
     x, y, z = np.rint(apply_affine(np.array(content["from_world"]), (30, 40, 20))).astype(int)
     assert volumes["uncertainty"][x, y, z] == round(0.5 * 255)
@@ -102,7 +103,7 @@ def test_uncertainty_is_a_layer_where_there_is_one(page: str, visit_content: Any
 def test_page_asks_for_nothing_and_is_the_same_again(page: str, visit_content: Any) -> None:
     one, _ = visit_content
     assert not re.search(r"https?://", page)
-    again = viewer_page(one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
+    again = viewer_page(one)
     assert again == page
 
 
@@ -297,9 +298,9 @@ def test_a_scale_says_what_colours_mean(opened: Any) -> None:
 def test_lesions_can_be_coloured_by_region(visit_content: Any, page: str, browser: Any, tmp_path: Path) -> None:
     assert "coloured by region" not in page, "where regions are not known"
     one, _ = visit_content
-    parts = (one.scan, one.lesion, one.probability, one.first_probability, one.labels, one.lesions)
+    located = replace(one, locations=["deep_white_matter", "periventricular"])
     path = tmp_path / "viewer.html"
-    path.write_text(viewer_page(*parts, locations=["deep_white_matter", "periventricular"]), encoding="utf-8")
+    path.write_text(viewer_page(located), encoding="utf-8")
     tab = browser.open(path)
     assert tab.evaluate(READY)
     choose(tab, "opacity", "100")
