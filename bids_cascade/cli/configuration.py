@@ -21,6 +21,7 @@ from bids_cascade.config import (
     TrainConfig,
     TrainingConfig,
 )
+from bids_cascade.dataset.description import find_derivative
 from bids_cascade.errors import BadDataError, MissingInputError, UsageError
 from bids_cascade.folders import make_work_dir
 from bids_cascade.limits import allowed_processors, free_memory_gb, resolve_device
@@ -28,8 +29,17 @@ from bids_cascade.regular_file import MAX_JSON_BYTES, read_text
 
 
 def located(derivative: str | None, bids_dir: Path) -> str | None:
-    """Return the path of a derivative dataset named without a folder that lies in the current folder."""
-    if derivative is None or (bids_dir / "derivatives" / derivative).is_dir() or not Path(derivative).is_dir():
+    """Return a derivative dataset's name in `bids_dir`, or its path if it lies in the current folder; None for None.
+
+    Raises
+    ------
+    MissingInputError, InvalidDatasetError
+        There is no such dataset: a mistyped name is refused before anything heavy is imported.
+    """
+    if derivative is None:
+        return None
+    find_derivative(derivative, bids_dir)
+    if (bids_dir / "derivatives" / derivative).is_dir():
         return derivative
     return str(Path(derivative).absolute())
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bids_cascade.errors import BidsCascadeError, InvalidDatasetError
+from bids_cascade.errors import BidsCascadeError, InvalidDatasetError, MissingInputError
 from bids_cascade.regular_file import MAX_JSON_BYTES, open_regular, read_text
 
 _MOST_FILES_LOOKED_AT = 200
@@ -56,6 +56,29 @@ def read_raw_description(root: Path) -> dict[str, Any]:
     if description.get("DatasetType", "raw") == "derivative":
         raise InvalidDatasetError(f"{root} is a derivative dataset; give the raw dataset it was made from")
     return description
+
+
+def find_derivative(derivative: str, bids_dir: Path) -> Path:
+    """Return the resolved folder of a derivative dataset, given by its name under ``derivatives`` or by its path.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such folder.
+    InvalidDatasetError
+        Its ``dataset_description.json`` is unreadable.
+    """
+    is_name = Path(derivative).parts == (derivative,) and derivative != ".."
+    folders = ([bids_dir / "derivatives" / derivative] if is_name else []) + [Path(derivative)]
+    for folder in folders:
+        if folder.is_dir():
+            if (folder / "dataset_description.json").exists():
+                read_description(folder)
+            return folder.resolve()
+    raise MissingInputError(
+        f"no derivative dataset `{derivative}`: no such folder: {' or '.join(map(str, folders))}; give its path, "
+        f"or its name in {bids_dir / 'derivatives'}"
+    )
 
 
 def dicom_hint(folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bids.layout import BIDSFile
 
-from bids_cascade.dataset.description import read_description
+from bids_cascade.dataset.description import find_derivative
 from bids_cascade.dataset.layout import index_anat
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.errors import MissingInputError
@@ -76,29 +76,6 @@ def space_of(mask: Path) -> str | None:
     """
     match = re.search(r"_space-([0-9a-zA-Z+]+)_", mask.name)
     return match.group(1) if match else None
-
-
-def find_derivative(derivative: str, bids_dir: Path) -> Path:
-    """Return the resolved folder of a derivative dataset, given by its name under ``derivatives`` or by its path.
-
-    Raises
-    ------
-    MissingInputError
-        There is no such folder.
-    InvalidDatasetError
-        Its ``dataset_description.json`` is unreadable.
-    """
-    is_name = Path(derivative).parts == (derivative,) and derivative != ".."
-    folders = ([bids_dir / "derivatives" / derivative] if is_name else []) + [Path(derivative)]
-    for folder in folders:
-        if folder.is_dir():
-            if (folder / "dataset_description.json").exists():
-                read_description(folder)
-            return folder.resolve()
-    raise MissingInputError(
-        f"no derivative dataset `{derivative}`: no such folder: {' or '.join(map(str, folders))}; give its path, "
-        f"or its name in {bids_dir / 'derivatives'}"
-    )
 
 
 def _belongs_to(file: BIDSFile, visit: Visit) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from bids_cascade.config import EvaluateConfig, Inputs
-from bids_cascade.dataset.labels import find_derivative, find_lesion_masks
+from bids_cascade.dataset.description import find_derivative
+from bids_cascade.dataset.labels import find_lesion_masks
 from bids_cascade.dataset.layout import open_dataset
 from bids_cascade.dataset.validation import Validation
 from bids_cascade.dataset.visits import Visit, find_visits

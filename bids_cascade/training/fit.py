@@ -39,7 +39,7 @@ from bids_cascade.report.card import model_card
 from bids_cascade.report.curves import draw_curves
 from bids_cascade.sources import hash_sources
 from bids_cascade.surroundings import say
-from bids_cascade.training.heads import make_heads
+from bids_cascade.training.heads import find_images, make_heads
 from bids_cascade.training.insertions import with_insertions
 from bids_cascade.training.prepare import Prepared
 from bids_cascade.training.provenance import provenance_of, training_sources
@@ -76,13 +76,15 @@ _FIGURES = {
 
 
 def check_start(config: TrainConfig) -> None:
-    """Check the model to start from before anything else is done.
+    """Check the model to start from, and the sources of synthetic heads, before anything else is done.
 
     Raises
     ------
     MissingInputError, BadDataError
-        When it is missing, can't be used, or takes other sequences.
+        When one of them is missing, or the model can't be used or takes other sequences.
     """
+    if config.heads is not None:
+        find_images([*config.heads.label_maps, *config.heads.lesion_masks])
     if config.start_from is None:
         return
     header = load_model(config.start_from).header

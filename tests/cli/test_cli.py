@@ -14,7 +14,7 @@ from bids_cascade import __version__, cli
 from bids_cascade.cli import configuration, parser, run
 from bids_cascade.cli.options import LEVELS, OPTIONS, check_options, options_of
 from bids_cascade.config import SEQUENCES, HeadsConfig, TrainingConfig
-from bids_cascade.errors import UsageError
+from bids_cascade.errors import MissingInputError, UsageError
 from bids_cascade.models.store import PACKAGED_MODEL
 
 
@@ -280,6 +280,7 @@ def test_version(capsys) -> None:
 def test_each_error_is_one_line_with_its_exit_code(tmp_path: Path, capsys, arguments, code, message) -> None:
     bids, out, file = tmp_path / "bids", tmp_path / "out", tmp_path / "file"
     (bids / "sub-01" / "anat").mkdir(parents=True)
+    (bids / "derivatives" / "m").mkdir(parents=True)
     for suffix in ("T1w", "FLAIR"):
         (bids / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz").touch()
     (bids / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
@@ -322,15 +323,31 @@ def test_help_imports_nothing_heavy() -> None:
     assert "{participant,longitudinal,group,train,evaluate,synthesize}" in done.stdout
 
 
-def test_a_mistyped_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    options = [str(tmp_path / "nowhere"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work")]
-    code = f"import sys; from bids_cascade import cli; print(cli.main({options!r}), *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    ("folder", "options", "code"),
+    [
+        ("nowhere", ["participant", "-w", "work"], 16),
+        ("data", ["evaluate", "--labels", "nowhere"], 66),
+        ("data", ["evaluate", "--labels", "manual", "--predictions", "nowhere"], 66),
+        ("data", ["train", "--labels", "nowhere", "-w", "work"], 66),
+    ],
+)
+def test_what_is_mistyped_is_refused_before_anything_starts(
+    tmp_path: Path, folder: str, options: list[str], code: int
+) -> None:
+    (tmp_path / "data" / "derivatives" / "manual").mkdir(parents=True)
+    description = {"Name": "data", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    (tmp_path / "data" / "dataset_description.json").write_text(json.dumps(description))
+    before = sorted(tmp_path.rglob("*"))
+    options = [str(tmp_path / folder), str(tmp_path / "out"), *options]
+    program = f"import sys; from bids_cascade import cli; print(cli.main({options!r}), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     exit_code, *loaded = done.stdout.split()
-    assert exit_code == "16"
+    assert exit_code == str(code)
     assert "no such folder" in done.stderr
+    assert "nowhere" in done.stderr
     assert not {"torch", "nipype", "bids", "ants", "numpy", "nibabel", "pandas"} & set(loaded)
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_output_that_can_not_be_written_is_no_bug(monkeypatch, tmp_path: Path, capfd) -> None:
@@ -375,7 +392,9 @@ def test_a_derivative_is_found_from_where_the_app_was_started(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     (tmp_path / "bids" / "derivatives" / "there").mkdir(parents=True)
-    cases = {"here": str(tmp_path / "here"), "there": "there", "nowhere": "nowhere", None: None}
+    cases = {"here": str(tmp_path / "here"), "there": "there", None: None}
     for given, expected in cases.items():
         assert configuration.located(given, tmp_path / "bids") == expected
+    with pytest.raises(MissingInputError, match="no such folder"):
+        configuration.located("nowhere", tmp_path / "bids")
     assert parse("train", "--labels", "folder/here").labels == str(tmp_path / "folder" / "here")

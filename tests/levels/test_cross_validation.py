@@ -20,6 +20,7 @@ from bids_cascade.models.store import load_model
 from bids_cascade.training.recipe import read_cross_validation
 
 FEW = ["--max-epochs", "2", "--crops-per-epoch", "12", "--skull-strip", "skip", "--model-name", "tiny"]
+FEW += ["--features", "8", "16", "--dense", "32"]
 VISITS = {"sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03"}
 
 
@@ -193,7 +194,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(done, tiny_dataset: Pat
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and "logs" not in path.parts}
     checkpoints = set((work / "training").iterdir())
     anew = ("--cross-validate", "3", "--fold", "1", "--threshold", "0.3", "--crops-per-epoch", "18")
-    with largest_file(200_000):
+    with largest_file(100_000):
         assert train(tiny_dataset, out, work, *anew) == 74
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bids_cascade: error")]
     assert len(errors) == 1

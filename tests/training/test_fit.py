@@ -10,8 +10,8 @@ from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.padded import PaddedNetwork
 from bids_cascade.cascade.two_stage import Cascade
-from bids_cascade.config import CascadeConfig, NetworkConfig, PaddedNetworkConfig, TrainConfig
-from bids_cascade.errors import BadDataError
+from bids_cascade.config import CascadeConfig, HeadsConfig, NetworkConfig, PaddedNetworkConfig, TrainConfig
+from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.models.store import save_model
 from bids_cascade.training.fit import _start_and_network, check_start
 from bids_cascade.training.provenance import _start_origin
@@ -26,6 +26,16 @@ def test_a_converted_model_can_not_be_trained_further(tmp_path: Path) -> None:
     path = save_model(model, tmp_path / "theirs.safetensors").path
     with pytest.raises(BadDataError, match=r"theirs\.safetensors: a model converted from nicMSlesions.* not trained"):
         check_start(TrainConfig("manual", start_from=path))
+
+
+@pytest.mark.parametrize("missing", ["label_maps", "lesion_masks"])
+def test_mistyped_sources_of_heads_are_refused_before_visits_are_preprocessed(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "map.nii.gz").touch()
+    paths = {name: (tmp_path / "map.nii.gz",) for name in ("label_maps", "lesion_masks")}
+    check_start(TrainConfig("manual", heads=HeadsConfig(**paths)))
+    paths[missing] = (tmp_path / "nowhere",)
+    with pytest.raises(MissingInputError, match="nowhere does not exist; expected images"):
+        check_start(TrainConfig("manual", heads=HeadsConfig(**paths)))
 
 
 @pytest.mark.parametrize("n", [1, 2])
