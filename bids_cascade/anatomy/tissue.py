@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from bids_cascade.anatomy.histograms import structure_likelihoods
 from bids_cascade.anatomy.structures import FLUID, Structure
+from bids_cascade.anatomy.ventricles import extend_to_walls, tell_fluid_apart
 from bids_cascade.cascade.normalisation import FLUID as FLUID_TISSUE
 from bids_cascade.cascade.normalisation import WHITE as WHITE_TISSUE
 from bids_cascade.cascade.normalisation import Tissues, find_tissues
@@ -32,17 +33,13 @@ TOLD_BY_FLAIR = (FLUID_TISSUE,)
 """The same of a FLAIR alone."""
 _FLOOR = 1e-4
 """Added to every prior, so that what the atlas has never seen there is not impossible."""
+_FLUID_FLOOR = 1e-3
+"""The same of the fluid of sulci: where the atlas ends, fluid is none of a ventricle."""
 _FLUID_REACH_MM = 8.0
 _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
-_REACH_VOXELS, _SURE_OF_SULCUS = 12, 0.3
-"""How far fluid extends from a ventricle, and the prior from which on it is a sulcus nevertheless."""
-_SULCUS_VOXELS = 2
-"""Half of the width of sulci, through which a ventricle's fluid does not extend."""
-_PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
-"""By which ventricles are closed, where the prior is at least this."""
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
 """Sequences in which tissues are known."""
 _NEAR_VOXELS = 1.5
@@ -102,6 +99,7 @@ def find_structures(
         if array.shape != shape:
             raise ValueError(f"expected {name} {shape} for this brain mask, found {array.shape}")
     inside, diseased = priors[:, brain] + np.float32(_FLOOR), lesion[brain]
+    inside[Structure.SULCAL_FLUID] += np.float32(_FLUID_FLOOR)
     if with_t1w:
         fits = structure_likelihoods(channels[:, brain], inside, ~diseased)
     else:
@@ -119,7 +117,9 @@ def find_structures(
     structures = np.zeros(brain.shape, np.uint8)
     structures[brain] = score.argmax(axis=0) + 1
     _continue_cortex(structures, priors, lesion)
-    _complete_ventricles(structures, priors, lesion)
+    tell_fluid_apart(structures, priors, lesion)
+    if with_t1w:
+        extend_to_walls(structures, channels[0], lesion)
     _remove_islands(structures)
     return structures
 
@@ -134,30 +134,6 @@ def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating]
     )
     cerebrum = np.isin(structures, (Structure.WHITE_MATTER + 1, Structure.DEEP_GREY + 1))
     structures[lesion & cerebrum & (cortex > white)] = Structure.CORTEX + 1
-
-
-def _complete_ventricles(
-    structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]
-) -> None:
-    """Extend the lateral ventricles, in place, by adjacent fluid and by what lies in them: choroid plexus.
-
-    The atlas labels the middle of very large ventricles as sulci, of which it is nowhere certain there.
-    """
-    ventricle = structures == Structure.LATERAL_VENTRICLES + 1
-    if not ventricle.any():
-        return
-    box = tuple(
-        slice(max(0, edge.start - _REACH_VOXELS - 1), edge.stop + _REACH_VOXELS + 1)
-        for edge in ndimage.find_objects(ventricle.astype(np.int8))[0]
-    )
-    part, grown = structures[box], ventricle[box]
-    fluid = np.isin(part, [structure + 1 for structure in FLUID])
-    wide = ndimage.binary_opening(fluid, iterations=_SULCUS_VOXELS)
-    fluid = wide & (part == Structure.SULCAL_FLUID + 1) & (priors[Structure.SULCAL_FLUID][box] < _SURE_OF_SULCUS)
-    grown = ndimage.binary_dilation(grown, iterations=_REACH_VOXELS, mask=fluid | grown)
-    inside = ndimage.binary_closing(grown, iterations=_PLEXUS_VOXELS)
-    grown |= inside & (priors[Structure.LATERAL_VENTRICLES][box] > _SURE_OF_VENTRICLE) & ~lesion[box]
-    part[grown] = Structure.LATERAL_VENTRICLES + 1
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:

@@ -1,0 +1,118 @@
+"""Ventricles: which fluid is theirs, and where their walls are."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_cascade.anatomy.structures import FLUID, Structure
+
+_LATERAL, _SULCAL = Structure.LATERAL_VENTRICLES + 1, Structure.SULCAL_FLUID + 1
+_CERTAIN = {
+    Structure.LATERAL_VENTRICLES: 0.5,
+    Structure.THIRD_VENTRICLE: 0.3,
+    Structure.FOURTH_VENTRICLE: 0.3,
+    Structure.SULCAL_FLUID: 0.5,
+}
+"""Prior from which on fluid is certainly of a structure. With .3 for sulci, horns of large ventricles became sulci."""
+_DEPTHS_VOXELS = (5.0, 3.5, 2.5, 2.0, 1.5, 1.0)
+"""Distances from tissue that fluid spreads at, one after the other."""
+_MOST_TURNS, _STEPS = 12, 2
+"""How often, and by how many voxels at a time, fluid spreads among voxels of one depth before shallower ones count."""
+_REACH_VOXELS = 18
+"""How far the fluid of a lateral ventricle may be from where the atlas is certain of it."""
+_LEAST_PRIOR = 0.35
+"""What fluid apart from it must have somewhere to be of a lateral ventricle all the same, as an inferior horn is."""
+_PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
+"""By which ventricles are closed, where the prior is at least this."""
+_WALL_VOXELS = 2
+"""How far a wall may be blurred."""
+_WALL = (Structure.CORTEX + 1, Structure.DEEP_GREY + 1, Structure.WHITE_MATTER + 1)
+
+
+def tell_fluid_apart(structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
+    """Share the fluid between the lateral ventricles and what is around them, in place, and add the choroid plexus.
+
+    Where the ventricles are larger than in the atlas's people, or lie elsewhere, its probabilities say little of which
+    fluid is whose. So fluid spreads from where they are certain: from all seeds at once, first through the middle of
+    wide spaces and then through ever narrower ones. A horn is wide open to its ventricle, and a sulcus or cistern
+    joined to it, if at all, by a slit.
+
+    Parameters
+    ----------
+    structures : (X, Y, Z) uint8 array
+        :class:`~bids_cascade.anatomy.structures.Structure` + 1.
+    priors : (S, X, Y, Z) array
+    lesion : (X, Y, Z) bool array
+        Which no plexus is.
+    """
+    lateral = _certain(structures, priors, Structure.LATERAL_VENTRICLES)
+    if not lateral.any():
+        return
+    box = _box_around(lateral, _REACH_VOXELS)
+    part, prior = structures[box], priors[(slice(None), *box)]
+    others = np.any([_certain(part, prior, structure) for structure in FLUID[1:]], axis=0)
+    fluid = np.isin(part, [structure + 1 for structure in FLUID])
+    lateral, others = _spread(fluid, lateral[box], others)
+    part[(part == _LATERAL) & others] = _SULCAL
+    plexus = ndimage.binary_closing(lateral, iterations=_PLEXUS_VOXELS)
+    plexus &= (prior[Structure.LATERAL_VENTRICLES] > _SURE_OF_VENTRICLE) & ~lesion[box]
+    part[lateral | plexus] = _LATERAL
+    _drop_unlikely(structures, priors[Structure.LATERAL_VENTRICLES])
+
+
+def _certain(structures: NDArray[np.uint8], priors: NDArray[np.floating], structure: Structure) -> NDArray[np.bool_]:
+    return np.asarray((structures == structure + 1) & (priors[structure] > _CERTAIN[structure]))
+
+
+def _spread(
+    fluid: NDArray[np.bool_], one: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what of the fluid is reached first from each of two sets of seeds; the other gets what is left."""
+    depth = ndimage.distance_transform_edt(fluid)
+    for least in _DEPTHS_VOXELS:
+        open_ = fluid & (depth >= least)
+        for _ in range(_MOST_TURNS):
+            reached = np.count_nonzero(one) + np.count_nonzero(other)
+            one = one | ndimage.binary_dilation(one, mask=open_ & ~other, iterations=_STEPS)
+            other = other | ndimage.binary_dilation(other, mask=open_ & ~one, iterations=_STEPS)
+            if np.count_nonzero(one) + np.count_nonzero(other) == reached:
+                break
+    return one, other | ndimage.binary_propagation(other, mask=fluid & ~one)
+
+
+def _drop_unlikely(structures: NDArray[np.uint8], prior: NDArray[np.floating]) -> None:
+    """Make fluid of sulci, in place, of what the atlas nowhere expects a lateral ventricle in."""
+    islands, n = ndimage.label(structures == _LATERAL)
+    unlikely = ndimage.maximum(prior, islands, np.arange(n + 1)) < _LEAST_PRIOR
+    unlikely[0] = False
+    structures[unlikely[islands]] = _SULCAL
+
+
+def extend_to_walls(structures: NDArray[np.uint8], t1w: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
+    """Extend the lateral ventricles, in place, by adjacent voxels that are fluid for more than half.
+
+    At a wall fluid and white matter mix to what looks like cortex, which is what such voxels were taken for. Those
+    darker in T1w than midway between the two are fluid for the most part. So is choroid plexus beside it.
+
+    Parameters
+    ----------
+    structures : (X, Y, Z) uint8 array
+    t1w : (X, Y, Z) array
+    lesion : (X, Y, Z) bool array
+        Which may be as dark.
+    """
+    ventricle, white = structures == _LATERAL, structures == Structure.WHITE_MATTER + 1
+    if not (ventricle.any() and white.any()):
+        return
+    middle = (np.median(t1w[ventricle]) + np.median(t1w[white])) / 2
+    box = _box_around(ventricle, _WALL_VOXELS)
+    part = structures[box]
+    dark = (t1w[box] < middle) & np.isin(part, _WALL) & ~lesion[box]
+    part[ndimage.binary_dilation(ventricle[box], mask=dark, iterations=_WALL_VOXELS)] = _LATERAL
+
+
+def _box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    box = ndimage.find_objects(mask.astype(np.int8))[0]
+    return tuple(slice(max(0, edge.start - margin), edge.stop + margin) for edge in box)
