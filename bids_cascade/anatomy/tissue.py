@@ -40,6 +40,8 @@ _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
+_TOWARDS_WHITE = 0.65
+"""Of the way in T1w from cortex, which fluid of sulci darkens, to white matter: where each is half of a voxel."""
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
 """Sequences in which tissues are known."""
 _NEAR_VOXELS = 1.5
@@ -120,6 +122,7 @@ def find_structures(
     tell_fluid_apart(structures, priors, lesion)
     if with_t1w:
         extend_to_walls(structures, channels[0], lesion)
+        _leave_white_matter_beside(structures, channels[0], lesion)
     _remove_islands(structures)
     return structures
 
@@ -134,6 +137,23 @@ def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating]
     )
     cerebrum = np.isin(structures, (Structure.WHITE_MATTER + 1, Structure.DEEP_GREY + 1))
     structures[lesion & cerebrum & (cortex > white)] = Structure.CORTEX + 1
+
+
+def _leave_white_matter_beside(
+    structures: NDArray[np.uint8], t1w: NDArray[np.floating], lesion: NDArray[np.bool_]
+) -> None:
+    """Make white matter beside lesions, in place, of cortex whose T1w is nearer to white matter than to cortex.
+
+    Where the two mix, more is called cortex than is, and a lesion that is a voxel away seems to touch it.
+    """
+    cortex, white = (
+        (structures == structure + 1) & ~lesion for structure in (Structure.CORTEX, Structure.WHITE_MATTER)
+    )
+    if not (cortex.any() and white.any()):
+        return
+    limit = (1 - _TOWARDS_WHITE) * np.median(t1w[cortex]) + _TOWARDS_WHITE * np.median(t1w[white])
+    beside = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS)
+    structures[cortex & beside & (t1w > limit)] = Structure.WHITE_MATTER + 1
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:

@@ -81,6 +81,18 @@ def test_cortex_goes_on_in_a_lesion_that_reaches_into_it(head: dict[str, np.ndar
     assert (found[9:12, 15:19, 15:19] == WHITE + 1).all()
 
 
+def test_white_matter_between_a_lesion_and_cortex_is_not_called_cortex(head: dict[str, np.ndarray]) -> None:
+    channels, lesion = head["channels"], np.zeros_like(head["brain"])
+    lesion[8:12, 15:20, 15:20] = True
+    channels[:, 7, 14:21, 14:21] = np.array([0.9, 1.12])[:, None, None]  # the limit in T1w is 0.86
+    channels[:, 7, 3:9, 14:21] = np.array([0.9, 1.12])[:, None, None]  # there is no lesion
+    priors = priors_of(head["truth"]) * 0.9 + 0.02
+    priors[[CORTEX, WHITE], 7] = [[[0.9]], [[0.1]]]
+    found = structures_of(head, priors, lesion)
+    assert (found[7, 15:20, 15:20] == WHITE + 1).all()
+    assert (found[6, 15:20, 15:20] == CORTEX + 1).all()
+
+
 def test_a_ventricle_does_not_go_through_a_narrow_sulcus(head: dict[str, np.ndarray]) -> None:
     truth = head["truth"].copy()
     head["channels"][:, 3:14, 17:19, 17:19] = 0.0
