@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import machine
 from bids_cascade.anatomy.filling import fill_lesions
-from bids_cascade.anatomy.location import locate
+from bids_cascade.anatomy.location import Location, locate
 from bids_cascade.anatomy.structures import Structure
+from bids_cascade.anatomy.thresholds import THRESHOLDS
 from bids_cascade.anatomy.visit import find_anatomy, register_visit
-from bids_cascade.anatomy.zones import Places, find_places
+from bids_cascade.anatomy.zones import ZONE_NAMES, Places, Zone, find_places
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.imaging.images import load_ants, to_ants
@@ -48,6 +51,8 @@ _TRUTH: dict[Structure, tuple[Tissue, ...]] = {
     Structure.BRAINSTEM: (Tissue.BRAINSTEM,),
 }
 _GREY, _WHITE = 2, 3
+_HALF_VOXEL_MM = 0.5
+FILLINGS = ("none", "global_mean", "ours")
 
 
 def main() -> None:
@@ -58,13 +63,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     patients = [load_patient(path) for path in options.lesion_masks]
+    heads = []
     for number, path in enumerate(options.label_maps):
-        print(path.name, measure(load_anatomy(path), patients, options.seed + number), flush=True)
+        sick, healthy = pair(load_anatomy(path), patients, options.seed + number)
+        heads.append({"head": f"{path.name}, seed {options.seed + number}", **measure(sick, healthy)})
+        print(heads[-1], flush=True)
+    print(f"\nMachine: {machine.describe()}\n\n{format_table(heads)}")
 
 
-def measure(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> dict[str, Any]:
-    """Return the figures of one head."""
-    sick, healthy = pair(anatomy, patients, seed)
+def measure(sick: TrainingHead, healthy: TrainingHead) -> dict[str, Any]:
+    """Return the figures of one head, with lesions and without."""
     brain = nib.Nifti1Image(sick.brain.astype(np.uint8), sick.affine)
     channels = normalise(sick.channels, sick.brain, SEQUENCES)
     with tempfile.TemporaryDirectory() as folder:
@@ -79,16 +87,58 @@ def measure(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> dict[st
     }
     if found.structures is None:
         return figures | found.flags
-    structures, truth = np.asarray(found.structures.dataobj), true_structures(sick.tissue)
+    structures = np.asarray(found.structures.dataobj)
+    return figures | judge(structures, sick, healthy)
+
+
+def judge(structures: NDArray[np.uint8], sick: TrainingHead, healthy: TrainingHead) -> dict[str, Any]:
+    """Return how right the structures of a head are, and what its filling is worth."""
+    truth = true_structures(sick.tissue)
+    figures: dict[str, Any] = {"true_ventricles_ml": float((truth == Structure.LATERAL_VENTRICLES + 1).sum()) / 1000}
     figures |= {f"dice_{one.name.lower()}": dice(structures == one + 1, truth == one + 1) for one in Structure}
     figures |= locations(structures, truth, sick.lesion)
     return figures | volume_errors(sick, healthy, structures)
 
 
+def format_table(heads: Sequence[dict[str, Any]]) -> str:
+    """Return the figures as Markdown: structures and locations, confusions of these, and errors of volumes."""
+    known = [head for head in heads if "n_lesions" in head]
+    lines = [
+        "| head | lateral ventricles | their Dice | lesions with the true location | of those near a limit | seconds |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {head['head']} | {head['true_ventricles_ml']:.0f} ml | {head['dice_lateral_ventricles']:.3f} | "
+            f"{head['same_location']} of {head['n_lesions']} | {head['same_near_limit']} of {head['n_near_limit']} | "
+            f"{head['registration_s'] + head['structures_s']:.0f} |"
+            for head in known
+        ),
+        "",
+        f"| true location | {' | '.join(f'called {name}' for name in ZONE_NAMES.values())} |",
+        "|---" * (len(ZONE_NAMES) + 1) + "|",
+    ]
+    pairs = Counter(pair for head in known for pair in head["locations"])
+    for true in ZONE_NAMES.values():
+        lines.append(f"| {true} | {' | '.join(str(pairs[true, called]) for called in ZONE_NAMES.values())} |")
+    lines += [
+        "",
+        "| head | lesions | filling | error of white matter | error of grey matter |",
+        "|---|---|---|---|---|",
+    ]
+    for head in known:
+        for name in FILLINGS:
+            white, grey = (head[f"{tissue}_error_{name}_ml"] for tissue in ("white", "grey"))
+            lines.append(f"| {head['head']} | {head['lesion_ml']:.0f} ml | {name} | {white:+.1f} ml | {grey:+.1f} ml |")
+    return "\n".join(lines)
+
+
 def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
     """Return a head with lesions, and the same without them."""
     config = SynthesisConfig()
-    config = replace(config, acquisition=replace(config.acquisition, protocol_fractions=(1.0, 0.0, 0.0, 0.0)))
+    config = replace(
+        config,
+        acquisition=replace(config.acquisition, protocol_fractions=(1.0, 0.0, 0.0, 0.0)),
+        lesions=replace(config.lesions, none_fraction=0.0),
+    )
     sick = make_training_head(anatomy, patients, seed, config)
 
     def without(*arguments: Any) -> Any:
@@ -114,20 +164,39 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def locations(structures: NDArray[np.uint8], truth: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return how many lesions are where the true structures say."""
+    """Return how many lesions are where the true structures say, and of those within half a voxel of a limit."""
     places = [find_places(one, 1.0) for one in (structures, truth)]
     labels, n = label_lesions(lesion)
-    same, wrong = 0, []
+    called, near, wrong = [], [], []
     for number in range(1, n + 1):
         inside = labels == number
         found, expected = (
             locate(Places(one.structures[inside], one.to_ventricle_mm[inside], one.to_cortex_mm[inside]), 1.0)
             for one in places
         )
-        same += found.location == expected.location
+        called.append((expected.location, found.location))
+        near.append(_near_limit(expected))
         if found.location != expected.location:
             wrong.append(f"{found.location} for {expected.location} ({int(inside.sum())} mm3)")
-    return {"n_lesions": n, "same_location": same, "wrong": wrong}
+    same = [expected == found for expected, found in called]
+    return {
+        "n_lesions": n,
+        "same_location": sum(same),
+        "n_near_limit": sum(near),
+        "same_near_limit": sum(a and b for a, b in zip(same, near, strict=True)),
+        "locations": called,
+        "wrong": wrong,
+    }
+
+
+def _near_limit(true: Location) -> bool:
+    """Return whether half a voxel more or less would make the location another one."""
+    if true.location == ZONE_NAMES[Zone.INFRATENTORIAL]:
+        return False
+    if abs(true.distance_to_ventricle_mm - THRESHOLDS.periventricular_mm) <= _HALF_VOXEL_MM:
+        return True
+    periventricular = true.location == ZONE_NAMES[Zone.PERIVENTRICULAR]
+    return not periventricular and abs(true.distance_to_cortex_mm - THRESHOLDS.juxtacortical_mm) <= _HALF_VOXEL_MM
 
 
 def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray[np.uint8]) -> dict[str, Any]:
