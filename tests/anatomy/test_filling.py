@@ -74,3 +74,9 @@ def test_nothing_changes_without_lesion_or_without_white_matter(head: dict[str, 
 def test_grids_must_agree(head: dict[str, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="one grid"):
         fill_lesions(head["t1w"], head["lesion"][1:], head["structures"], (1, 1, 1))
+
+
+def test_nothing_is_refilled_where_all_white_matter_is_lesion(head: dict[str, np.ndarray]) -> None:
+    filled, refilled = fill_lesions(head["t1w"], head["structures"] == WHITE, head["structures"], (1, 1, 1))
+    assert not refilled.any()
+    np.testing.assert_array_equal(filled, head["t1w"].astype(np.float32))

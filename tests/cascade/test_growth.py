@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from bids_cascade.cascade.growth import can_grow, grow_network
+from bids_cascade.cascade.growth import can_grow, grow_cascade, grow_network
 from bids_cascade.cascade.network import build_network
-from bids_cascade.config import NetworkConfig
+from bids_cascade.cascade.two_stage import Cascade
+from bids_cascade.config import CascadeConfig, NetworkConfig
 
 SMALL = NetworkConfig(2, patch_size=11, features=(3, 4), dense=(5,), scales=(1, 2))
 
@@ -59,3 +60,24 @@ def test_nothing_else_can_be_changed(large) -> None:
     assert not can_grow(SMALL, large)
     with pytest.raises(ValueError, match="can't be grown"):
         grow_network(_trained(SMALL), large, seed=0)
+
+
+def test_both_networks_of_a_cascade_are_grown() -> None:
+    first, second = _trained(SMALL), _trained(SMALL)
+    with torch.no_grad():
+        second.dense[0].bias += 1
+    larger = NetworkConfig(2, features=(4, 6), dense=(8,), scales=(1, 2))
+    grown = grow_cascade(Cascade(CascadeConfig(), (first, second)), larger, seed=1)
+    patches = torch.randn(3, 2, 2, 11, 11, 11)
+    with torch.inference_mode():
+        for small, large in zip((first, second), grown.networks, strict=True):
+            assert large.config == larger
+            torch.testing.assert_close(large(patches), small(patches), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_without_hidden_layers_can_have_wider_blocks() -> None:
+    small = _trained(NetworkConfig(2, patch_size=11, features=(3, 4), dense=(), scales=(1, 2)))
+    large = grow_network(small, NetworkConfig(2, features=(5, 6), dense=(), scales=(1, 2)), seed=1)
+    patches = torch.randn(3, 2, 2, 11, 11, 11)
+    with torch.inference_mode():
+        torch.testing.assert_close(large(patches), small(patches), rtol=1e-4, atol=1e-5)

@@ -257,3 +257,13 @@ def test_real_scan_in_a_few_seconds(shared_data) -> None:
     assert time.process_time() - started < 6  # twice the aim, for busy machines
     assert np.median(scaled[1][lesion]) > 1.5
     assert abs(np.median(scaled[1][brain]) - 1) < 0.25
+
+
+def test_flair_alone_needs_a_brain_with_more_than_one_intensity() -> None:
+    flair = np.ones((1, 20, 20, 20), np.float32)
+    brain = np.zeros((20, 20, 20), bool)
+    brain[:9, :10, :10] = True
+    with pytest.raises(ValueError, match="the brain has 900 voxels; at least 1000 are needed"):
+        normalise(flair, brain, ("FLAIR",))
+    with pytest.raises(ValueError, match="FLAIR is constant over the brain"):
+        normalise(flair, np.ones_like(brain), ("FLAIR",))

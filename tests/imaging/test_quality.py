@@ -231,3 +231,19 @@ def test_a_raw_scan_is_measured_without_values_of_a_few_voxels() -> None:
     settled, measured = measure_raw(nib.Nifti1Image(data, AFFINE), mask, np.eye(4), None)
     assert measured["outlier_voxels"] == 1
     assert np.asarray(settled.image.dataobj).max() < 1e4
+
+
+def test_without_a_brain_nothing_is_measured() -> None:
+    image = nib.Nifti1Image(np.ones(SHAPE, np.float32), AFFINE)
+    nowhere = nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE)
+    empty = make_scan(image, nowhere, np.eye(4))
+    assert (neck_volume_ml(empty), noise(image, nowhere), ghosting(image, nowhere)) == (None, None, None)
+    assert cut_area_cm2(nowhere) == 0
+
+
+def test_lesions_without_brain_around_them_have_no_contrast() -> None:
+    """The brain is the lesion alone."""
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[40:44, 50:54, 14:16] = 1
+    mask = nib.Nifti1Image(lesion, AFFINE)
+    assert lesion_contrast(make_scan(nib.Nifti1Image(lesion.astype(np.float32), AFFINE), mask, np.eye(4)), mask) is None
