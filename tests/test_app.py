@@ -286,7 +286,8 @@ def test_a_fresh_run_gives_equal_masks(done, dataset: Path, tmp_path: Path) -> N
 def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, done, tmp_path: Path, capsys) -> None:
     _, work, *_ = done
     out = tmp_path / "trained"
-    few = ["--max-epochs", "2", "--crops-per-epoch", "12", "--model-name", "tiny"]
+    few = ["--max-epochs", "2", "--crops-per-epoch", "12", "--features", "8", "16", "--dense", "32"]
+    few += ["--model-name", "tiny"]
     selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
     assert main([str(dataset), str(out), "train", "--labels", "truth", *few, *selected]) == 0
     assert sorted(path.name for path in (out / "models").iterdir()) == [

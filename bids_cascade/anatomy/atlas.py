@@ -16,7 +16,7 @@ from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.imaging.images import data_of
 
 ATLAS = Path(__file__).parent / "atlas.nii.gz"
-"""(X, Y, Z, S) uint8, in 255ths; ``atlas.md`` says what it was made from, and how."""
+"""(X, Y, Z, S) uint8, in 255ths; ``atlas.md`` describes its sources and how it was made."""
 
 _PRIORS_MM = 2.0
 
@@ -48,7 +48,7 @@ def warped_priors(grid: Grid, from_template: Path) -> NDArray[np.float32]:
 
 @cache
 def _volumes() -> tuple[nib.Nifti1Image, ...]:
-    """Return the atlas's volumes as fractions, what is fluid reaching further than in the people it was made from."""
+    """Return the atlas's volumes as fractions, with fluid reaching further than in its source maps."""
     atlas = load_atlas()
     fractions = np.moveaxis(np.asarray(atlas.dataobj), -1, 0).astype(np.float32) / 255
     sizes = np.linalg.norm(atlas.affine[:3, :3], axis=0)
@@ -56,7 +56,7 @@ def _volumes() -> tuple[nib.Nifti1Image, ...]:
 
 
 def _coarser(grid: Grid) -> Grid:
-    """Return a grid of voxels of about 2 mm that reaches a voxel beyond another one."""
+    """Return a grid with voxels of about 2 mm that extends one voxel beyond another grid."""
     sizes = np.linalg.norm(grid.affine[:3, :3], axis=0)
     factors = np.maximum(_PRIORS_MM / sizes, 1.0)
     affine = grid.affine @ np.diag([*factors, 1.0])

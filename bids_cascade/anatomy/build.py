@@ -35,7 +35,7 @@ _LOOKS: tuple[tuple[tuple[int, ...], tuple[float, float]], ...] = (
     ((8, 47), (0.6, 0.04)),
     ((7, 46), (0.78, 0.73)),
 )
-"""Median T1w intensity and white matter of the template in each of the structures with these labels."""
+"""Median T1w intensity and white matter of the template in the structures with these labels."""
 _HULL_STEP, _HULL_SD = 2, 2.0
 _SMOOTHING_MM = 1.2
 _ATLAS_MM = 2
@@ -51,7 +51,7 @@ def structures_of(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def paint_like_template(labels: NDArray[np.integer]) -> list[NDArray[np.float32]]:
-    """Return T1w and white matter (X, Y, Z) of a label map as the template would show them, without skull."""
+    """Return T1w and white matter (X, Y, Z) of a label map painted like the template, without skull."""
     tables = np.zeros((2, 32768), np.float32)
     for values, look in _LOOKS:
         tables[:, list(values)] = np.array(look)[:, None]
@@ -101,7 +101,7 @@ def average(maps: Sequence[NDArray[np.uint8]], affine: NDArray[np.float64]) -> n
 
 
 def main() -> None:
-    """Build the atlas; a map that is registered already is taken from the folder of work."""
+    """Build the atlas; maps that are already registered are read from the work folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("label_maps", nargs="+", type=Path, help="label maps of whole heads, FreeSurfer labels")
     parser.add_argument("--work", type=Path, required=True, help="folder for the registered maps")

@@ -1,4 +1,4 @@
-"""Lesions refilled with the normal white matter around them, so that other tools measure a head as if it had none."""
+"""Refills lesions with the normal white matter around them, so that other tools measure a head as if it had none."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bids_cascade.anatomy.structures import Structure
 _WHITE = (Structure.WHITE_MATTER + 1, Structure.BRAINSTEM + 1)
 _CORTEX = Structure.CORTEX + 1
 _REACHES_MM = (3.0, 6.0, 12.0, 24.0)
-"""Standard deviations of the neighbourhoods from which a voxel is refilled: the nearest that holds enough."""
+"""Standard deviations of the neighbourhoods from which a voxel is refilled: the smallest with enough white matter."""
 _ENOUGH = 0.02
-"""Weight of normal white matter in a neighbourhood, of 1, from which on its mean and spread are worth something."""
+"""Smallest weight of normal white matter, of 1, for which a neighbourhood's mean and spread are reliable."""
 _TOUCHING = np.ones((3, 3, 3), bool)
 _MARGIN_REACHES = 3.0
 _FURTHEST_SD = 2.5
@@ -32,8 +32,8 @@ def fill_lesions(
 
     Each voxel takes the mean of the normal white matter near it and noise of that white matter's own spread. Masks that
     leave out a lesion's rim hurt volumes of tissue more than masks that hold too much, so they are dilated by a voxel,
-    but neither into cortex and deep grey matter nor into fluid. What of a lesion lies in cortex stays as it is: white
-    matter in its place would thin the cortex.
+    but neither into cortex and deep grey matter nor into fluid. Parts of lesions in cortex are not refilled: white
+    matter in their place would thin the cortex.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def fill_lesions(
     Returns
     -------
     filled : (X, Y, Z) float32 array
-        The image itself where nothing was refilled, and all of it where there is no normal white matter.
+        The image itself where nothing was refilled, and everywhere if there is no normal white matter.
     refilled : (X, Y, Z) bool array
 
     Raises
@@ -95,7 +95,7 @@ def _local_white_matter(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and standard deviation of normal white matter around each wanted voxel, (N,) each.
 
-    That is a convolution with a Gaussian, normalised by how much of it is white matter.
+    This is a convolution with a Gaussian, normalised by its fraction of white matter.
     """
     overall = t1w[normal]
     mean = np.full(np.count_nonzero(wanted), overall.mean(dtype=np.float64), np.float32)

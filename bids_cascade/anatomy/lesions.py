@@ -1,4 +1,4 @@
-"""All that the anatomy says of a visit's lesions: rows for its table of lesions, and sums for its statistics."""
+"""The anatomy of a visit's lesions: columns of its table of lesions, and sums for its statistics."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Regions:
 
 
 def make_regions(structures: nib.Nifti1Image, grid: Grid) -> Regions:
-    """Work out the regions from the structures on the model's grid, and bring both onto another grid."""
+    """Derive the regions from the structures on the model's grid, and bring both onto another grid."""
     values = np.asarray(structures.dataobj, np.uint8)
     places = find_places(values, voxel_sizes(structures.affine))
     regions = nib.Nifti1Image(find_regions(places), structures.affine)
@@ -140,7 +140,7 @@ def location_rows(
     lesions : sequence of Lesion
         In the order of their numbers.
     images : mapping of str to (X, Y, Z) array
-        T1w and FLAIR, as far as they are there, bias-corrected, on this grid.
+        T1w and FLAIR, if they exist, bias-corrected, on this grid.
     affine : (4, 4) array
         Its voxel to RAS+ mm.
     from_template : Path
@@ -163,7 +163,7 @@ def location_rows(
 
 
 def locate_all(regions: Regions, labels: NDArray[np.integer], affine: NDArray[np.float64]) -> list[Location]:
-    """Return where each lesion is, in the order of their numbers; labels (X, Y, Z) have none left out."""
+    """Return the location of each lesion, in the order of their numbers, which have no gaps in the labels (X, Y, Z)."""
     voxels = np.argwhere(labels)
     numbers = labels[tuple(voxels.T)]
     # A stable sort brings each lesion's voxels together, in array order.
@@ -194,7 +194,7 @@ def count_by_region(rows: Sequence[Mapping[str, Any]], regions: Regions) -> dict
 
 
 def _places_at(regions: Regions, points_mm: NDArray[np.float64]) -> Places:
-    """Return where the voxels of the model's grid are that are nearest to some points."""
+    """Return the voxels of the model's grid that are nearest to some points."""
     voxels = np.rint(apply_affine(np.linalg.inv(regions.affine), points_mm)).astype(int)
     i, j, k = np.clip(voxels, 0, np.array(regions.places.structures.shape) - 1).T
     places = regions.places

@@ -1,4 +1,4 @@
-"""Two visits of one participant held against each other: arrays and images in, changed lesions with their noise out.
+"""Two visits of one participant compared: arrays and images in, changed lesions with their noise out.
 
-It may import imaging, lesions, cascade and fields of synthesis; paths and data sets are unknown to it.
+It may import imaging, lesions, cascade and fields of synthesis; it knows no paths and no datasets.
 """

@@ -1,4 +1,4 @@
-"""Two finished visits in, what has changed between them out."""
+"""Compares two finished visits: their changed lesions, or why they can't be compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.imaging.images import data_of, mask_of
 
 EDGE_MM = 1.0
-"""Of the half-way grid's voxels; thresholds in voxels are of these."""
+"""Of the half-way grid's voxels, to which thresholds in voxels refer."""
 _MASK_FROM = 0.5
 _FEWEST_VOXELS = 10_000
 
@@ -31,7 +31,7 @@ Flags = dict[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What two visits come to beside each other; of a pair that can't be compared, the reasons alone.
+    """The comparison of two visits; of a pair that can't be compared, only the reasons.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in a pair.
+    """The findings in a pair.
 
     Attributes
     ----------
@@ -67,9 +67,9 @@ class Found:
     lesions : tuple of TrackedLesion
     noise : PairNoise
     growth_sd : float
-        By which growth was judged, see :func:`bids_cascade.change.tracking.track_lesions`.
+        Noise by which growth was judged, see :func:`bids_cascade.change.tracking.track_lesions`.
     floor : NoiseFloor or None
-        None where it was not measured.
+        None if it was not measured.
     """
 
     earlier: FloatArray
@@ -104,12 +104,12 @@ def compare_visits(
     seed : int
         Of registration and noise floor.
     segment : callable, optional
-        What has found the lesions of both: with it, the noise floor is measured.
+        Segments a visit as both were segmented: needed to measure the noise floor.
 
     Returns
     -------
     Comparison
-        Of a pair with `flags`, no change is to be called: what was found is there to be looked at, or None.
+        In a pair with `flags`, no change is called: the findings are only for inspection, or None.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def compare_visits(
     growth_sd = max(thresholds.growth_sd, (floor and floor.growth_sd) or 0.0)
     labels, lesions = evidence.track(growth_sd, pair.grid, thresholds)
     before, after = (side * evidence.brain for side in (evidence.pair.earlier, evidence.pair.later))
-    found = Found(
+    findings = Found(
         before[evidence.flair],
         after[evidence.flair],
         evidence.change,
@@ -140,13 +140,13 @@ def compare_visits(
         growth_sd,
         floor,
     )
-    return replace(pair, result=found)
+    return replace(pair, result=findings)
 
 
 def _floor(
     earlier: FinishedVisit, evidence: _Evidence, thresholds: ChangeThresholds, seed: int, segment: Segmenter
 ) -> NoiseFloor | None:
-    """Compare the earlier visit with copies of it; None where one can't be compared."""
+    """Compare the earlier visit with copies of it; None if one can't be compared."""
     rng = np.random.default_rng(seed)
     copies = []
     for _ in range(N_COPIES):
@@ -165,20 +165,22 @@ def _floor(
 def _look(
     earlier: FinishedVisit, later: FinishedVisit, thresholds: ChangeThresholds, seed: int, *, both_ways: bool = True
 ) -> tuple[Comparison, _Evidence | None]:
-    """Bring two visits together, and find what has changed, unless they can't be compared at all."""
+    """Register two visits and find the changes, unless they can't be compared at all."""
     sequences = [name for name in earlier.scans if name in later.scans]
     first = sequences[0]
     scans = earlier.scans[first], later.scans[first]
     space = register_visits(*scans, earlier.brain, later.brain, seed, both_ways=both_ways)
     grid = halfway_grid(space, earlier.brain, later.brain, EDGE_MM)
-    sides = [_Side(one, grid, to_own, sequences) for one, to_own in _both(earlier, later, space)]
+    sides = [_Side(visit, grid, to_own, sequences) for visit, to_own in _both(earlier, later, space)]
     brain = sides[0].brain & sides[1].brain
     overlap = float(brain.sum() / max(1, min(side.brain.sum() for side in sides)))
     if brain.sum() < _FEWEST_VOXELS:
         return Comparison(space, grid, 0.0, overlap, _flags(space, 0.0, overlap, None, thresholds)), None
     lesions = tuple(Lesions(side.probability * brain, side.mask & brain) for side in sides)
-    perhaps = np.logical_or.reduce([one.mask | (one.probability >= thresholds.least_probability) for one in lesions])
-    pair = match_visits(sides[0].channels, sides[1].channels, brain, perhaps, EDGE_MM, sequences)
+    possible = np.logical_or.reduce(
+        [side.mask | (side.probability >= thresholds.least_probability) for side in lesions]
+    )
+    pair = match_visits(sides[0].channels, sides[1].channels, brain, possible, EDGE_MM, sequences)
     correlation = float(np.corrcoef(pair.earlier[0][brain], pair.later[0][brain])[0, 1])
     flags = _flags(space, correlation, overlap, None, thresholds)
     if flags or not pair.white.any():
@@ -218,7 +220,7 @@ class _Side:
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """All that is known of a pair, on its grid.
+    """The evidence of a pair, on its grid.
 
     Attributes
     ----------
@@ -245,7 +247,7 @@ class _Evidence:
 
     @property
     def flair(self) -> int:
-        """Number of the FLAIR's channel."""
+        """Index of the FLAIR's channel."""
         return self.sequences.index("FLAIR")
 
     def track(
@@ -255,7 +257,7 @@ class _Evidence:
         return track_lesions(self.change, self.measured, self.noise, growth_sd, grid.affine, thresholds)
 
     def residue(self) -> Residue:
-        """Return what the visits differ by where nothing has changed."""
+        """Return the difference of the visits where nothing has changed."""
         white, sds, units = self.pair.white, {}, {}
         for name, before, after, own in zip(
             self.sequences, self.pair.earlier, self.pair.later, self.unmatched, strict=True
@@ -274,7 +276,7 @@ def _weigh(
     thresholds: ChangeThresholds,
 ) -> _Evidence:
     flair = sequences.index("FLAIR")
-    before, after = (smooth_slightly(one[flair], EDGE_MM) for one in (pair.earlier, pair.later))
+    before, after = (smooth_slightly(scans[flair], EDGE_MM) for scans in (pair.earlier, pair.later))
     gradient = gradient_per_mm((before + after) / 2, EDGE_MM)
     difference = (after - before) * brain
     noise, sd = measure_noise(difference, gradient, pair.usual, pair.white, EDGE_MM)
@@ -291,7 +293,7 @@ def _as_float(mask: nib.Nifti1Image) -> nib.Nifti1Image:
 def _flags(
     space: HalfWay, correlation: float, overlap: float, noise: PairNoise | None, limits: ChangeThresholds
 ) -> Flags:
-    """Say why a pair is not comparable, by flag."""
+    """Return why a pair is not comparable, by flag."""
     flags: Flags = {}
     if overlap < limits.least_overlap:
         flags["visits_hardly_overlap"] = (

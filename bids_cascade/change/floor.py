@@ -11,24 +11,25 @@ from bids_cascade.change.detection import Lesions
 from bids_cascade.change.tracking import KINDS, TrackedLesion
 
 N_COPIES = 1
-"""A copy takes as long as the pair itself, and says little of calls that hardly ever happen; synthetic pairs do."""
+"""A copy takes as long as the pair itself, and one copy tells little about rare false calls; synthetic pairs measure
+them."""
 _FEWEST_LESIONS = 5
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What was found between a visit and a copy of it.
+    """The findings between a visit and a copy of it.
 
     Attributes
     ----------
     kinds : tuple of str
         Of the lesions.
     called_mm3 : float
-        Change of the whole lesion volume that was called.
+        Called change of the total lesion volume.
     masks_mm3 : float
-        By how much the volumes of the masks differ.
+        Difference of the masks' volumes.
     growths : tuple of float
-        Change of volume that was called of each lesion of both, as a fraction of its mean volume to the power of 2/3.
+        Called change of volume of each lesion of both, as a fraction of its mean volume to the power of 2/3.
     """
 
     kinds: tuple[str, ...]
@@ -39,7 +40,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """What is called where nothing has changed.
+    """The calls where nothing has changed.
 
     Attributes
     ----------
@@ -47,9 +48,9 @@ class NoiseFloor:
     calls : dict of str to float
         Mean number of lesions called new, enlarging, shrinking and resolved, a copy.
     false_ml : float
-        Mean absolute change of the whole lesion volume that was called, a copy.
+        Mean absolute called change of the total lesion volume, a copy.
     volume_sd_ml : float
-        Standard deviation of the volume of all masks' lesion, between visit and copy.
+        Standard deviation of the masks' total lesion volume, between visit and copy.
     growth_sd : float or None
         Of a lesion's volume as it is called, in mm^3 at 1 mm^3; it grows with the volume to the power of 2/3, as
         surfaces do. None where there are too few lesions to say so.
@@ -63,7 +64,7 @@ class NoiseFloor:
 
 
 def judge_copy(earlier: Lesions, copy: Lesions, lesions: Sequence[TrackedLesion], voxel_mm3: float) -> Copy:
-    """Say what was found between a visit and its copy.
+    """Return the findings between a visit and its copy.
 
     Parameters
     ----------
@@ -72,12 +73,12 @@ def judge_copy(earlier: Lesions, copy: Lesions, lesions: Sequence[TrackedLesion]
         From one to the other.
     voxel_mm3 : float
     """
-    both = [one for one in lesions if one.before_mm3 and one.after_mm3]
+    both = [lesion for lesion in lesions if lesion.before_mm3 and lesion.after_mm3]
     return Copy(
-        kinds=tuple(one.kind for one in lesions),
-        called_mm3=sum(one.change_mm3 for one in lesions),
+        kinds=tuple(lesion.kind for lesion in lesions),
+        called_mm3=sum(lesion.change_mm3 for lesion in lesions),
         masks_mm3=voxel_mm3 * float(copy.mask.sum() - earlier.mask.sum()),
-        growths=tuple(one.change_mm3 / ((one.before_mm3 + one.after_mm3) / 2) ** (2 / 3) for one in both),
+        growths=tuple(lesion.change_mm3 / ((lesion.before_mm3 + lesion.after_mm3) / 2) ** (2 / 3) for lesion in both),
     )
 
 

@@ -1,4 +1,4 @@
-"""How much two visits' FLAIR images differ where nothing has changed, measured in the pair itself."""
+"""Noise of two visits' FLAIR difference where nothing has changed, measured in the pair itself."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SMOOTHING_MM = 0.8
 _NEIGHBOURHOOD_MM = 8.0
 """Standard deviation of the weights by which noise is measured around a voxel: enough voxels, and still a place."""
 _MOST_SDS = 6.0
-"""Beyond it, a difference says no more of the noise around it."""
+"""Differences are clipped to this: larger ones tell nothing more about the noise around them."""
 _N_BINS = 20
 _EDGES = (1, 2, 3, 5, 7, 9)
-"""Voxels along the edge of cubes whose means are looked at."""
+"""Edges, in voxels, of the cubes whose means are measured."""
 _FEWEST_CUBES = 200
 _LEAST_SD = 1e-3
 """Of the voxels' noise: images that are copies of each other have none, which would make any rounding a change."""
@@ -49,7 +49,7 @@ class PairNoise:
 
 
 def smooth_slightly(volume: FloatArray, edge_mm: float) -> FloatArray:
-    """Return a volume in which single voxels count less."""
+    """Return a volume in which single voxels have less weight."""
     return np.asarray(ndimage.gaussian_filter(volume, _SMOOTHING_MM / edge_mm, mode="nearest", truncate=3))
 
 

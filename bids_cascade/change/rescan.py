@@ -1,4 +1,4 @@
-"""A visit as if nothing had changed and the scan had been repeated: moved, with new noise, and segmented again."""
+"""Simulates a repeated scan of an unchanged visit: moved, with new noise, and segmented again."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ Segmenter = Callable[[Mapping[str, nib.Nifti1Image], nib.Nifti1Image], tuple[nib
 """Finds lesions in scans (by sequence, in one world) and a brain mask: returns probability and mask."""
 
 _MOST_MM, _MOST_DEG = 3.0, 3.0
-"""Along and about each axis: people lie in the scanner within some millimetres and degrees of the time before."""
+"""Along and about each axis: people lie in the scanner within some millimetres and degrees of their previous
+position."""
 _COARSE_MM, _FIELD_MM = 10.0, 60.0
 """Distances between the knots of noise that spreads over a lesion, and of the rest of a bias field."""
 _PROBE_MM = 48.0
-"""Edge of the block of noise from which it is seen how much interpolation and smoothing leave of it."""
+"""Edge of the block of noise on which the effect of interpolation and smoothing is measured."""
 _CUBE_VOXELS, _LEFT_IN_CUBE = 125, 0.85
-"""Of coarse noise so much is left in the mean over a cube; of fine noise, next to nothing."""
+"""Fraction of coarse noise that remains in the mean over a cube; of fine noise almost nothing remains."""
 
 
 @dataclass(frozen=True)
 class Residue:
-    """What two visits differ by where nothing has changed.
+    """The difference of two visits where nothing has changed.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Residue:
         By sequence, in white matter, whose level is 1: standard deviation of the difference, and of the smooth field
         that was taken from it.
     units : dict of str to float
-        By sequence: what a difference of 1 is in the scan's own intensities.
+        By sequence: a difference of 1 in the scan's own intensities.
     """
 
     noise: PairNoise
@@ -126,9 +127,9 @@ def segment_again(
     channels, inside, _ = stack_channels(
         scans, [None] * len(scans), brain, config.voxel_size_mm, config.sequences, config.normalisation
     )
-    found = segment_by_ensemble(ensemble, channels, mask_of(inside), partial(lesion_probability, half=half))
+    volumes = segment_by_ensemble(ensemble, channels, mask_of(inside), partial(lesion_probability, half=half))
     reference = next(iter(scans.values()))
-    probability, mask = find_lesions(nib.Nifti1Image(found.final, inside.affine), grid_of(reference), np.eye(4), rule)
+    probability, mask = find_lesions(nib.Nifti1Image(volumes.final, inside.affine), grid_of(reference), np.eye(4), rule)
     return nib.Nifti1Image(probability, reference.affine), nib.Nifti1Image(mask.astype(np.uint8), reference.affine)
 
 

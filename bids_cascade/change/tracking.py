@@ -1,4 +1,4 @@
-"""What became of each lesion between two visits, and the number that it keeps."""
+"""The outcome of each lesion between two visits, and the number that it keeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class TrackedLesion:
-    """A lesion over two visits: whatever is connected in either.
+    """A lesion over two visits: voxels that are connected in either mask.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class TrackedLesion:
     before_mm3, after_mm3 : float
         Volume at the visits.
     z : float
-        Mean FLAIR difference of what has changed, or of all of a stable lesion, in standard deviations of its noise;
+        Mean FLAIR difference of its changed voxels, or of all of a stable lesion, in standard deviations of its noise;
         above 0 where brighter at the later visit.
     contrast : float
         The same difference; white matter is 1.
@@ -63,7 +63,7 @@ class TrackedLesion:
 
     @property
     def change_mm3(self) -> float:
-        """How much larger the lesion is at the later visit."""
+        """Volume at the later visit less that at the earlier one."""
         return self.after_mm3 - self.before_mm3
 
     @property
@@ -81,7 +81,7 @@ class TrackedLesion:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What is known of each voxel, (X, Y, Z) float32 arrays.
+    """The measured maps, (X, Y, Z) float32 arrays.
 
     Attributes
     ----------
@@ -104,10 +104,10 @@ def track_lesions(
     affine: NDArray[np.float64],
     thresholds: ChangeThresholds,
 ) -> tuple[NDArray[np.int32], list[TrackedLesion]]:
-    """Say what became of each lesion, from the largest.
+    """Return the outcome of each lesion, from the largest.
 
-    Lesions of both visits that touch are one: two that merge are compared with what they have become together, and so
-    are the parts of one that splits.
+    Touching lesions of both visits are one lesion: two that merge are compared with the merged one, and likewise one
+    that splits with its parts.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def track_lesions(
 
 
 def kind_of(before_mm3: float, after_mm3: float, growth_sd: float, thresholds: ChangeThresholds) -> Kind:
-    """Return what became of a lesion with these volumes.
+    """Return the outcome of a lesion with these volumes.
 
     >>> kind_of(100, 104, 0.1, ChangeThresholds()), kind_of(100, 150, 0.1, ChangeThresholds())
     ('stable', 'enlarging')
@@ -173,7 +173,7 @@ def kind_of(before_mm3: float, after_mm3: float, growth_sd: float, thresholds: C
 
 
 def least_change_mm3(volume_mm3: float, growth_sd: float, thresholds: ChangeThresholds) -> float:
-    """Return by how much a lesion must grow or shrink to be called so.
+    """Return the smallest change of volume that is called growing or shrinking.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def least_change_mm3(volume_mm3: float, growth_sd: float, thresholds: ChangeThre
 
 
 def _part_of(kind: Kind, own: BoolArray, gained: BoolArray, lost: BoolArray) -> BoolArray:
-    """Return the voxels by which a lesion is judged: those that have changed, or all of a stable one."""
+    """Return the voxels by which a lesion is judged: the changed ones, or all of a stable lesion."""
     part = own & (gained if kind in ("new", "enlarging") else lost if kind in ("shrinking", "resolved") else own)
     return part if part.any() else own
 

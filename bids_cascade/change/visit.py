@@ -1,4 +1,4 @@
-"""A finished visit, as it is compared with others."""
+"""A finished visit, prepared for comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import nibabel as nib
 
 @dataclass(frozen=True, eq=False)
 class FinishedVisit:
-    """What a visit's run has left, each in the world of the visit's reference image.
+    """A visit's results, each in the world of the visit's reference image.
 
     Attributes
     ----------
