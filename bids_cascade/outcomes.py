@@ -65,6 +65,15 @@ def exit_code_of(results: Iterable[VisitOutcome]) -> int:
     return codes.pop() if len(codes) == 1 else BidsCascadeError.exit_code if codes else OK
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    >>> count(0, "visit"), count(1, "visit")
+    ('0 visits', '1 visit')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_table(results: Sequence[VisitOutcome]) -> str:
     """Return the closing table as text, in the order given."""
     width = max([len("visit"), *(len(result.name) for result in results)])
@@ -80,5 +89,7 @@ def format_table(results: Sequence[VisitOutcome]) -> str:
             numbers = result.message
         lines.append(f"{result.name:<{width}}  {numbers}")
     failed = sum(result.exit_code != OK for result in results)
-    lines.append(f"{len(results) - failed} of {len(results)} visits done" + (f", {failed} not" if failed else ""))
+    lines.append(
+        f"{len(results) - failed} of {count(len(results), 'visit')} done" + (f", {failed} not" if failed else "")
+    )
     return "\n".join(lines)

@@ -577,7 +577,7 @@ def test_the_closing_table_comes_whatever_can_not_be_written(
     assert main([*arguments, "--participant-label", "01"]) == 73
     said = capsys.readouterr().out
     assert re.search(rf"sub-01 +\d+ .* FAILED: no {'record' if level == 'logs' else 'page'}: can't create", said)
-    assert "0 of 1 visits done, 1 not" in said
+    assert "0 of 1 visit done, 1 not" in said
 
 
 @pytest.mark.slow

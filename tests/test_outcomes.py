@@ -31,6 +31,7 @@ def test_table_names_what_is_done_and_what_is_not() -> None:
         "expected sub-03_T1w.nii.gz and sub-03_FLAIR.nii.gz in sub-03/anat"
     )
     assert last == "1 of 3 visits done, 2 not"
+    assert format_table([DONE]).endswith("1 of 1 visit done")
 
 
 def test_warnings_are_added_to_what_is_said() -> None:

@@ -8,7 +8,7 @@ from bids_cascade.evaluation.bootstrap import MIN_SUBJECTS
 from bids_cascade.evaluation.records import EvaluatedVisit, Evaluation, Summaries
 from bids_cascade.evaluation.tables import interval_text
 from bids_cascade.lesions.sizes import COUNTED_CLASSES_MM3, size_text
-from bids_cascade.outcomes import VisitOutcome
+from bids_cascade.outcomes import VisitOutcome, count
 
 _COLUMNS = {
     "Dice": "dice",
@@ -35,7 +35,7 @@ def format_scores(evaluated: Sequence[EvaluatedVisit], others: Sequence[VisitOut
             cells.append(f"{both:>{len(head)}}")
         lines.append("  ".join([f"{visit.name:<{width}}", *cells]))
     lines += [f"{other.name:<{width}}  NOT EVALUATED: {other.message}" for other in others]
-    return "\n".join([*lines, f"{len(evaluated)} of {len(evaluated) + len(others)} visits evaluated"])
+    return "\n".join([*lines, f"{len(evaluated)} of {count(len(evaluated) + len(others), 'visit')} evaluated"])
 
 
 def format_sizes(evaluation: Evaluation, summaries: Summaries) -> str:

@@ -23,7 +23,7 @@ from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteErro
 from bids_cascade.levels.longitudinal import PairOutcome, compare_participants, format_outcomes, remove_stale
 from bids_cascade.models.patch_wise import warn_of_patches
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
-from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
+from bids_cascade.outcomes import VisitOutcome, count, exit_code_of, format_table
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.report.participant import write_participant_page
 from bids_cascade.selection.check import check_visits
@@ -32,7 +32,6 @@ from bids_cascade.selection.find import find_for_model
 from bids_cascade.surroundings import say
 from bids_cascade.whole_file import clear_leftovers
 from bids_cascade.workflow.finished import is_finished, remember_finished
-from bids_cascade.workflow.progress import count
 from bids_cascade.workflow.run import clean_up, delete_intermediates, report_work_dir, run_graphs
 from bids_cascade.workflow.visit import Networks, Preprocessing, segmentation_graph
 from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome, write_steps

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from bids_cascade.outcomes import count
 from bids_cascade.workflow.visit_run import StepRun, VisitRun
 
 _LOGGER = logging.getLogger(__name__)
@@ -162,11 +163,6 @@ def _is_of_report(step: str) -> bool:
 def _describe(step: str) -> str:
     kind, _, sequence = step.partition("_")
     return f"{STEP_NAMES[kind]} of {sequence}" if sequence else STEP_NAMES[kind]
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural if it is not one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_time(seconds: float) -> str:

@@ -25,9 +25,10 @@ from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins.base import GraphPluginBase
 from nipype.utils import profiler
 
+from bids_cascade.outcomes import count
 from bids_cascade.visit_key import VisitKey
 from bids_cascade.workflow.plugin import Failure, ResilientMultiProcPlugin, failure_of
-from bids_cascade.workflow.progress import Progress, count, is_step, visit_and_step
+from bids_cascade.workflow.progress import Progress, is_step, visit_and_step
 from bids_cascade.workflow.visit_run import VisitRun
 
 _LOGGER = logging.getLogger(__name__)
