@@ -156,7 +156,7 @@ class SparseFeatures:
         self.left = _offsets(range(0, size * stride, stride), self.shape, x.device)
 
     def at(self, cells: torch.Tensor) -> torch.Tensor:
-        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of which were announced."""
+        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of them among `needed`."""
         first, features = _flat(cells[:, 1:].int(), self.shape), []
         for left in self.left:
             pooled = self.convolved.new_zeros(len(cells), self.convolved.shape[1])  # and so the ReLU is done as well

@@ -1,5 +1,6 @@
 """What a network is shown in training."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -134,7 +135,10 @@ def test_mirrored_crops_hold_what_lies_around_each_voxel_mirrored(scales, before
     pool = CropPool([samples], geometry, replace(PLAIN, batch_size=30))
     (batch,) = pool.batches(1, np.random.default_rng(0))
     crops = VisitCrops(samples, geometry)
-    every = [crops.read(crops.start_of(origin)) for origin in zip(*np.nonzero(crops.chances), strict=True)]
+    by_counts = defaultdict(list)  # of voxels and of lesion voxels, which mirroring leaves alone
+    for origin in zip(*np.nonzero(crops.chances), strict=True):
+        crop = crops.read(crops.start_of(origin))
+        by_counts[(crop.lesion | crop.negative).sum(), crop.lesion.sum()].append(crop)
     seen = set()
     for number in range(30):
         mine = batch.voxels[:, 0] == number
@@ -147,7 +151,7 @@ def test_mirrored_crops_hold_what_lies_around_each_voxel_mirrored(scales, before
         # One of the visit's crops, mirrored as a whole, is this one, with what surrounds it and with its weights.
         (axes, crop), *_ = (
             (axes, crop)
-            for crop in every
+            for crop in by_counts[len(labels), labels.sum()]
             for axes in ((), *FLIPS)
             if all(
                 np.array_equal(np.flip(whole, axes)[(..., *[slice(view.shape[-1])] * 3)], view[number])
