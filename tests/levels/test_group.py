@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bids_cascade.anatomy.template import BUILT_IN, template_image
 from bids_cascade.cli import main
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.dataset.validation import find_validator
 from bids_cascade.derivatives.course import flag_far_volumes
+from bids_cascade.imaging.images import save_image
+from bids_cascade.report.frequency import read_maps
 
 Leave = Callable[..., Path]
 
@@ -283,3 +287,20 @@ def test_a_long_list_is_cut_in_the_closing_text(
     assert "31 missing" in said
     assert "  and 11 more, see group_visits.tsv" in said
     assert "sub-100: no T1w and no FLAIR image" in said
+
+
+def test_lesions_are_mapped_by_a_column_of_participants_tsv(
+    raw: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = template_image()
+    for name, voxel in (("sub-01_ses-1", (90, 100, 80)), ("sub-02_ses-1", (95, 100, 80)), ("sub-03_ses-1", None)):
+        mask = np.zeros(template.shape, np.uint8)
+        if voxel:
+            mask[voxel] = 1
+        anat = out.joinpath(*name.split("_"), "anat")
+        save_image(mask, template.affine, anat / f"{name}_space-{BUILT_IN}_label-L_mask.nii.gz", np.uint8)
+    assert group(raw, out, "--group-by", "sex") == 0
+    found = [(view.group, view.n_participants, view.highest) for view in read_maps(out)]
+    assert found == [("all", 3, pytest.approx(1 / 3)), ("F", 2, 0.5), ("M", 1, 1.0)]
+    assert group(raw, out, "--group-by", "handedness") == 64
+    assert "--group-by handedness" in capsys.readouterr().err
