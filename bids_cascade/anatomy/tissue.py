@@ -37,7 +37,12 @@ _FLUID_FLOOR = 1e-3
 """The same of the fluid of sulci: where the atlas ends, fluid is none of a ventricle."""
 _FLUID_REACH_MM = 8.0
 _FLUID_REACH_WEIGHT = 0.2
-_SMALLEST_ISLAND = {Structure.CORTEX: 200, Structure.LATERAL_VENTRICLES: 50}
+_SMALLEST_ISLAND = {
+    Structure.CORTEX: 200,
+    Structure.LATERAL_VENTRICLES: 50,
+    Structure.CEREBELLUM: 200,
+    Structure.BRAINSTEM: 200,
+}
 """Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _TOWARDS_WHITE = 0.65
@@ -157,9 +162,10 @@ def _leave_white_matter_beside(
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:
-    """Make white matter of small islands of cortex and of lateral ventricle, in place.
+    """Make white matter of small islands of cortex, lateral ventricle, cerebellum and brainstem, in place.
 
-    The rim of a lesion that its mask leaves out looks like cortex, and spaces around vessels look like a ventricle.
+    The rim of a lesion that its mask leaves out looks like cortex, spaces around vessels look like a ventricle, and
+    plexus bright with contrast agent like no tissue at all, which the vessels of the cerebellum come nearest to.
     """
     for structure, smallest in _SMALLEST_ISLAND.items():
         islands, n = ndimage.label(structures == structure + 1)

@@ -65,9 +65,12 @@ def test_the_rim_of_a_lesion_that_its_mask_leaves_out_is_no_cortex(head: dict[st
     assert (found[7, 12:24, 12:24] == WHITE + 1).all()
 
 
-def test_islands_of_cortex_in_white_matter_are_white_matter(head: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("structure", [CORTEX, Structure.CEREBELLUM, Structure.BRAINSTEM])
+def test_islands_in_white_matter_are_white_matter(head: dict[str, np.ndarray], structure: Structure) -> None:
     head["channels"][:, 9:12, 9:12, 9:12] = np.array([0.6, 1.3])[:, None, None, None]
     priors = priors_of(head["truth"]) * 0.8 + 0.1
+    if structure != CORTEX:
+        priors[structure, 9:12, 9:12, 9:12] = 9.0
     found = structures_of(head, priors, np.zeros_like(head["brain"]))
     assert (found[9:12, 9:12, 9:12] == WHITE + 1).all()
 
