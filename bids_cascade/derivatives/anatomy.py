@@ -1,4 +1,4 @@
-"""What the anatomy of a visit leaves in the derivative dataset: regions, filled T1w, transforms, template space."""
+"""Outputs of a visit's anatomy: regions, filled T1w, transforms, and the lesion mask in the template's space."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REGIONS_FROM = (
 
 @dataclass(frozen=True, eq=False)
 class AnatomyCells:
-    """What the anatomy adds to a visit's tables: cells for each lesion, in their order, and for the visit."""
+    """Columns that the anatomy adds to a visit's tables: of each lesion, in their order, and of the visit."""
 
     of_lesions: Sequence[Mapping[str, Any]]
     of_visit: Mapping[str, Any]
@@ -53,7 +53,7 @@ def earlier_anatomy(out_dir: Path, visit: Visit) -> list[Path]:
 
 
 def write_roi(writer: Writer, lesion: NDArray[np.bool_], grid: Grid) -> None:
-    """Write the lesion mask (X, Y, Z) in the form that sMRIPrep and fMRIPrep mask their cost function with."""
+    """Write the lesion mask (X, Y, Z) that sMRIPrep and fMRIPrep use for cost-function masking."""
     sidecar = {
         "Description": "Lesion mask on the grid of the raw T1w image, for cost-function masking: beside the raw T1w "
         "image, under this name, sMRIPrep and fMRIPrep use it",
@@ -65,7 +65,7 @@ def write_roi(writer: Writer, lesion: NDArray[np.bool_], grid: Grid) -> None:
 def write_anatomy(
     writer: Writer, anatomy: VisitAnatomy, lesions: VisitLesions, packed: Mapping[str, Path]
 ) -> AnatomyCells:
-    """Write regions, filled T1w, transforms and masks in the template's space; return what the tables say.
+    """Write regions, filled T1w, transforms and the mask in the template's space; return columns of the tables.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def write_anatomy(
         raise ValueError("the visit has no structures")
     labels = np.asarray(lesions.labels.dataobj)
     grid = grid_of(lesions.labels)
-    # The group level makes its map from the mask.
+    # The group level averages these masks.
     write_template_mask(writer, BUILT_IN, grid_of(template_image()), lesions, anatomy.deformation)
     write_transforms(writer, BUILT_IN, anatomy.deformation)
     regions = make_regions(anatomy.structures, grid)

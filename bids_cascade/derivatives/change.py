@@ -1,4 +1,4 @@
-"""Comparisons of two visits: what they are called, how they are written, and how they are read back."""
+"""Comparisons of two visits: their names, and how they are written and read back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bids_cascade.visit_key import VisitKey
 from bids_cascade.whole_file import write_whole_file
 
 PREVIOUS, FIRST = "change", "changefromfirst"
-"""``desc`` of what compares a visit with the previous one, and with the first."""
+"""``desc`` of comparisons of a visit with the previous one, and with the first one."""
 
 OUT_OF_DATE = "comparison_out_of_date"
 """Flag of a comparison with a visit that has been processed again or removed since."""
@@ -47,7 +47,7 @@ _VOXELS = {"stable": 1, "new": 2, "gained": 3, "lost": 4, "resolved": 5}
 
 @dataclass(frozen=True)
 class Pair:
-    """Which visits are compared, and under which name.
+    """The compared visits, and the comparison's name.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class ChangeResults:
-    """What a comparison has left.
+    """The results of a comparison.
 
     Attributes
     ----------
@@ -75,9 +75,9 @@ class ChangeResults:
     flags : dict of str to str
         Why the visits can't be compared.
     fingerprint : str
-        Of what it was made from.
+        Of its inputs.
     has_floor : bool
-        Whether the noise floor was measured, or there is no need to.
+        Whether the noise floor was measured, or is not needed.
     """
 
     stats: Mapping[str, str]
@@ -95,7 +95,7 @@ class EarlierNumbers:
     image : (X, Y, Z) int32 array
         On the pair's grid.
     highest : int
-        Of all that were ever given.
+        Highest number ever given.
     """
 
     image: NDArray[np.int32]
@@ -103,7 +103,7 @@ class EarlierNumbers:
 
 
 def stats_path(out_dir: Path, later: VisitKey, desc: str) -> Path:
-    """Return the path of the table that says that a comparison is whole."""
+    """Return the path of the table that marks a complete comparison."""
     return derivative_path(out_dir, later, "stats", ".tsv", desc=desc)
 
 
@@ -114,9 +114,9 @@ def lesions_path(out_dir: Path, later: VisitKey, desc: str, extension: str) -> P
 
 
 def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | None:
-    """Return what a comparison of a visit has left, None where there is nothing whole.
+    """Return the results of a visit's comparison; None if there is no complete one.
 
-    Of one that no longer fits its visits' results nothing is left but a flag that says so.
+    Of one that no longer fits its visits' results only a flag is returned that says so.
     """
     path = stats_path(out_dir, later, desc)
     try:
@@ -138,12 +138,12 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
 
 
 def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
-    """Return what tells two visits' results from those of other runs; no image is read."""
+    """Return a hash that identifies two visits' results; no image is read."""
     return hashlib.sha256("".join(digest_of_tables(out_dir, visit) for visit in (earlier, later)).encode()).hexdigest()
 
 
 def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *others: str) -> str:
-    """Return hashes of what a comparison depends on: both visits' tables; images, limits, version, earlier numbers.
+    """Return hashes of a comparison's inputs: both visits' tables; images, limits, version and earlier numbers.
 
     Raises
     ------
@@ -161,12 +161,12 @@ def fingerprint_of(out_dir: Path, pair: Pair, thresholds: ChangeThresholds, *oth
 
 
 def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
-    """Read the images that a visit's run has left.
+    """Read the images of a finished visit.
 
     Raises
     ------
     MissingInputError, BadDataError
-        When one is not there, or can't be read.
+        When one is missing, or can't be read.
     """
     images = {name: load_image(path) for name, path in _inputs(out_dir, visit).items()}
     scans = {name: image for name, image in images.items() if name in ("T1w", "FLAIR")}
@@ -174,7 +174,7 @@ def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
 
 
 def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
-    """Return the images of a visit, the one on whose grid the others are first."""
+    """Return the images of a visit, first the one whose grid the others have."""
     path, space = partial(derivative_path, out_dir, visit), results_space(out_dir, visit)
     scans = {space: path(space, ".nii.gz", desc="preproc")}
     if space != "FLAIR":
@@ -205,7 +205,7 @@ def earlier_numbers(out_dir: Path, pair: Pair, comparison: Comparison, previous:
 
 
 def _highest_number(out_dir: Path, pair: Pair | None) -> int:
-    """Return the highest number that any lesion has been given up to a comparison; 0 where there is none."""
+    """Return the highest number of any lesion up to a comparison; 0 if there is none."""
     if pair is None:
         return 0
     try:
@@ -218,7 +218,7 @@ def _highest_number(out_dir: Path, pair: Pair | None) -> int:
 def write_refused(
     out_dir: Path, pair: Pair, flags: Flags, fingerprint: str, measured: Comparison | None = None
 ) -> None:
-    """Write that two visits can't be compared, and why; what an earlier comparison has left goes."""
+    """Write why two visits can't be compared; files of an earlier comparison are removed."""
     remove_change(out_dir, pair.later, pair.desc)
     row = {"compared_with": _label(pair.earlier), "comparable": "no", "days": pair.days}
     if measured is not None:
@@ -240,7 +240,7 @@ def write_change(
     make_page: Callable[[dict[int, int]], str],
     fingerprint: str,
 ) -> None:
-    """Write a comparison, whose table of numbers comes last: with it, it is whole.
+    """Write a comparison; its table of numbers is written last and marks it as complete.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def write_change(
         Without flags.
     before : EarlierNumbers
     make_page : callable
-        Returns the viewer from the number that each lesion keeps, by that in the result.
+        Returns the viewer, given the number that each lesion keeps, by its number in the result.
     fingerprint : str
 
     Raises
@@ -315,7 +315,7 @@ def _write_images(
 
 
 def _bring(values: NDArray[Any], order: int, comparison: Comparison, grid: Grid) -> NDArray[Any]:
-    """Bring values of the half-way grid onto the later visit's."""
+    """Resample values of the half-way grid onto the later visit's grid."""
     image = nib.Nifti1Image(values, comparison.grid.affine, dtype=values.dtype)
     to_half = np.asarray(np.linalg.inv(comparison.space.half_to_later), np.float64)
     return np.asarray(resample(image, grid, order, to_half).dataobj)
@@ -399,7 +399,7 @@ def _label(visit: VisitKey) -> str:
 
 
 def _visit_of(label: str, other: VisitKey) -> VisitKey:
-    """Return the visit that is called so beside another one of the same participant."""
+    """Return another visit of the same participant by its session."""
     return VisitKey(other.participant, label.removeprefix("ses-") if label.startswith("ses-") else None)
 
 
@@ -424,7 +424,7 @@ def _transform_path(out_dir: Path, pair: Pair) -> Path:
 
 
 def remove_change(out_dir: Path, later: VisitKey, desc: str) -> None:
-    """Remove what a comparison has left, first what says that it is whole; its transform, true all the same, stays.
+    """Remove a comparison's files, first the table that marks it as complete; its transform, still valid, is kept.
 
     Raises
     ------
@@ -432,7 +432,7 @@ def remove_change(out_dir: Path, later: VisitKey, desc: str) -> None:
         When a file can't be removed.
     """
     first = stats_path(out_dir, later, desc)
-    # Whatever the space: the visit may have had a T1w image when they were made.
+    # In every space: the visit may have had a T1w image when they were made.
     for path in [first, viewer_path(out_dir, later, desc), *first.parent.glob(f"{later.name}_*desc-{desc}_*")]:
         try:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the columns of the tables of change mean, as their sidecars say it."""
+"""Descriptions of the columns of the tables of change, for their sidecars."""
 
 from __future__ import annotations
 

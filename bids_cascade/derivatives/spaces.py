@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bids_cascade.lesions.visit import VisitLesions
 
 _MARGIN = 3
-"""Voxels around lesions that linear interpolation does not reach beyond."""
+"""Margin in voxels around lesions, which linear interpolation does not exceed."""
 
 NO_OUTPUT_SPACE = "no_output_space"
-"""Quality flag of a visit without images in the space of a template that was asked for."""
+"""Quality flag of a visit without images in the space of a requested template."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TemplateSpace:
     name : str
     deformation : Deformation or None
     failure : str
-        Why there is none.
+        Why there is no deformation.
     """
 
     name: str
@@ -50,7 +50,7 @@ class TemplateSpace:
 
     @property
     def flags(self) -> Flags:
-        """What should be looked at, by quality flag."""
+        """Reasons by quality flag."""
         return {} if self.deformation else {NO_OUTPUT_SPACE: f"no images in {self.name}: {self.failure}"}
 
 
@@ -62,7 +62,7 @@ def register_space(
     folder: Path,
     seed: int = 0,
 ) -> TemplateSpace:
-    """Register a visit to a template; a registration that fails leaves its reason.
+    """Register a visit to a template; a failed registration has its reason.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def anatomy_in(
     sequences: Sequence[str],
     lesion: NDArray[np.bool_],
 ) -> VisitAnatomy:
-    """Name the structures of a visit; a flag says so where they can't be found.
+    """Label the structures of a visit; a flag says so if they can't be found.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def anatomy_in(
 
 
 def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, packed: Mapping[str, Path]) -> None:
-    """Write every image, the lesions and the transforms both ways; nothing where the registration failed.
+    """Write every image, the lesions and the transforms both ways; nothing if the registration failed.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def write_space(writer: Writer, space: TemplateSpace, lesions: VisitLesions, pac
 
 
 def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLesions, deformation: Deformation) -> None:
-    """Write the lesion mask in a template's space: where linear interpolation finds at least half a lesion."""
+    """Write the lesion mask in a template's space: voxels that are at least half lesion by linear interpolation."""
     own = writer.plan.space
     mask = _around_lesions(lesions.mask[own])
     moved = data_of(warp(mask, grid, deformation.to_template)) >= 0.5
@@ -155,7 +155,7 @@ def write_template_mask(writer: Writer, name: str, grid: Grid, lesions: VisitLes
 
 
 def _around_lesions(mask: nib.Nifti1Image) -> nib.Nifti1Image:
-    """Return the part of a mask that holds all lesions, with a margin: all of a large scan would fill the memory."""
+    """Return the part of a mask with all lesions, and a margin: the whole of a large scan would fill the memory."""
     boxes = ndimage.find_objects(np.asarray(mask.dataobj))
     if not boxes:
         return mask
@@ -163,7 +163,7 @@ def _around_lesions(mask: nib.Nifti1Image) -> nib.Nifti1Image:
 
 
 def write_transforms(writer: Writer, name: str, deformation: Deformation) -> None:
-    """Write the transforms to a template and back, as antsApplyTransforms takes them."""
+    """Write the transforms to a template and back, in the form of antsApplyTransforms."""
     own = writer.plan.space
     both = ((deformation.to_template, own, name), (deformation.from_template, name, own))
     for path, start, end in both:
@@ -171,5 +171,5 @@ def write_transforms(writer: Writer, name: str, deformation: Deformation) -> Non
 
 
 def reference(name: str) -> dict[str, str]:
-    """Return the part of a sidecar that says where a template's space is described."""
+    """Return the part of a sidecar with the reference of a template's space."""
     return {"SpatialReference": URI if name == BUILT_IN else f"{TEMPLATEFLOW_URI}/tpl-{name}"}
