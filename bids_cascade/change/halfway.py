@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,9 @@ from bids_cascade.imaging.images import mask_of
 from bids_cascade.imaging.registration import register_rigid
 
 _MARGIN_MM = 2.0
+_TOLERANCE = 1e-5
+"""Of two images of one sequence: with 1e-6, registration takes twice as long and ends 0.002 mm from here, both of them
+0.024 mm from the truth in a synthetic pair."""
 _EVERY = 97
 """Of a mask's voxels, one in so many says where the brain is."""
 
@@ -65,10 +69,11 @@ def register_visits(
     BadDataError
         When the images don't overlap, or ANTs gives up.
     """
-    forward = register_rigid(later, earlier, earlier_brain, seed, trust_headers=False).fixed_to_moving
+    register = partial(register_rigid, seed=seed, trust_headers=False, tolerance=_TOLERANCE)
+    forward = register(later, earlier, earlier_brain).fixed_to_moving
     if not both_ways:
         return split(forward)
-    backward = register_rigid(earlier, later, later_brain, seed, trust_headers=False).fixed_to_moving
+    backward = register(earlier, later, later_brain).fixed_to_moving
     points = apply_affine(earlier_brain.affine, np.argwhere(mask_of(earlier_brain))[::_EVERY])
     distances_mm = np.linalg.norm(apply_affine(backward @ forward, points) - points, axis=1)
     return split(symmetric(forward, backward), float(distances_mm.mean()))

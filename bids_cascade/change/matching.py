@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.lesions.components import TOUCHING
+from bids_cascade.synthesis.fields import along_axes, linear_weights
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -137,8 +138,8 @@ def local_mean(values: FloatArray, where: BoolArray, sd_voxels: float) -> FloatA
     sums, counts = (_block_sums(one) for one in (np.where(where, values, np.float32(0)), where.astype(np.float32)))
     smoothed, weights = (ndimage.gaussian_filter(one, sd_voxels / _COARSER, mode="constant") for one in (sums, counts))
     coarse = np.divide(smoothed, weights, out=np.zeros_like(smoothed), where=weights > 1e-3 * weights.max())
-    fine = ndimage.zoom(coarse, _COARSER, order=1, mode="nearest", grid_mode=True)
-    return np.asarray(fine[tuple(slice(n) for n in values.shape)], np.float32)
+    sizes = zip(values.shape, coarse.shape, strict=True)
+    return along_axes(coarse, [linear_weights((np.arange(n) + 0.5) / _COARSER - 0.5, blocks) for n, blocks in sizes])
 
 
 def robust_sd(values: NDArray[np.floating]) -> float:

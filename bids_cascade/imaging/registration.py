@@ -82,6 +82,7 @@ def register_rigid(
     seed: int = 0,
     *,
     trust_headers: bool = True,
+    tolerance: float = 1e-6,
 ) -> RigidRegistration:
     """Find the rigid transform between two images of one head.
 
@@ -100,6 +101,8 @@ def register_rigid(
     trust_headers : bool
         Keep the headers' alignment of images that share a grid and agree. Not for two visits: they share a grid only if
         someone resampled them, well or not.
+    tolerance : float
+        Of ANTs: a level ends when mutual information has hardly changed over ten iterations.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def register_rigid(
         return RigidRegistration(identity, quality, fraction_inside(moving, fixed_mask), "identity")
     starts = (identity, _centre_to_centre(moving, fixed))
     start = max(starts, key=lambda t: _quality(moving, target, t) * fraction_inside(moving, fixed_mask, t))
-    transform = _register(moving, target, start, seed)
+    transform = _register(moving, target, start, seed, tolerance)
     return RigidRegistration(
         transform, _quality(moving, target, transform), fraction_inside(moving, fixed_mask, transform), "rigid"
     )
@@ -239,7 +242,9 @@ def _centre_of_intensity_mm(image: nib.Nifti1Image) -> NDArray[np.float64]:
     return np.asarray(apply_affine(image.affine, ndimage.center_of_mass(head - head.min())), dtype=np.float64)
 
 
-def _register(moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def _register(
+    moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float64], seed: int, tolerance: float
+) -> NDArray[np.float64]:
     ants = load_ants()
     from ants.internal import get_pointer_string
 
@@ -253,7 +258,7 @@ def _register(moving: nib.Nifti1Image, target: _Target, start: NDArray[np.float6
         # ANTs takes a seed of 0 for none.
         arguments += ["--random-seed", str(seed + 1), "--initial-moving-transform", str(start_path)]
         arguments += ["--metric", f"MI[{pointers},1,{_N_BINS},Regular,0.25]", "--transform", "Rigid[0.1]"]
-        arguments += ["--convergence", "[100x100x100,1e-6,10]", "--shrink-factors", "4x2x1"]
+        arguments += ["--convergence", f"[100x100x100,{tolerance:g},10]", "--shrink-factors", "4x2x1"]
         arguments += ["--smoothing-sigmas", "2x1x0", "--masks", f"[{get_pointer_string(mask)},NA]"]
         arguments += ["--output", f"{folder}/"]
         try:
