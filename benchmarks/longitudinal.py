@@ -1,6 +1,7 @@
 """How well changes between two visits are found: on synthetic visits of one head with known changes.
 
-``python -m benchmarks.longitudinal --label-maps PATH ... --lesion-masks PATH ... --work-dir DIR [--heads N]``
+``python -m benchmarks.longitudinal --label-maps PATH ... --lesion-masks PATH ... --work-dir DIR
+[--heads N] [--first NUMBER]``
 
 Of each head there are four visits: two with its earlier, two with its later lesions, each in a position and with noise
 and a bias field of its own; the second of two has another protocol in every second head. So each head gives two pairs
@@ -208,7 +209,7 @@ class Judged:
 
 
 def report(judged: Sequence[Judged]) -> str:
-    """Return what was found as Markdown."""
+    """Return what was found as Markdown; precision of new lesions counts those of pairs without change as well."""
     by_class: dict[tuple[str, str], list[bool]] = defaultdict(list)
     false: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     n_pairs, errors = Counter(pair.is_still for pair in judged), []
@@ -221,6 +222,8 @@ def report(judged: Sequence[Judged]) -> str:
             for one in pair.lesions
             if one.fate in ("grows", "shrinks") and one.called != "none"
         ]
+    new = [_agrees(one.called, "appears") for pair in judged for one in pair.lesions if one.fate == "appears"]
+    n_false = sum(counts["new"] for counts in false.values())
     lines = ["| fate | " + " | ".join(COUNTED_CLASSES_MM3) + " |", "|---" * 5 + "|"]
     for fate in CHANCES:
         cells = [by_class[fate, name] for name in COUNTED_CLASSES_MM3]
@@ -228,6 +231,10 @@ def report(judged: Sequence[Judged]) -> str:
     for still, name in ((True, "without"), (False, "with")):
         calls = ", ".join(f"{kind} {count}" for kind, count in sorted(false[still].items())) or "none"
         lines.append(f"\nfalse calls in {n_pairs[still]} pairs {name} change: {calls}")
+    if any(new):
+        recall, precision = sum(new) / len(new), sum(new) / (sum(new) + n_false)
+        f1 = 2 * recall * precision / (recall + precision)
+        lines.append(f"\nnew lesions: recall {recall:.2f}, precision {precision:.2f}, F1 {f1:.2f}")
     if errors:
         median, spread = np.median(errors), np.median(np.abs(errors))
         lines.append(f"\nchange of volume called less the true one: median {median:.0f} mm^3, MAD {spread:.0f} mm^3")
@@ -241,10 +248,12 @@ def main() -> None:
     parser.add_argument("--lesion-masks", type=Path, nargs="+", required=True)
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--heads", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="number of the first head: limits were chosen on some")
     options = parser.parse_args()
     options.work_dir.mkdir(parents=True, exist_ok=True)
     judged = []
-    for head in load_heads(options.work_dir, options.label_maps, options.lesion_masks, range(options.heads)):
+    numbers = range(options.first, options.first + options.heads)
+    for head in load_heads(options.work_dir, options.label_maps, options.lesion_masks, numbers):
         for first, second in PAIRS:
             case = Case(head, first, second)
             judged.append(Judged(case.is_still, *judge(case, case.compare())))
