@@ -50,7 +50,7 @@ _GB_EACH = 1.5
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """How a comparison ended.
+    """The outcome of a comparison.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class PairOutcome:
     desc : str
         Which of the two comparisons it is.
     message : str
-        Why the visits can't be compared, or what went wrong; empty when all is well.
+        Why the visits can't be compared, or why the comparison failed; empty if it succeeded.
     n_new, n_others : int or None
         New, and enlarging, shrinking and resolved lesions.
     change_ml : float or None
@@ -81,7 +81,7 @@ class PairOutcome:
 
 @dataclass(frozen=True)
 class _Task:
-    """A participant, with what its process needs."""
+    """A participant, with all that its process needs."""
 
     out_dir: Path
     bids_dir: Path
@@ -89,13 +89,15 @@ class _Task:
     seed: int
     model: StoredModel | None = None
 
-    def segmenter(self, made: Processing) -> Segmenter | None:
-        """Return what finds lesions as they were found; None where that would need another model, or take too long."""
-        if self.model is None or self.model.sha256 != made.model_sha256 or self.model.header.patch_wise:
+    def segmenter(self, processing: Processing) -> Segmenter | None:
+        """Return a function that repeats a segmentation; None if that needs another model, or takes too long."""
+        if self.model is None or self.model.sha256 != processing.model_sha256 or self.model.header.patch_wise:
             return None
         ensemble = load_ensemble(self.model.path)
-        rule = replace(ensemble.config.rule, threshold=made.threshold, min_lesion_volume_mm3=made.min_lesion_volume_mm3)
-        return partial(segment_again, ensemble, rule, half=made.precision == "half")
+        rule = replace(
+            ensemble.config.rule, threshold=processing.threshold, min_lesion_volume_mm3=processing.min_lesion_volume_mm3
+        )
+        return partial(segment_again, ensemble, rule, half=processing.precision == "half")
 
 
 def run_longitudinal(
@@ -128,12 +130,12 @@ def run_longitudinal(
 def compare_participants(
     inputs: Inputs, participants: Sequence[str], n_procs: int, seed: int, model: StoredModel | None = None
 ) -> list[PairOutcome]:
-    """Compare each visit of some participants with the previous and the first one, where that is not done yet.
+    """Compare each visit of some participants with the previous and the first one, unless that is done already.
 
     Parameters
     ----------
     inputs : Inputs
-        Whose output folder holds finished visits, whichever run has made them.
+        The output folder holds finished visits, of whichever run.
     participants : sequence of str
     n_procs : int
         Participants at once.
@@ -163,12 +165,12 @@ def format_outcomes(outcomes: Sequence[PairOutcome]) -> str:
 
 
 def plan_pairs(visits: Sequence[tuple[VisitKey, date | None]]) -> list[Pair]:
-    """Return which visits of a participant are compared, in the order of time.
+    """Return the pairs of a participant's visits to compare, in the order of time.
 
     Parameters
     ----------
     visits : sequence of (VisitKey, date or None)
-        In any order; where all have a date it orders them, else the sessions' names do.
+        In any order; they are sorted by date if all have one, otherwise by session.
     """
     dated = all(day for _, day in visits)
     ordered = sorted(visits, key=lambda visit: ((dated and visit[1]) or date.min, natural_key(visit[0].session)))
@@ -186,9 +188,9 @@ def plan_pairs(visits: Sequence[tuple[VisitKey, date | None]]) -> list[Pair]:
 
 
 def remove_stale(inputs: Inputs, participants: Sequence[str]) -> None:
-    """Remove the comparisons of some participants that were made from results which have been replaced since.
+    """Remove the comparisons of some participants whose results have been replaced since.
 
-    To be called where a run leaves comparisons out: what stands there must be true all the same.
+    For runs without comparisons, so that no outdated ones remain.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def remove_stale(inputs: Inputs, participants: Sequence[str]) -> None:
 
 
 def _plan(task: _Task) -> tuple[dict[VisitKey, Processing], list[Pair]]:
-    """Return a participant's visits that can be read, with how they were made, and which of them to compare."""
+    """Return a participant's readable visits with their processing, and the pairs to compare."""
     processings: dict[VisitKey, Processing] = {}
     for session in list_sessions_with_results(task.out_dir, task.participant):
         visit = VisitKey(task.participant, session)
@@ -231,7 +233,7 @@ def _plan(task: _Task) -> tuple[dict[VisitKey, Processing], list[Pair]]:
 
 
 def _flag_visits(out_dir: Path, visits: Iterable[VisitKey], outcomes: Sequence[PairOutcome]) -> None:
-    """Flag each visit that can't be compared with an earlier one in its table of quality measures, and no other."""
+    """Flag visits that can't be compared with an earlier one in their quality tables; unflag the others."""
     for visit in visits:
         reasons = [
             f"not comparable with {outcome.compared_with}: {outcome.message}"
@@ -240,12 +242,12 @@ def _flag_visits(out_dir: Path, visits: Iterable[VisitKey], outcomes: Sequence[P
         ]
         try:
             set_flag(out_dir, visit, NOT_COMPARABLE, "; ".join(reasons) or None)
-        except BidsCascadeError as error:  # the closing table says it all the same
+        except BidsCascadeError as error:  # the closing table says it anyway
             _LOGGER.warning("%s: can't be flagged: %s", visit.name, error)
 
 
 def _compare_participant(task: _Task) -> list[PairOutcome]:
-    """Do a participant's comparisons that are not done yet; again where another run has added or replaced a visit."""
+    """Do a participant's missing comparisons; repeat those for which another run has added or replaced a visit."""
     outcomes: list[PairOutcome] = []
     processings, pairs = _plan(task)
     for _ in range(_ATTEMPTS):
@@ -266,7 +268,7 @@ def _compare_participant(task: _Task) -> list[PairOutcome]:
 
 
 def _remove_others(out_dir: Path, visits: Iterable[VisitKey], pairs: Sequence[Pair]) -> None:
-    """Remove comparisons, whole or not, that a visit added before, or taken away, has made pointless."""
+    """Remove comparisons that are obsolete since an earlier visit was added or removed, complete or not."""
     wanted = {(pair.later, pair.desc) for pair in pairs}
     for visit in visits:
         for desc in (PREVIOUS, FIRST):
@@ -280,7 +282,7 @@ def _do(
 ) -> tuple[PairOutcome, bool]:
     """Do a comparison unless it is done; return how it ended, and whether its inputs are still the same.
 
-    Of two runs that come to it at once the second waits, and finds it done.
+    If two runs reach it at once, the second one waits and finds it done.
     """
     try:
         with comparison_locked(task.out_dir, pair.later):
@@ -330,13 +332,13 @@ def _compare(
 
 
 def _refusal(out_dir: Path, pair: Pair, processings: dict[VisitKey, Processing]) -> Flags:
-    """Say why two visits are not to be compared at all, by what is known of them before; usually nothing."""
+    """Return why two visits must not be compared at all, if that is known beforehand; usually nothing."""
     if processings[pair.earlier] != processings[pair.later]:
         return {"visits_made_differently": _say_difference(pair, processings)}
     guessed = [
         key.name for key in (pair.earlier, pair.later) if ORIENTATION_IS_A_GUESS in read_results(out_dir, key).flags
     ]
-    if len(guessed) == 1:  # of two guesses, both are right or wrong alike
+    if len(guessed) == 1:  # two guesses are right or wrong alike
         return {
             "visits_may_be_mirrored": f"the orientation of {guessed[0]} is a guess, so it may be a mirror image of the "
             "other visit; convert it again"
@@ -345,7 +347,7 @@ def _refusal(out_dir: Path, pair: Pair, processings: dict[VisitKey, Processing])
 
 
 def _say_difference(pair: Pair, processings: dict[VisitKey, Processing]) -> str:
-    """Say in what the makings of two visits differ, and what to do."""
+    """Describe how the processing of two visits differs, and what to do."""
     before, after = (vars(processings[key]) for key in (pair.earlier, pair.later))
     different = [
         f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
