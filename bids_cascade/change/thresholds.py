@@ -19,19 +19,19 @@ class ChangeThresholds:
         network less well than one that is there, and masks end at 0.5.
     voxel_z : float
         FLAIR difference of such a voxel, in standard deviations of this pair's noise there.
+    least_peak : float
+        Highest probability of lesion in a changed region at the visit at which it is lesion.
+    least_probability_step : float
+        Mean difference of probability in it.
     least_contrast : float
         Mean FLAIR difference of it; white matter is 1, fluid about 0. Fainter ones are neither seen nor drawn by
         raters.
-    region_evidence : float
-        Mean FLAIR difference of it, in standard deviations of means over as many connected voxels of this pair, and
-        `odds_weight` times the step of the log odds of lesion: from the highest at the visit at which it is none, in it
-        or in the next voxel, to the highest in it at the other one. In ten synthetic pairs without change of the five
-        heads it was chosen on, two regions beyond it are called resolved, none new; with 7, five and none.
-    odds_weight : float
-        By logistic regression of what has truly changed, in 4016 regions of 14 pairs of four of these heads: 0.48.
+    region_z : float
+        Mean FLAIR difference of it, in standard deviations of means over as many connected voxels of this pair. In 20
+        synthetic pairs without change, what was above it and called lies in one of them, and is no new lesion.
     usual_edge_noise_mm : float
-        Displacement that would make the noise at edges of two scans by one protocol; of twice as much, a standard
-        deviation counts half: between thick and thin slices, lesions differ by more than normal tissue does.
+        Displacement that would make the noise at edges of two scans by one protocol; of twice as much, twice the
+        `region_z` is asked for: between thick and thin slices, lesions differ by more than normal tissue does.
     least_mm3 : float
         Volume of a new or resolved lesion: the least of MSSEG-2 (Commowick et al. 2021, MSSEG-2 challenge proceedings).
     least_diameter_mm : float
@@ -41,8 +41,7 @@ class ChangeThresholds:
     noise_factor : float
         That volume in standard deviations of what this pair's noise alone does to a lesion of this size.
     growth_sd : float
-        The least that is taken for it, of a lesion of 1 mm^3: more than the 0.25 of 328 lesions of ten synthetic pairs
-        without change, of which some were 0.62 off by an earlier rule.
+        The least that is taken for it, of a lesion of 1 mm^3: 0.62 in 343 lesions of 20 synthetic pairs without change.
     least_correlation : float
         Of both T1w images in both brains, once registered: 0.81 to 0.92 in four pairs of visits of two patients, one
         of them with contrast agent at some, and 0.24 between the two patients.
@@ -57,11 +56,12 @@ class ChangeThresholds:
         pair is not comparable: a lesion of usual contrast would be lost in it.
     """
 
-    least_probability: float = 0.06
+    least_probability: float = 0.1
     voxel_z: float = 2.0
+    least_peak: float = 0.25
+    least_probability_step: float = 0.1
     least_contrast: float = 0.15
-    region_evidence: float = 7.5
-    odds_weight: float = 0.5
+    region_z: float = 7.0
     usual_edge_noise_mm: float = 0.25
     least_mm3: float = 3.0
     least_diameter_mm: float = 3.0
