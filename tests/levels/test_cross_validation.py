@@ -19,7 +19,7 @@ from bids_cascade.cli import main
 from bids_cascade.models.store import load_model
 from bids_cascade.training.recipe import read_cross_validation
 
-FEW = ["--max-epochs", "2", "--crops-per-epoch", "12", "--skull-strip", "skip", "--model-name", "tiny"]
+FEW = ["--max-epochs", "1", "--crops-per-epoch", "12", "--skull-strip", "skip", "--model-name", "tiny"]
 FEW += ["--features", "8", "16", "--dense", "32"]
 VISITS = {"sub-01_ses-a", "sub-01_ses-b", "sub-02", "sub-03"}
 
