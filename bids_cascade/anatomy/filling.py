@@ -85,9 +85,12 @@ def normal_white_matter(
     core = core if core.any() else white
     if not core.any():
         return core
-    middle = np.median(t1w[core])
-    spread = 1.4826 * np.median(np.abs(t1w[core] - middle))
-    return np.asarray(core & (np.abs(t1w - middle) <= 3 * spread + 1e-6 * abs(middle)))
+    values = t1w[core]
+    middle = np.median(values)
+    off = np.abs(values - middle)
+    spread = 1.4826 * np.median(off)
+    core[core] = off <= 3 * spread + 1e-6 * abs(middle)  # in place, and not of all voxels: scans may be large
+    return core
 
 
 def _local_white_matter(
