@@ -36,6 +36,15 @@ _SYSTEM_ERROR = re.compile(r"^\s*\w*Error: \[Errno (\d+)\] (.*)$", re.MULTILINE)
 _LOGGER = getLogger(__name__)
 
 
+_LONGEST_WAIT_S = 1.0
+
+
+def wait_for(event: Event) -> None:
+    """Wait for an event; a signal that another thread has received, which alone doesn't end a wait, is heeded, too."""
+    while not event.wait(_LONGEST_WAIT_S):
+        pass
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a node failed: one line, and the exit code that belongs to it."""
@@ -86,7 +95,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         before = self.proc_done.sum()
         super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
         if self.pending_tasks and self.proc_done.sum() == before:
-            self._news.wait()
+            wait_for(self._news)
             self._news.clear()
 
     def _generate_dependency_list(self, graph: Any) -> None:

@@ -1,7 +1,10 @@
 """The plugin must finish visits early, survive what kills a worker, and remember why nodes failed."""
 
 import os
+import signal
+import time
 from pathlib import Path
+from threading import Event, Thread, get_ident
 
 import pytest
 from nipype import config
@@ -9,7 +12,7 @@ from nipype.interfaces.utility import Function, Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.children import start_fork_server
-from bids_cascade.workflow.plugin import KILLED, Failure, ResilientMultiProcPlugin, failure_of, run_step
+from bids_cascade.workflow.plugin import KILLED, Failure, ResilientMultiProcPlugin, failure_of, run_step, wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -251,3 +254,25 @@ def test_the_resource_monitor_leaves_its_samples_in_the_folder_given(tmp_path: P
     assert (tmp_path / "done").exists()
     assert list(samples.glob(".proc-*"))
     assert set(Path.cwd().glob(".proc-*")) == before
+
+
+def test_a_signal_that_another_thread_has_received_ends_the_wait() -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def receive() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(get_ident(), signal.SIGUSR1)
+        time.sleep(3)  # the thread lives on, as those of a pool do
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    thread = Thread(target=receive)
+    thread.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            wait_for(Event())
+        assert time.monotonic() - began < 3
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
