@@ -282,6 +282,9 @@ class TrainingConfig:
     gain, shift : float
         Each sequence of a crop is scaled, around white matter, by up to `gain` or its inverse, and shifted by up to
         `shift` (white matter is 1).
+    appearance_fraction : float
+        Chance that a crop's contrast, field, noise and sharpness are varied, too
+        (:mod:`bids_cascade.cascade.appearance`).
     largest_negative_weight : float
         Largest total weight of the negatives relative to the lesion voxels: 1 balances them; with a larger one, all
         voxels have equal weights until the negatives reach this total.
@@ -313,6 +316,7 @@ class TrainingConfig:
     learning_rate: float = 2e-3
     gain: float = 1.15
     shift: float = 0.03
+    appearance_fraction: float = 0.0
     largest_negative_weight: float = 1.0
     synthetic_fraction: float = 0.7
     lesion_free_fraction: float | None = None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from bids_cascade.cascade.appearance import vary_appearance
 from bids_cascade.cascade.patches import FLIPS, coarsen, read_box, read_crop
 from bids_cascade.cascade.samples import BoolVolume, Samples
 from bids_cascade.cascade.weights import WeightedVoxels
@@ -211,6 +212,9 @@ class CropPool:
 
     def _augmented(self, crop: Crop, absent: tuple[int, ...], rng: np.random.Generator) -> Crop:
         """Change a crop's intensities, drop some optional channels in addition to the absent ones, and mirror it."""
+        if self.config.appearance_fraction and rng.random() < self.config.appearance_fraction:
+            scales, before = self.geometry.scales, self.geometry.before
+            crop = replace(crop, views=vary_appearance(crop.views, crop.covered, scales, before, rng))
         optional = [channel for channel in self.optional_channels if channel not in absent]
         if optional and rng.random() < self.config.sequence_dropout:
             n_absent = rng.integers(1, len(optional), endpoint=True)

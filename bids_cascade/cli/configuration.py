@@ -132,6 +132,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
             lesion_free_fraction=options.lesion_free_fraction,
             component_power=options.component_power,
             sequence_dropout=options.sequence_dropout,
+            appearance_fraction=options.appearance_fraction,
             half_precision=options.half_precision,
             seed=options.random_seed,
         ),

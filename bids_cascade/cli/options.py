@@ -414,6 +414,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "model then also works on scans that lack them (default: %(default)s)",
         ),
         _option(
+            "--appearance-fraction",
+            levels=_TRAIN,
+            type=values.fraction,
+            default=_TRAINING.appearance_fraction,
+            metavar="P",
+            help="fraction of the crops whose contrast, field, noise and sharpness are varied, for scanners and "
+            "protocols that the training data lack (default: %(default)s)",
+        ),
+        _option(
             "--cross-validate",
             levels=_TRAIN,
             type=values.n_folds,

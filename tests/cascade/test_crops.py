@@ -362,3 +362,13 @@ def test_what_is_left_of_a_crop_is_shifted_further() -> None:
     np.testing.assert_allclose(moved, moved[0], atol=1e-6)
     np.testing.assert_array_equal(left.views[0][1][crop.covered[0][0] == 0], crop.views[0][1][crop.covered[0][0] == 0])
     assert _without(crop, [], np.random.default_rng(0)) is crop
+
+
+def test_only_the_chosen_fraction_of_crops_varies_in_appearance() -> None:
+    visit = make_visit("a", 0)
+    even = replace(visit, channels=np.ones_like(visit.channels) * visit.brain)
+    samples = replace(first_stage_samples(visit, CONFIG), visit=even)
+    geometry, config = CropGeometry(8, 8, (1, 2), 2, 2), replace(PLAIN, batch_size=200, appearance_fraction=0.3)
+    (batch,) = CropPool([samples], geometry, config).batches(1, np.random.default_rng(0))
+    varied = [not np.isin(view, (0, 1)).all() for view in batch.views[0]]
+    assert 40 < sum(varied) < 80
