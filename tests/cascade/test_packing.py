@@ -22,7 +22,7 @@ def test_round_trip() -> None:
         assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
 
 
-def test_arrays_that_fraction_memory_are_packed_too() -> None:
+def test_arrays_that_share_memory_are_packed_too() -> None:
     shared = np.arange(3.0)
     back, _ = unpack(pack({"a": shared, "b": shared[::-1]}, {}))
     np.testing.assert_array_equal(back["a"], back["b"][::-1])

@@ -23,7 +23,7 @@ def write(folder: Path, name: str, seed: int, *, licence: str = "MIT", **fields)
     return save_model(model, folder / f"{name}.safetensors").path
 
 
-def test_members_keep_their_weights_and_fraction_the_configuration(tmp_path: Path) -> None:
+def test_members_keep_their_weights_and_share_the_configuration(tmp_path: Path) -> None:
     paths = write(tmp_path, "a", 0), write(tmp_path, "b", 10, licence="CC0-1.0", candidate_level=1.125)
     joined = join_models(paths, "both", threshold=0.3, calibration=(0.8, -0.1))
     assert joined.ensemble.config == CascadeConfig(threshold=0.3, calibration=(0.8, -0.1))
