@@ -17,15 +17,15 @@ from bids_cascade.imaging.registration import register_rigid
 
 _MARGIN_MM = 2.0
 _TOLERANCE = 1e-5
-"""Of two images of one sequence: with 1e-6, registration takes twice as long and ends 0.002 mm from here, both of them
-0.024 mm from the truth in a synthetic pair."""
+"""Convergence tolerance for two images of one sequence. With 1e-6, registration takes twice as long and its result
+differs by 0.002 mm; both are 0.024 mm from the truth in a synthetic pair."""
 _EVERY = 97
-"""Of a mask's voxels, one in so many says where the brain is."""
+"""The inconsistency is measured at every 97th voxel of the brain mask."""
 
 
 @dataclass(frozen=True, eq=False)
 class HalfWay:
-    """How two visits lie to each other.
+    """Rigid transforms between two visits and the space half-way.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class HalfWay:
     half_to_earlier, half_to_later : (4, 4) ndarray of float64
         Map points of the half-way space to the visits' worlds.
     inconsistency_mm : float
-        Mean distance in the brain between a point and where registration forward and then backward puts it.
+        Mean distance, in the brain, between a point and its position after registration forward and then backward.
     """
 
     earlier_to_later: NDArray[np.float64]
@@ -62,12 +62,12 @@ def register_visits(
         Brain masks on their grids.
     seed : int
     both_ways : bool
-        False to register forward alone, in half of the time.
+        False to register only forward, in half the time.
 
     Raises
     ------
     BadDataError
-        When the images don't overlap, or ANTs gives up.
+        When the images don't overlap, or ANTs fails.
     """
     register = partial(register_rigid, seed=seed, trust_headers=False, tolerance=_TOLERANCE)
     forward = register(later, earlier, earlier_brain).fixed_to_moving
@@ -80,9 +80,9 @@ def register_visits(
 
 
 def symmetric(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rigid transform half-way between one and the inverse of another.
+    """Return the rigid transform half-way between the forward transform and the inverse of the backward one.
 
-    Exchanging both gives the inverse, so that no visit is preferred.
+    Swapping the two gives the inverse transform, so neither visit is preferred.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ def symmetric(forward: NDArray[np.float64], backward: NDArray[np.float64]) -> ND
 
 
 def square_root(rigid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rigid transform that, done twice, is the given one, by less than half a turn (Reuter 2012)."""
+    """Return the rigid transform that, applied twice, gives this one, which turns by less than 180° (Reuter 2012)."""
     return np.asarray(sqrtm(rigid).real, np.float64)
 
 
 def split(earlier_to_later: NDArray[np.float64], inconsistency_mm: float = 0.0) -> HalfWay:
-    """Return the space from which a rigid transform is as far to one visit as to the other.
+    """Return the space half-way between two visits, given the rigid transform from one to the other.
 
     References
     ----------
@@ -110,15 +110,15 @@ def split(earlier_to_later: NDArray[np.float64], inconsistency_mm: float = 0.0) 
 
 
 def halfway_grid(space: HalfWay, earlier_brain: nib.Nifti1Image, later_brain: nib.Nifti1Image, edge_mm: float) -> Grid:
-    """Return the isotropic grid, along RAS, around both brains in the half-way space.
+    """Return the isotropic RAS grid that covers both brains in the half-way space.
 
     Parameters
     ----------
     space : HalfWay
     earlier_brain, later_brain : nibabel.Nifti1Image
-        Brain masks in the visits' worlds, neither empty.
+        Brain masks in the visits' worlds; they must not be empty.
     edge_mm : float
-        Of a voxel.
+        Edge of a voxel.
     """
     corners = []
     for brain, transform in ((earlier_brain, space.half_to_earlier), (later_brain, space.half_to_later)):

@@ -1,4 +1,4 @@
-"""Noise of two visits' FLAIR difference where nothing has changed, measured in the pair itself."""
+"""Noise of two visits' FLAIR difference in unchanged tissue, measured in the pair itself."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bids_cascade.change.matching import BoolArray, FloatArray, local_mean, robu
 
 _SMOOTHING_MM = 0.8
 _NEIGHBOURHOOD_MM = 8.0
-"""Standard deviation of the weights by which noise is measured around a voxel: enough voxels, and still a place."""
+"""Standard deviation of the Gaussian weights of the local noise: they cover enough voxels and are still local."""
 _MOST_SDS = 6.0
-"""Differences are clipped to this: larger ones tell nothing more about the noise around them."""
+"""Differences are clipped to this many standard deviations: larger ones say no more about the noise around them."""
 _N_BINS = 20
 _EDGES = (1, 2, 3, 5, 7, 9)
 """Edges, in voxels, of the cubes whose means are measured."""
 _FEWEST_CUBES = 200
 _LEAST_SD = 1e-3
-"""Of the voxels' noise: images that are copies of each other have none, which would make any rounding a change."""
+"""Lower limit of the voxels' noise: copies of one image have none, so that rounding would count as a change."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class PairNoise:
     white_sd : float
         In normal-appearing white matter, whose level is 1.
     shift_mm : float
-        Displacement that would make as much noise at the brain's edges as there is: what registration, interpolation
-        and the shape of the voxels leave.
+        Displacement that would cause the noise at the brain's edges, which registration, interpolation and the shape
+        of the voxels leave.
     of_means : tuple of (int, float)
-        Standard deviation of the mean z-value over so many connected voxels.
+        Numbers of connected voxels, and the standard deviation of the mean z-value over so many.
     """
 
     white_sd: float
@@ -43,18 +43,18 @@ class PairNoise:
     of_means: tuple[tuple[int, float], ...]
 
     def sd_of_mean(self, n_voxels: int) -> float:
-        """Return the standard deviation of the mean z-value of so many connected voxels."""
+        """Return the standard deviation of the mean z-value over this number of connected voxels."""
         counts, sds = np.array(self.of_means, np.float64).T
         return float(np.exp(np.interp(np.log(max(n_voxels, 1)), np.log(counts), np.log(sds))))
 
 
 def smooth_slightly(volume: FloatArray, edge_mm: float) -> FloatArray:
-    """Return a volume in which single voxels have less weight."""
+    """Return a slightly smoothed volume, in which single voxels have less weight."""
     return np.asarray(ndimage.gaussian_filter(volume, _SMOOTHING_MM / edge_mm, mode="nearest", truncate=3))
 
 
 def gradient_per_mm(volume: NDArray[np.floating], edge_mm: float) -> FloatArray:
-    """Return the length of a volume's gradient, per mm."""
+    """Return the magnitude of a volume's gradient, per mm."""
     total = np.zeros(volume.shape, np.float32)
     for along in np.gradient(volume, edge_mm):
         total += np.asarray(along, np.float32) ** 2
@@ -66,25 +66,25 @@ def measure_noise(
 ) -> tuple[PairNoise, FloatArray]:
     """Measure the noise of a smoothed difference.
 
-    The variance is that of white matter and, where the image has edges, the square of a displacement times the
-    gradient's: the displacement is fitted to robust variances of twenty classes of gradients. Where the usual tissue
-    around a voxel differs by more than that, as at the rim of brains that were scanned with two protocols, the noise is
-    greater by as much.
+    The variance is that of white matter plus, at edges in the image, the square of a displacement times the square of
+    the gradient; the displacement is fitted to robust variances of twenty classes of gradients. Where the usual tissue
+    around a voxel differs by more than that, such as at the rim of brains that were scanned with two protocols, the
+    noise is increased accordingly.
 
     Parameters
     ----------
     difference, gradient : (X, Y, Z) float32 array
-        Later less earlier FLAIR; gradient of the mean of both, per mm.
+        Later minus earlier FLAIR; gradient magnitude of the mean of both, per mm.
     usual, white : (X, Y, Z) bool array
         Brain away from lesions; normal-appearing white matter in it.
     edge_mm : float
-        Of a voxel.
+        Edge of a voxel.
 
     Returns
     -------
     noise : PairNoise
     sd : (X, Y, Z) float32 array
-        Of each voxel.
+        Standard deviation at each voxel.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _fit_shift(difference: FloatArray, gradient: FloatArray, white_sd: float) ->
 
 
 def _noise_of_means(z: FloatArray, usual: BoolArray) -> tuple[tuple[int, float], ...]:
-    """Return the robust standard deviation of the mean z-values of whole cubes of usual voxels, by their size."""
+    """Return the robust standard deviation of mean z-values over cubes of usual voxels, by the cubes' volume."""
     sds: list[tuple[int, float]] = []
     for edge in _EDGES:
         whole = ndimage.minimum_filter(usual, edge)[::2, ::2, ::2]
