@@ -1,4 +1,4 @@
-"""Intensities of two visits brought to one footing: white matter matched, the difference of bias fields removed."""
+"""Intensity matching of two visits: white matter gets one level, and the difference of their bias fields is removed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ BoolArray = NDArray[np.bool_]
 
 MAD_TO_SD = 1.4826
 _FIELD_MM = 8.0
-"""Standard deviation of the weights that average differences into a field. What bias correction and scanners leave
-varies over some 5 cm: with 20 mm, the difference of two synthetic scans of one head had a standard deviation of 0.060
-in white matter, most of it smooth, with 12 mm 0.043, with 8 mm 0.040 and with 6 mm 0.039."""
+"""Standard deviation of the Gaussian weights that average differences into a field. Fields that remain after bias
+correction vary over some 5 cm: with 20 mm, the difference of two synthetic scans of one head had a standard deviation
+of 0.060 in white matter, most of it smooth, with 12 mm 0.043, with 8 mm 0.040 and with 6 mm 0.039."""
 _COARSER = 4
-"""Voxels along each axis that are averaged first."""
+"""Edge, in voxels, of the blocks that are averaged before smoothing."""
 _MOST_SDS = 3.0
 _RANGE_PERCENTILES = (95, 5)
 _WHITE_T1W = 0.85
 _WHITE_FLAIR = (0.7, 1.3)
-"""Where normal-appearing white matter is looked for; 1 is its level."""
+"""Intensities of normal-appearing white matter, whose level is 1: T1w above the first, FLAIR between the others."""
 _AWAY = 2
-"""Voxels that normal-appearing white matter keeps from lesions of either visit."""
+"""Distance, in voxels, that normal-appearing white matter keeps from lesions of either visit."""
 
 
 @dataclass(frozen=True, eq=False)
 class MatchedPair:
-    """Two visits' scans on one grid with one scale; white matter is 1.
+    """Two visits' scans on one grid and one intensity scale; white matter is 1.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class MatchedPair:
     white : (X, Y, Z) bool array
         Normal-appearing white matter.
     field_sds : tuple of float
-        By channel: standard deviation in white matter of the smooth field that was taken from the difference.
+        Standard deviation, in white matter, of the smooth field that was removed from each channel's difference.
     """
 
     earlier: FloatArray
@@ -62,30 +62,30 @@ def match_visits(
     edge_mm: float,
     sequences: Sequence[str],
 ) -> MatchedPair:
-    """Bring two visits' scans to one scale.
+    """Bring two visits' scans to one intensity scale.
 
-    Each visit is normalised by its own tissues, see :mod:`bids_cascade.cascade.normalisation`, and both are given one
-    contrast, half-way between theirs; then half of the smooth difference of the two in normal-appearing white matter is
-    taken from the later visit and added to the earlier one.
+    Each visit is normalised by its own tissues, see :mod:`bids_cascade.cascade.normalisation`, and both are scaled to
+    the contrast half-way between theirs. Then half of their smooth difference in normal-appearing white matter is
+    subtracted from the later visit and added to the earlier one.
 
     Parameters
     ----------
     earlier, later : (C, X, Y, Z) array
     brain : (X, Y, Z) bool array
-        Brain in both.
+        Brain of both visits.
     lesion : (X, Y, Z) bool array
-        What may be lesion in either.
+        Possible lesion at either visit.
     edge_mm : float
-        Of a voxel.
+        Edge of a voxel.
     sequences : sequence of str
         Of the channels.
 
     Raises
     ------
     ValueError
-        When a visit's tissues can't be told apart, or all of the brain may be lesion.
+        When a visit's tissues can't be told apart, or the whole brain may be lesion.
     """
-    first, second = (normalise(one, brain, sequences) for one in (earlier, later))
+    first, second = (normalise(scans, brain, sequences) for scans in (earlier, later))
     usual = brain & ~ndimage.binary_dilation(lesion, TOUCHING, iterations=_AWAY)
     if not usual.any():
         raise ValueError("no part of the brain is away from what may be lesion at either visit")
@@ -102,19 +102,19 @@ def match_visits(
 
 
 def _match_contrast(first: FloatArray, second: FloatArray, usual: BoolArray) -> None:
-    """Stretch two images around white matter, in place, until their usual brains have one range of intensities."""
-    spreads = [float(np.subtract(*np.percentile(one[usual], _RANGE_PERCENTILES))) for one in (first, second)]
+    """Scale two images around white matter, in place, so that their usual brains have the same range of intensities."""
+    spreads = [float(np.subtract(*np.percentile(image[usual], _RANGE_PERCENTILES))) for image in (first, second)]
     if min(spreads) <= 0:
         return
     gain = np.float32(np.sqrt(spreads[0] / spreads[1]))
-    for one, factor in ((first, 1 / gain), (second, gain)):
-        one[one != 0] = 1 + (one[one != 0] - 1) * factor
+    for image, factor in ((first, 1 / gain), (second, gain)):
+        image[image != 0] = 1 + (image[image != 0] - 1) * factor
 
 
 def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) -> FloatArray:
-    """Return the field of which a difference (X, Y, Z) is made up but for details, from white matter alone.
+    """Return the smooth field in a difference (X, Y, Z), estimated from white matter alone.
 
-    Values more than three robust standard deviations from the median are cut off, so that what has changed has no say.
+    Values more than three robust standard deviations from the median are clipped, so that changes hardly influence it.
     """
     values = difference[white]
     if not values.size:
@@ -125,18 +125,22 @@ def smooth_difference(difference: FloatArray, white: BoolArray, edge_mm: float) 
 
 
 def local_mean(values: FloatArray, where: BoolArray, sd_voxels: float) -> FloatArray:
-    """Return the mean of the values (X, Y, Z) around each voxel, from some voxels alone; 0 far from all of them.
+    """Return the local mean of values (X, Y, Z) over the selected voxels; 0 far from all of them.
 
     Parameters
     ----------
     values : (X, Y, Z) float32 array
     where : (X, Y, Z) bool array
-        Voxels that count.
+        Selected voxels.
     sd_voxels : float
-        Standard deviation of the Gaussian weights, some voxels at least: blocks of four along each axis are one.
+        Standard deviation of the Gaussian weights, at least several voxels: blocks of 4 along each axis count as one.
     """
-    sums, counts = (_block_sums(one) for one in (np.where(where, values, np.float32(0)), where.astype(np.float32)))
-    smoothed, weights = (ndimage.gaussian_filter(one, sd_voxels / _COARSER, mode="constant") for one in (sums, counts))
+    sums, counts = (
+        _block_sums(volume) for volume in (np.where(where, values, np.float32(0)), where.astype(np.float32))
+    )
+    smoothed, weights = (
+        ndimage.gaussian_filter(blocks, sd_voxels / _COARSER, mode="constant") for blocks in (sums, counts)
+    )
     coarse = np.divide(smoothed, weights, out=np.zeros_like(smoothed), where=weights > 1e-3 * weights.max())
     sizes = zip(values.shape, coarse.shape, strict=True)
     return along_axes(coarse, [linear_weights((np.arange(n) + 0.5) / _COARSER - 0.5, blocks) for n, blocks in sizes])
@@ -148,14 +152,14 @@ def robust_sd(values: NDArray[np.floating]) -> float:
 
 
 def _block_sums(volume: FloatArray) -> FloatArray:
-    """Return the sums of blocks of a volume, padded with 0 to whole blocks."""
+    """Return the sums over blocks of a volume, which is padded with 0 to whole blocks."""
     padded = np.pad(volume, [(0, -n % _COARSER) for n in volume.shape])
     x, y, z = (n // _COARSER for n in padded.shape)
     return np.asarray(padded.reshape(x, _COARSER, y, _COARSER, z, _COARSER).sum(axis=(1, 3, 5)))
 
 
 def _white_matter(first: FloatArray, second: FloatArray, usual: BoolArray, sequences: Sequence[str]) -> BoolArray:
-    """Return the usual voxels that are white matter in both visits together, with all their neighbours."""
+    """Return the usual voxels that are white matter in the mean of both visits, as are all their neighbours."""
     mean = (first + second) / 2
     flair = mean[list(sequences).index("FLAIR")]
     white = usual & (flair > _WHITE_FLAIR[0]) & (flair < _WHITE_FLAIR[1])
