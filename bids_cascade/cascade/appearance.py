@@ -1,8 +1,7 @@
-"""Changes the appearance of training crops, as other scanners, coils and protocols would.
+"""Augmentation of training crops: contrast, bias field, noise and sharpness vary as between scanners and protocols.
 
 Billot et al. 2023 (doi 10.1016/j.media.2023.102789) and Isensee et al. 2021 (doi 10.1038/s41592-020-01008-z) show that
-networks that have seen images varied in contrast, field, noise and resolution do better at sites that they have not
-seen.
+networks trained on images of varied contrast, bias field, noise and resolution do better at unseen sites.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class AppearanceConfig:
-    """Ranges to draw from, of each sequence of a crop by itself.
+    """Ranges of the augmentation, drawn independently for each sequence of a crop.
 
     Attributes
     ----------
     contrast : float
-        What is brighter than white matter (1), and what is darker, is brought away from it or towards it by up to this
-        factor, independently of each other.
+        Largest factor by which differences from white matter (1) are multiplied or divided: one factor for brighter
+        intensities and another for darker ones.
     field, field_mm : float, pair of float
-        Largest amplitude of the field, and its wavelength in voxels of the grid.
+        Largest amplitude of the bias field, and its wavelength in voxels of the grid.
     noise_chance, noise_sd : float
-        How often noise is added, and its largest standard deviation in voxels of the grid (white matter is 1).
+        Probability of noise, and its largest standard deviation in voxels of the grid (white matter is 1).
     blur_chance, blur_sd, slice_sd : float
-        How often a crop is blurred, and the largest standard deviation in voxels: along all axes, or, in every other
-        blurred crop, along one of them, as in thick slices.
+        Probability of blur, and its largest standard deviation in voxels: along all axes, or, in half of the blurred
+        crops, along one of them, as in thick slices.
     """
 
     contrast: float = 1.3
@@ -54,25 +53,25 @@ def vary_appearance(
     rng: np.random.Generator,
     config: AppearanceConfig = AppearanceConfig(),
 ) -> list[FloatVolume]:
-    """Return a crop's views with another contrast, field, noise and sharpness, consistent over the scales.
+    """Return a crop's views with another contrast, bias field, noise and sharpness, consistent over the scales.
 
     Parameters
     ----------
     views : sequence of (C, X, Y, Z) float32 arrays
-        The crop at each scale. A voxel is the mean of the grid's voxels in it, which are 0 outside the brain.
+        The crop at each scale. A voxel is the mean of the grid's voxels within it, which are 0 outside the brain.
     covered : sequence of (1, X, Y, Z) float32 arrays
         The fraction of each voxel that is brain.
     scales : sequence of int
         Edge of a voxel of each view, in voxels of the grid.
     before : int
-        Voxels of each scale that a view shows before the crop.
+        Margin of a view before the crop, in voxels of its own scale.
     rng : Generator
     config : AppearanceConfig
 
     Returns
     -------
     list of (C, X, Y, Z) float32 arrays
-        Still 0 where no brain is.
+        Still 0 outside the brain.
     """
     n_channels = len(views[0])
     varied = [np.empty_like(view) for view in views]
@@ -95,17 +94,17 @@ def vary_appearance(
 
 
 def change_contrast(volume: FloatVolume, covered: FloatVolume, brighter: float, darker: float) -> FloatVolume:
-    """Scale what is brighter and what is darker than white matter (1) by factors of their own.
+    """Scale the differences of brighter and of darker voxels from white matter (1), each by a factor of its own.
 
-    In a voxel that is only partly brain, white matter is `covered`.
+    In a voxel that is only partly brain, the level of white matter is `covered`.
     """
     excess = volume - covered
     return np.asarray(covered + excess * np.where(excess > 0, np.float32(brighter), np.float32(darker)), np.float32)
 
 
 def blur_brain(volume: FloatVolume, covered: FloatVolume, sd: NDArray[np.float64]) -> FloatVolume:
-    """Blur along each axis by a standard deviation in voxels, without mixing in what lies outside the brain."""
-    if (sd < 0.2).all():  # voxels hardly share anything
+    """Blur along each axis by a standard deviation in voxels, without mixing in the background."""
+    if (sd < 0.2).all():  # neighbours hardly mix
         return volume
     sd = np.where(sd < 0.2, 0, sd)
     weight = ndimage.gaussian_filter(covered, sd, truncate=3)
@@ -114,7 +113,7 @@ def blur_brain(volume: FloatVolume, covered: FloatVolume, sd: NDArray[np.float64
 
 
 def _draw_blur(config: AppearanceConfig, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return standard deviations along the axes, in voxels of the grid; mostly 0."""
+    """Draw standard deviations of the blur along the axes, in voxels of the grid; mostly 0."""
     if rng.random() >= config.blur_chance:
         return np.zeros(3)
     if rng.random() < 0.5:
@@ -123,6 +122,6 @@ def _draw_blur(config: AppearanceConfig, rng: np.random.Generator) -> NDArray[np
 
 
 def _phase(shape: Sequence[int], scale: int, before: int, wave: NDArray[np.float64]) -> FloatVolume:
-    """Return the phase of a plane wave at a view's voxels, from that at the crop's first voxel of the grid."""
+    """Return the phase of a plane wave at a view's voxels, relative to the crop's first voxel of the grid."""
     x, y, z = (k * ((np.arange(size) - before) * scale + (scale - 1) / 2) for k, size in zip(wave, shape, strict=True))
     return np.asarray(x[:, None, None] + y[:, None] + z, np.float32)
