@@ -34,6 +34,11 @@ class VisitKey:
         return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
 
     @property
+    def label(self) -> str:
+        """What tells it from its participant's other visits: ``ses-1``, or ``sub-01`` in a dataset without sessions."""
+        return f"ses-{self.session}" if self.session else self.name
+
+    @property
     def slug(self) -> str:
         """The name in letters, digits and underscores, such as ``sub_01_ses_1``; as unique as the name."""
         return self.name.replace("-", "_").replace("+", "__")

@@ -9,16 +9,16 @@ from bids_cascade.visit_key import VisitKey, natural_key
 
 
 @pytest.mark.parametrize(
-    ("participant", "session", "name", "slug"),
+    ("participant", "session", "name", "slug", "label"),
     [
-        ("01", "1", "sub-01_ses-1", "sub_01_ses_1"),
-        ("A", None, "sub-A", "sub_A"),
-        ("a+b", "x", "sub-a+b_ses-x", "sub_a__b_ses_x"),
+        ("01", "1", "sub-01_ses-1", "sub_01_ses_1", "ses-1"),
+        ("A", None, "sub-A", "sub_A", "sub-A"),
+        ("a+b", "x", "sub-a+b_ses-x", "sub_a__b_ses_x", "ses-x"),
     ],
 )
-def test_names(participant: str, session: str | None, name: str, slug: str) -> None:
+def test_names(participant: str, session: str | None, name: str, slug: str, label: str) -> None:
     visit = VisitKey(participant, session)
-    assert (visit.name, visit.slug) == (name, slug)
+    assert (visit.name, visit.slug, visit.label) == (name, slug, label)
 
 
 def test_natural_key_orders_equal_numbers_by_text() -> None:

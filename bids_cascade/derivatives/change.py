@@ -128,10 +128,10 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
     of_tables, _, _ = fingerprint.rpartition("-")
     if of_tables and of_tables != _hash_tables(out_dir, earlier, later):
         text = (
-            f"{_label(earlier)} or {_label(later)} has been processed again, or removed, since they were compared: run "
+            f"{earlier.label} or {later.label} has been processed again, or removed, since they were compared: run "
             "the longitudinal level"
         )
-        left = {"compared_with": _label(earlier), "comparable": "no"}
+        left = {"compared_with": earlier.label, "comparable": "no"}
         return ChangeResults(dict.fromkeys(row, NOT_AVAILABLE) | left, {OUT_OF_DATE: text}, fingerprint, True)
     flags = flags_of(sidecar)
     return ChangeResults(row, flags, fingerprint, bool(flags or sidecar.get(_COPIES_KEY)))
@@ -220,7 +220,7 @@ def write_refused(
 ) -> None:
     """Write why two visits can't be compared; files of an earlier comparison are removed."""
     remove_change(out_dir, pair.later, pair.desc)
-    row = {"compared_with": _label(pair.earlier), "comparable": "no", "days": pair.days}
+    row = {"compared_with": pair.earlier.label, "comparable": "no", "days": pair.days}
     if measured is not None:
         row |= _registration(measured)
     sidecar = {
@@ -363,7 +363,7 @@ def _stats_row(pair: Pair, comparison: Comparison, result: Found, thresholds: Ch
     before, after = (sum(getattr(lesion, f"{name}_mm3") for lesion in lesions) / 1000 for name in ("before", "after"))
     years = pair.days / _DAYS_OF_YEAR if pair.days else None
     return {
-        "compared_with": _label(pair.earlier),
+        "compared_with": pair.earlier.label,
         "comparable": "yes",
         **counts,
         "n_merged": sum(lesion.topology == "merged" for lesion in lesions),
@@ -392,10 +392,6 @@ def _registration(comparison: Comparison) -> dict[str, Any]:
         "inconsistency_mm": comparison.space.inconsistency_mm,
         "overlap": comparison.overlap,
     }
-
-
-def _label(visit: VisitKey) -> str:
-    return f"ses-{visit.session}" if visit.session else visit.name
 
 
 def _visit_of(label: str, other: VisitKey) -> VisitKey:

@@ -65,9 +65,8 @@ def far_volume(earlier: VisitKey, before: str, after: str) -> str | None:
     before_ml, after_ml = float(before), float(after)
     if abs(after_ml - before_ml) <= max(FAR_ML, FAR_FRACTION * max(before_ml, after_ml)):
         return None
-    name = f"ses-{earlier.session}" if earlier.session else earlier.name
     return (
-        f"the lesion volume is {after} ml, at {name} it is {before} ml (expected within {FAR_ML:g} ml or "
+        f"the lesion volume is {after} ml, at {earlier.label} it is {before} ml (expected within {FAR_ML:g} ml or "
         f"{FAR_FRACTION:.0%} of the larger)."
     )
 

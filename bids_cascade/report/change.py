@@ -98,7 +98,7 @@ def _points(
     by_earlier: Mapping[str | None, ChangeView], volumes_ml: Mapping[VisitKey, float | None]
 ) -> list[TimePoint]:
     """Return the visits in the order in which they were compared."""
-    names = {f"ses-{visit.session}" if visit.session else visit.name: volume for visit, volume in volumes_ml.items()}
+    names = {visit.label: volume for visit, volume in volumes_ml.items()}
     later = {f"ses-{view.later.session}" for view in by_earlier.values()}
     starts = [name for name in by_earlier if name not in later]
     if not starts:

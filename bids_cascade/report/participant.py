@@ -67,7 +67,7 @@ class VisitView:
     @property
     def heading(self) -> str:
         """Session or, without sessions, participant."""
-        return f"ses-{self.visit.session}" if self.visit.session else self.visit.name
+        return self.visit.label
 
     @property
     def failed(self) -> bool:
