@@ -18,6 +18,7 @@ RANKS = {
     "cli": 10,
     "levels": 9,
     "training": 8,
+    "longitudinal": 7,
     "workflow": 7,
     "report": 6,
     "cohort": 5,

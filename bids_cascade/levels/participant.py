@@ -20,7 +20,9 @@ from bids_cascade.derivatives.record import write_record, write_visit_records
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.derivatives.write import OutputPlan, read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
-from bids_cascade.levels.longitudinal import PairOutcome, compare_participants, format_outcomes, remove_stale
+from bids_cascade.longitudinal.outcome import PairOutcome, format_outcomes
+from bids_cascade.longitudinal.participants import compare_participants
+from bids_cascade.longitudinal.stale import remove_stale
 from bids_cascade.models.patch_wise import warn_of_patches
 from bids_cascade.models.store import PACKAGED_MODEL, StoredModel, load_model
 from bids_cascade.outcomes import VisitOutcome, count, exit_code_of, format_table

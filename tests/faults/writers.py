@@ -13,7 +13,7 @@ from bids_cascade.levels.listing import list_participants
 from bids_cascade.visit_key import VisitKey
 from tests.faults.kills import kill_once
 from tests.faults.scene import DATA, Row, Scene, coarse_patient, is_wanted, leftovers
-from tests.levels.test_longitudinal import LATEST, NEW, OLD, leave_visit
+from tests.longitudinal.left_visits import LATEST, NEW, OLD, leave_visit
 from tests.small_head import make_visit
 
 _LABEL, _SPACE = "P14", "MNI152NLin2009aSym"
