@@ -16,7 +16,7 @@ from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.imaging.images import data_of
 
 ATLAS = Path(__file__).parent / "atlas.nii.gz"
-"""(X, Y, Z, S) uint8, in 255ths; ``atlas.md`` describes its sources and how it was made."""
+"""(X, Y, Z, S) uint8, scaled by 255; ``atlas.md`` describes its sources and how it was made."""
 
 _PRIORS_MM = 2.0
 
@@ -29,9 +29,9 @@ def load_atlas() -> nib.Nifti1Image:
 
 
 def warped_priors(grid: Grid, from_template: Path) -> NDArray[np.float32]:
-    """Return the probability of each structure, (S, X, Y, Z), on a grid of a head.
+    """Return the prior probability of each structure, (S, X, Y, Z), on a head's grid.
 
-    They are smooth, so they are warped in voxels of 2 mm and interpolated linearly from there.
+    The priors are smooth, so they are warped at 2 mm and then interpolated linearly.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def warped_priors(grid: Grid, from_template: Path) -> NDArray[np.float32]:
 
 @cache
 def _volumes() -> tuple[nib.Nifti1Image, ...]:
-    """Return the atlas's volumes as fractions, with fluid reaching further than in its source maps."""
+    """Return the atlas's volumes as fractions, with fluid extended beyond its source maps."""
     atlas = load_atlas()
     fractions = np.moveaxis(np.asarray(atlas.dataobj), -1, 0).astype(np.float32) / 255
     sizes = np.linalg.norm(atlas.affine[:3, :3], axis=0)

@@ -1,6 +1,6 @@
 """Make the atlas from label maps: ``python -m bids_cascade.anatomy.build LABEL_MAP [LABEL_MAP ...]``.
 
-Each map is painted as the template's own tissue would look, registered to the template, and its structures are averaged
+Each map gets the intensities of the template's tissues and is registered to the template. Its structures are averaged
 with their mirror images, since the template is symmetric.
 """
 
@@ -35,7 +35,7 @@ _LOOKS: tuple[tuple[tuple[int, ...], tuple[float, float]], ...] = (
     ((8, 47), (0.6, 0.04)),
     ((7, 46), (0.78, 0.73)),
 )
-"""Median T1w intensity and white matter of the template in the structures with these labels."""
+"""Medians of the template's T1w and white-matter images in the structures with these labels."""
 _HULL_STEP, _HULL_SD = 2, 2.0
 _SMOOTHING_MM = 1.2
 _ATLAS_MM = 2
@@ -51,7 +51,7 @@ def structures_of(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def paint_like_template(labels: NDArray[np.integer]) -> list[NDArray[np.float32]]:
-    """Return T1w and white matter (X, Y, Z) of a label map painted like the template, without skull."""
+    """Return T1w and white-matter images (X, Y, Z) of a label map with the template's intensities, without skull."""
     tables = np.zeros((2, 32768), np.float32)
     for values, look in _LOOKS:
         tables[:, list(values)] = np.array(look)[:, None]
@@ -60,7 +60,7 @@ def paint_like_template(labels: NDArray[np.integer]) -> list[NDArray[np.float32]
 
 
 def _hull(structures: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the brain with its ventricles and narrow sulci; the template shows no more of the fluid around it."""
+    """Return the brain with its ventricles and narrow sulci; the template shows no other fluid around it."""
     solid = (structures > 0) & (structures != Structure.SULCAL_FLUID + 1)
     coarse_solid = solid[::_HULL_STEP, ::_HULL_STEP, ::_HULL_STEP].astype(np.float32)
     inside = ndimage.gaussian_filter(coarse_solid, _HULL_SD) > 0.5
@@ -82,14 +82,14 @@ def warped_structures(path: Path) -> NDArray[np.uint8]:
 
 
 def average(maps: Sequence[NDArray[np.uint8]], affine: NDArray[np.float64]) -> nib.Nifti1Image:
-    """Return the probability of each structure, in 255ths, as (X, Y, Z, S) uint8 of 2 mm.
+    """Return the probability of each structure, scaled by 255, as (X, Y, Z, S) uint8 with 2 mm voxels.
 
     Parameters
     ----------
     maps : sequence of (X, Y, Z) arrays
-        ``Structure`` + 1 on the template's grid, whose first axis runs from left to right about its midplane.
+        ``Structure`` + 1 on the template's grid, whose first axis runs from left to right, symmetric to the midplane.
     affine : (4, 4) array
-        Voxel of this grid to RAS+ mm.
+        From voxels of this grid to RAS+ mm.
     """
     volumes = []
     for structure in Structure:
@@ -101,7 +101,7 @@ def average(maps: Sequence[NDArray[np.uint8]], affine: NDArray[np.float64]) -> n
 
 
 def main() -> None:
-    """Build the atlas; maps that are already registered are read from the work folder."""
+    """Build the atlas; registered maps are reused from the work folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("label_maps", nargs="+", type=Path, help="label maps of whole heads, FreeSurfer labels")
     parser.add_argument("--work", type=Path, required=True, help="folder for the registered maps")

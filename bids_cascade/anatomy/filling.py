@@ -1,4 +1,4 @@
-"""Refills lesions with the normal white matter around them, so that other tools measure a head as if it had none."""
+"""Lesion filling with the intensities of the normal white matter around, so that lesions don't bias other tools."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bids_cascade.anatomy.structures import Structure
 _WHITE = (Structure.WHITE_MATTER + 1, Structure.BRAINSTEM + 1)
 _CORTEX = Structure.CORTEX + 1
 _REACHES_MM = (3.0, 6.0, 12.0, 24.0)
-"""Standard deviations of the neighbourhoods from which a voxel is refilled: the smallest with enough white matter."""
+"""Standard deviations of the neighbourhoods to fill a voxel from; the smallest with enough white matter is used."""
 _ENOUGH = 0.02
-"""Smallest weight of normal white matter, of 1, for which a neighbourhood's mean and spread are reliable."""
+"""Smallest weight (0 to 1) of normal white matter with which a neighbourhood's mean and spread are reliable."""
 _TOUCHING = np.ones((3, 3, 3), bool)
 _MARGIN_REACHES = 3.0
 _FURTHEST_SD = 2.5
@@ -28,12 +28,12 @@ def fill_lesions(
     voxel_mm: Sequence[float],
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Refill the lesions of a T1w image, and the white matter that touches them.
+    """Fill the lesions of a T1w image, and the white matter that touches them.
 
-    Each voxel takes the mean of the normal white matter near it and noise of that white matter's own spread. Masks that
-    leave out a lesion's rim hurt volumes of tissue more than masks that hold too much, so they are dilated by a voxel,
-    but neither into cortex and deep grey matter nor into fluid. Parts of lesions in cortex are not refilled: white
-    matter in their place would thin the cortex.
+    Each voxel gets the mean of the normal white matter near it, plus noise of that white matter's spread. A mask that
+    misses a lesion's rim harms tissue volumes more than one that is too large, so masks are dilated by one voxel, but
+    not into cortex, deep grey matter or fluid. Parts of lesions in cortex are not filled: white matter in their place
+    would thin the cortex.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def fill_lesions(
         :class:`~bids_cascade.anatomy.structures.Structure` + 1.
     voxel_mm : sequence of float
     seed : int
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
     filled : (X, Y, Z) float32 array
-        The image itself where nothing was refilled, and everywhere if there is no normal white matter.
+        Unchanged where nothing was filled, and everywhere if there is no normal white matter.
     refilled : (X, Y, Z) bool array
 
     Raises
@@ -89,7 +89,7 @@ def normal_white_matter(
     middle = np.median(values)
     off = np.abs(values - middle)
     spread = 1.4826 * np.median(off)
-    core[core] = off <= 3 * spread + 1e-6 * abs(middle)  # in place, and not of all voxels: scans may be large
+    core[core] = off <= 3 * spread + 1e-6 * abs(middle)  # in place and only for these voxels: scans may be large
     return core
 
 
@@ -98,7 +98,7 @@ def _local_white_matter(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and standard deviation of normal white matter around each wanted voxel, (N,) each.
 
-    This is a convolution with a Gaussian, normalised by its fraction of white matter.
+    This is a Gaussian convolution, normalised by the weight of white matter in it.
     """
     overall = t1w[normal]
     mean = np.full(np.count_nonzero(wanted), overall.mean(dtype=np.float64), np.float32)

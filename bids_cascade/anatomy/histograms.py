@@ -1,9 +1,9 @@
-"""How likely intensities are in each structure, learnt from the visit itself.
+"""Likelihoods of intensities in each structure, estimated from the visit itself.
 
-A structure's intensities are a histogram of all sequences together, so no shape is assumed: partial volume, choroid
-plexus, and scans with hardly any contrast between grey and white matter are described as they are. It is filled,
-smoothed and used to classify the voxels again, in turns (classification expectation maximisation [1]_), starting from
-the atlas.
+A structure's intensities are modelled by a joint histogram of all sequences. It assumes no distribution, so it also
+fits partial volume, choroid plexus, and scans with hardly any contrast between grey and white matter. Starting from
+the atlas, histograms are computed and smoothed and voxels classified in turns (classification expectation
+maximisation [1]_).
 
 References
 ----------
@@ -21,36 +21,36 @@ from bids_cascade.anatomy.structures import FLUID, Structure
 
 _BINS = 64
 _RANGE = (-0.5, 1.8)
-"""Of normalised intensities: beyond are vessels and lesions."""
+"""Range of normalised intensities; only vessels and lesions are outside."""
 _SMOOTHING_BINS = 1.0
 _ROUNDS = 6
 _MOST_VOXELS = 150_000
 _RAREST = 1e-6
-"""What no voxel of a structure was seen with is not impossible."""
+"""Added to all frequencies, so that intensities not seen in a structure are not impossible."""
 
 
 def structure_likelihoods(
     channels: NDArray[np.floating], priors: NDArray[np.floating], learnt_from: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return how likely the intensities of each voxel are in each structure, (S, N).
+    """Return the likelihood of each voxel's intensities in each structure, (S, N).
 
-    All fluid has one histogram: of little ventricles alone it would take in the tissue around them. Fluid is told from
-    tissue by intensity only while this is learnt, so that a ventricle larger than the atlas's does not become how white
-    matter looks.
+    All fluid shares one histogram: that of small ventricles alone would include the tissue around them. During the
+    estimation, fluid and tissue are separated by intensity alone, so that ventricles larger than the atlas's don't
+    distort the histogram of white matter.
 
     Parameters
     ----------
     channels : (C, N) array
         Normalised.
     priors : (S, N) array
-        Probability of each structure, which need not sum to 1.
+        Prior probability of each structure; they need not sum to 1.
     learnt_from : (N,) bool array
         Voxels of normal tissue.
 
     Raises
     ------
     ValueError
-        When there is nothing to learn from.
+        When there are no voxels of normal tissue.
     """
     sample = np.flatnonzero(learnt_from)
     if not sample.size:
@@ -66,7 +66,7 @@ def structure_likelihoods(
 
 
 def _sort(priors: NDArray[np.float32], likelihoods: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the structure of each voxel (N,), whose fluid is known by intensity, the rest by the atlas as well."""
+    """Return the structure of each voxel (N,): fluid by intensity alone, tissue by intensity and atlas."""
     tissue = [structure for structure in Structure if structure not in FLUID]
     wet = likelihoods[FLUID[0]] > likelihoods[tissue].max(axis=0)
     score = priors * likelihoods
@@ -74,7 +74,7 @@ def _sort(priors: NDArray[np.float32], likelihoods: NDArray[np.float32]) -> NDAr
 
 
 def _bins(channels: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Return the bin of each voxel (N,), of those of all channels (C, N) together."""
+    """Return the bin of each voxel (N,) in the joint histogram of all channels (C, N)."""
     low, high = _RANGE
     bins = np.zeros(channels.shape[1], np.intp)
     for channel in channels:

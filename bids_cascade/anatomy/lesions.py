@@ -1,4 +1,4 @@
-"""The anatomy of a visit's lesions: columns of its table of lesions, and sums for its statistics."""
+"""Anatomy of a visit's lesions: columns of its lesion table, and sums for its statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_cascade.imaging.grid import Grid, resample
 from bids_cascade.lesions.components import Lesion
 
 TOPOGRAPHIES = (Zone.INFRATENTORIAL, Zone.PERIVENTRICULAR, Zone.JUXTACORTICAL)
-"""Those of the 2024 McDonald criteria [1]_ that brain MRI shows.
+"""Topographies of the 2024 McDonald criteria [1]_ that brain MRI shows.
 
 References
 ----------
@@ -100,7 +100,7 @@ class Regions:
     places : Places
         On the model's grid.
     affine : (4, 4) array
-        Voxel of the model's grid to RAS+ mm.
+        From voxels of the model's grid to RAS+ mm.
     """
 
     structures: NDArray[np.uint8]
@@ -110,7 +110,7 @@ class Regions:
 
 
 def make_regions(structures: nib.Nifti1Image, grid: Grid) -> Regions:
-    """Derive the regions from the structures on the model's grid, and bring both onto another grid."""
+    """Derive the regions from the structures on the model's grid, and resample both onto another grid."""
     values = np.asarray(structures.dataobj, np.uint8)
     places = find_places(values, voxel_sizes(structures.affine))
     regions = nib.Nifti1Image(find_regions(places), structures.affine)
@@ -140,11 +140,11 @@ def location_rows(
     lesions : sequence of Lesion
         In the order of their numbers.
     images : mapping of str to (X, Y, Z) array
-        T1w and FLAIR, if they exist, bias-corrected, on this grid.
+        Bias-corrected T1w and FLAIR on this grid, if they exist.
     affine : (4, 4) array
-        Its voxel to RAS+ mm.
+        From its voxels to RAS+ mm.
     from_template : Path
-        ITK transform that brings images from the template, and so points to it.
+        ITK transform that maps images from the template, and therefore points to it.
     """
     sizes = voxel_sizes(affine)
     centres = np.array([(lesion.centre_x_mm, lesion.centre_y_mm, lesion.centre_z_mm) for lesion in lesions]).reshape(
@@ -163,7 +163,7 @@ def location_rows(
 
 
 def locate_all(regions: Regions, labels: NDArray[np.integer], affine: NDArray[np.float64]) -> list[Location]:
-    """Return the location of each lesion, in the order of their numbers, which have no gaps in the labels (X, Y, Z)."""
+    """Return the location of each lesion in the labels (X, Y, Z), in the order of their numbers, which have no gaps."""
     voxels = np.argwhere(labels)
     numbers = labels[tuple(voxels.T)]
     # A stable sort brings each lesion's voxels together, in array order.
@@ -194,7 +194,7 @@ def count_by_region(rows: Sequence[Mapping[str, Any]], regions: Regions) -> dict
 
 
 def _places_at(regions: Regions, points_mm: NDArray[np.float64]) -> Places:
-    """Return the voxels of the model's grid that are nearest to some points."""
+    """Return the places of the model's voxels that are nearest to some points."""
     voxels = np.rint(apply_affine(np.linalg.inv(regions.affine), points_mm)).astype(int)
     i, j, k = np.clip(voxels, 0, np.array(regions.places.structures.shape) - 1).T
     places = regions.places

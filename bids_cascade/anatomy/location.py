@@ -1,4 +1,4 @@
-"""Where each lesion is: one location, its volume in each zone, and how it looks against its surroundings."""
+"""Location of each lesion, its volume in each zone, and its contrast with the surrounding white matter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bids_cascade.anatomy.zones import ZONE_NAMES, Places, Zone, find_zones
 
 _SPANNING = (Zone.INFRATENTORIAL, Zone.PERIVENTRICULAR, Zone.JUXTACORTICAL)
 _FEWEST_AROUND = 20
-"""Voxels of surrounding white matter from which on their median is worth something."""
+"""Voxels of surrounding white matter that are needed for a reliable median."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a lesion is.
+    """Location of a lesion.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class Location:
     confluent : bool
         Whether it spans several zones, deep white matter not counted.
     distance_to_ventricle_mm, distance_to_cortex_mm : float
-        Of its nearest voxel to a lateral ventricle and to cortex.
+        Distance of its nearest voxel to a lateral ventricle and to cortex.
     volumes_mm3 : dict of str to float
-        In each zone, voxel by voxel.
+        Volume in each zone, voxel by voxel.
     """
 
     location: str
@@ -43,14 +43,14 @@ class Location:
 
 @dataclass(frozen=True)
 class Look:
-    """How a lesion looks; None where too little white matter surrounds it or the sequence is not there.
+    """Appearance of a lesion; None where too little white matter surrounds it or the sequence is missing.
 
     Attributes
     ----------
     t1w_ratio, flair_ratio : float or None
         Its mean intensity over the median of the white matter around it.
     hypointense_volume_mm3 : float or None
-        Of its voxels darker in T1w than grey matter: black holes.
+        Volume of its voxels darker in T1w than grey matter: black holes.
     """
 
     t1w_ratio: float | None
@@ -59,12 +59,12 @@ class Look:
 
 
 def locate(places: Places, voxel_volume_mm3: float) -> Location:
-    """Say where one lesion is.
+    """Return the location of a lesion.
 
     Parameters
     ----------
     places : Places
-        Of its voxels alone, (N,) each, at least one.
+        Only those of its voxels, (N,) each, at least one.
     voxel_volume_mm3 : float
 
     Raises
@@ -97,16 +97,16 @@ def looks(
     flair: NDArray[np.floating] | None,
     voxel_mm: Sequence[float],
 ) -> list[Look]:
-    """Say how each lesion looks against the white matter around it.
+    """Return the appearance of each lesion relative to the white matter around it.
 
     Parameters
     ----------
     labels : (X, Y, Z) integer array
-        Lesions, numbered from 1 without a gap.
+        Lesions, numbered from 1 without gaps.
     structures : (X, Y, Z) uint8 array
         Structure + 1.
     t1w, flair : (X, Y, Z) arrays or None
-        Bias-corrected, 0 where there is nothing.
+        Bias-corrected, 0 in the background.
     voxel_mm : sequence of float
     """
     grey = None if t1w is None else _grey_level(t1w, structures, labels)

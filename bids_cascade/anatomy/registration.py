@@ -1,4 +1,4 @@
-"""Deformable registration of a head to a template, and what its transforms do."""
+"""Deformable registration of a head to a template, and the use of its transforms."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _LPS = np.array([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Deformation:
-    """A registration on disk: ITK composite transforms, an affine one and a displacement field each.
+    """A registration on disk: two ITK composite transforms, each an affine transform and a displacement field.
 
     Attributes
     ----------
     to_template : Path
-        Brings images of the head to the template; it maps points of the template's world to the head's.
+        Maps images of the head to the template, and therefore points of the template's world to the head's.
     from_template : Path
-        The other way round.
+        Its inverse.
     """
 
     to_template: Path
@@ -49,9 +49,10 @@ class Deformation:
 
 @dataclass(frozen=True)
 class Effort:
-    """How fine a registration is: voxels of the grid it works on, and the iterations at 4, 2 and 1 times their size.
+    """Precision of a registration: voxel size of its grid, and iterations at 4, 2 and 1 times this size.
 
-    The metric of the deformation is ``MeanSquares`` for images of one scale, ``CC`` within two voxels, or ``MI``.
+    The metric of the deformation is ``MeanSquares`` for images of one intensity scale, ``CC`` with a radius of two
+    voxels, or ``MI``.
     """
 
     voxel_mm: float = 3.0
@@ -67,15 +68,15 @@ def register_to_template(
     effort: Effort,
     seed: int = 0,
 ) -> Deformation:
-    """Find the affine transform, then the symmetric diffeomorphism [1]_, between a head and a template.
+    """Compute the affine transform, then the symmetric diffeomorphism [1]_, between a head and a template.
 
-    One thread, regular sampling and a seed: equal images give equal files.
+    One thread, regular sampling and a fixed seed make it reproducible: equal images give equal files.
 
     Parameters
     ----------
     template, head : sequence of nibabel.Nifti1Image
-        As many of the one as of the other, that are to look alike; 0 outside the brain. The first of each give the
-        affine transform. A head's images share a grid.
+        Pairs of images with similar contrast; 0 outside the brain. The first pair gives the affine transform. A head's
+        images share a grid.
     folder : Path
         Existing; the transforms go there.
     effort : Effort
@@ -84,7 +85,7 @@ def register_to_template(
     Raises
     ------
     BadDataError
-        When ANTs gives up.
+        When ANTs fails.
     ReadWriteError
         When the disk is full.
 
@@ -102,9 +103,9 @@ def register_to_template(
     affine, deformable = ("x".join(map(str, steps)) for steps in (effort.affine_iterations, effort.iterations))
     levels = ["--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0"]
     with tempfile.TemporaryDirectory() as work:
-        # The command's own arguments: ants.registration would warp both images as well.
+        # These are arguments of antsRegistration: given images, ants.registration would also warp both of them.
         arguments = ["--dimensionality", "3", "--float", "1", "--collapse-output-transforms", "1"]
-        # ANTs takes a seed of 0 for none.
+        # ANTs treats a seed of 0 as no seed.
         arguments += ["--random-seed", str(seed + 1), "--write-composite-transform", "1"]
         write_itk_transform(rough_affine(template[0], head[0]), Path(work) / "start.txt")
         arguments += ["--initial-moving-transform", f"{work}/start.txt"]
@@ -128,17 +129,17 @@ def register_to_template(
 
 
 def _take_transform(written: Path, target: Path) -> Path:
-    """Bring a transform to its place if it is complete: ANTs is silent when it could not write all of it."""
+    """Copy a transform to its place if it is complete: ANTs reports no error when it could not write all of it."""
     load_ants().read_transform(str(written))
     target.write_bytes(without_times(written.read_bytes()))
     return target
 
 
 def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np.float64]:
-    """Return about where a head lies, (4, 4), which maps points of the template's world to the head's, RAS+ mm.
+    """Return a rough affine transform, (4, 4), from points of the template's world to the head's, RAS+ mm.
 
-    ANTs finds its way from less than some 15 degrees off; a chin may be raised further. On 10 mm, the correlation of
-    both images is maximised over rotation, translation and one scale, from several angles.
+    ANTs converges from rotations of less than some 15 degrees, but a chin may be raised further. At 10 mm, the
+    correlation of both images is maximised over rotation, translation and one scale, from several starting angles.
     """
     fixed, moving = (coarse(image, _ROUGH_MM) for image in (template, head))
     voxels = np.indices(fixed.shape).reshape(3, -1)
@@ -160,13 +161,13 @@ def rough_affine(template: nib.Nifti1Image, head: nib.Nifti1Image) -> NDArray[np
 def _similarity(
     parameters: NDArray[np.float64], centre: NDArray[np.float64], head_centre: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return (4, 4) from a rotation vector in radians, a translation in cm, and the logarithm of a scale."""
+    """Return the matrix (4, 4) of a rotation vector in radians, a translation in cm, and the logarithm of a scale."""
     turn = Rotation.from_rotvec(parameters[:3]).as_matrix() * np.exp(parameters[6])
     return np.asarray(from_matvec(turn, head_centre + 10 * parameters[3:6] - turn @ centre), np.float64)
 
 
 def warp(image: nib.Nifti1Image, grid: Grid, transform: Path, *, nearest: bool = False) -> nib.Nifti1Image:
-    """Bring an image onto a grid through an ITK transform; 0 where there is nothing."""
+    """Resample an image onto a grid through an ITK transform; 0 outside the image."""
     ants = load_ants()
     target = to_ants(nib.Nifti1Image(np.zeros(grid.shape, np.uint8), grid.affine))
     kind = "nearestNeighbor" if nearest else "linear"
@@ -174,17 +175,17 @@ def warp(image: nib.Nifti1Image, grid: Grid, transform: Path, *, nearest: bool =
 
 
 def move_points(points_mm: NDArray[np.float64], transform: Path) -> NDArray[np.float64]:
-    """Map points (N, 3), RAS+ mm, by an ITK transform, which takes them the other way than images."""
+    """Map points (N, 3), RAS+ mm, by an ITK transform, which maps points in the direction opposite to images."""
     moved = load_ants().read_transform(str(transform))
     moved_points = [moved.apply_to_point(point) for point in (points_mm * _LPS).tolist()]
     return np.asarray(np.array(moved_points, np.float64).reshape(-1, 3) * _LPS)
 
 
 def coarse(image: nib.Nifti1Image, voxel_mm: float) -> nib.Nifti1Image:
-    """Return an image in voxels of about this size, along its own axes, smoothed accordingly."""
+    """Downsample an image to voxels of about this size, along its own axes, after smoothing."""
     sizes = voxel_sizes(image.affine)
     factors = np.maximum(voxel_mm / sizes, 1.0)
-    # A voxel of n voxels averages like a Gaussian of sqrt(n^2 - 1) / sqrt(12) of them.
+    # Averaging over n voxels is like smoothing by a Gaussian of sqrt(n^2 - 1) / sqrt(12) voxels.
     smooth = ndimage.gaussian_filter(data_of(image), np.sqrt(factors**2 - 1) / np.sqrt(12))
     shape = np.maximum(np.ceil(np.array(image.shape) / factors).astype(int), 1)
     data = ndimage.affine_transform(
