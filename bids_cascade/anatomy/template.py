@@ -1,4 +1,4 @@
-"""Templates: the built-in one, whose images nilearn ships, and those of TemplateFlow that lie on this machine."""
+"""Templates: the built-in one, whose images nilearn ships, and local ones of TemplateFlow."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from bids_cascade.imaging.images import load_image, load_mask, mask_of, same_gri
 from bids_cascade.nifti_file import has_orientation, read_header
 
 BUILT_IN = "MNI152NLin2009aSym"
-"""As BIDS calls the template [1]_ in whose space the atlas is.
+"""BIDS name of the atlas's template [1]_.
 
 References
 ----------
 .. [1] Fonov V. et al., Unbiased average age-appropriate atlases for pediatric studies, NeuroImage 54 (2011) 313-327.
 """
 URI = "https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009"
-"""Where it is described."""
+"""Description of the template."""
 TEMPLATEFLOW_URI = "https://github.com/templateflow"
-"""Where those of TemplateFlow are, one repository each."""
+"""TemplateFlow's templates, one repository each."""
 HOME = "TEMPLATEFLOW_HOME"
 """Environment variable that names TemplateFlow's folder."""
 
 _FILE = "mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
 _RESOLUTIONS = ("_res-01", "_res-1", "", "_res-02", "_res-2")
-"""In the order of preference."""
+"""In order of preference."""
 
 
 @cache
 def template_image(kind: str = "t1") -> nib.Nifti1Image:
-    """Return the built-in template's brain in T1 weighting, or its white matter, between 0 and 1.
+    """Return the T1-weighted brain of the built-in template, or its white matter, scaled from 0 to 1.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def template_image(kind: str = "t1") -> nib.Nifti1Image:
     MissingInputError
         When the installed nilearn does not ship it.
     """
-    # The package is found but not imported, which would take seconds.
+    # The package is located without an import, which would take seconds.
     spec = find_spec("nilearn")
     folders = list(spec.submodule_search_locations or []) if spec else []
     path = Path(*folders[:1], "datasets", "data", _FILE.format(kind=kind))
@@ -59,7 +59,7 @@ def template_image(kind: str = "t1") -> nib.Nifti1Image:
 
 
 def load_template(name: str) -> nib.Nifti1Image:
-    """Return a template's brain in T1 weighting; nothing is downloaded.
+    """Return a template's T1-weighted brain; nothing is downloaded.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def load_template(name: str) -> nib.Nifti1Image:
     Raises
     ------
     MissingInputError, BadDataError, ReadWriteError
-        See :func:`find_template`, or its images can't be read.
+        See :func:`find_template`; also when its images can't be read.
     """
     if name == BUILT_IN:
         return template_image()
@@ -89,12 +89,12 @@ def load_template(name: str) -> nib.Nifti1Image:
 
 
 def find_template(name: str) -> tuple[Path, Path | None]:
-    """Return a template's T1w image in ``TEMPLATEFLOW_HOME``, and its brain mask unless the image shows nothing else.
+    """Return a template's T1w image in ``TEMPLATEFLOW_HOME``, and its brain mask unless the image is skull-stripped.
 
     Raises
     ------
     MissingInputError
-        When there is no such folder, or it holds no T1w image with its brain.
+        When there is no such folder, or it has no T1w image with a brain mask, nor a skull-stripped one.
     """
     home = os.environ.get(HOME)
     if not home:

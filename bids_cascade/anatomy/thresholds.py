@@ -1,4 +1,4 @@
-"""Distances and limits of the anatomy, each with its source."""
+"""Distances and limits of anatomy, each with its source."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as near, and when something looks wrong.
+    """Distances and fractions that define zones, and limits below which a registration is suspect.
 
     Attributes
     ----------
     periventricular_mm : float
-        From the centre of a voxel to the centre of the nearest one of a lateral ventricle: lesions that abut it,
-        without white matter in between [1]_; a voxel's breadth is left to partial volume, as other tools do [2]_.
+        Largest distance from the centre of a voxel to the centre of the nearest voxel of a lateral ventricle.
+        Periventricular lesions abut the ventricle, without white matter in between [1]_; one voxel is allowed for
+        partial volume, as in other tools [2]_.
     juxtacortical_mm : float
-        The same for cortex: lesions that touch it [1]_, the neighbours that share a face or an edge at 1 mm [2]_.
+        The same for cortex. Juxtacortical lesions touch it [1]_: at 1 mm, they share a face or an edge with it [2]_.
     infratentorial_fraction : float
-        Of a lesion's volume in brainstem or cerebellum, from which on it is infratentorial: most of it.
+        Least fraction of an infratentorial lesion in brainstem or cerebellum: most of it.
     confluent_fraction : float
-        Of a lesion's volume in each of two zones other than deep white matter, from which on it spans both.
+        Least fraction of a confluent lesion in each of two zones other than deep white matter.
     ring_mm : tuple of float
-        Distances from a lesion between which white matter is called its surroundings: beyond partial volume and the
-        rim that masks leave out, and near enough to have the same bias field.
+        Least and largest distance from a lesion of the white matter that is its surroundings: beyond partial volume and
+        the rim that masks miss, and near enough to have the same bias field.
     agreement_below : float
-        Correlation of tissue by intensity with what the warped atlas expects, below which a registration looks failed;
-        the atlas's card says what it is where right and where wrong.
+        Correlation of tissue by intensity with that of the warped atlas, below which a registration looks failed; the
+        atlas's card has its values for correct and failed registrations.
     agreement_without_t1w_below : float
-        The same of fluid alone, which is all that FLAIR tells.
+        The same for fluid alone, the only tissue that FLAIR identifies.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Structures of a head: the atlas's warped probabilities times how well each voxel's intensities fit."""
+"""Structures of a head, from the atlas's warped priors and the likelihoods of each voxel's intensities."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _MIXTURES: dict[Structure, tuple[float, float, float]] = {
     Structure.CEREBELLUM: (0.0, 0.6, 0.4),
     Structure.BRAINSTEM: (0.0, 0.2, 0.8),
 }
-"""How much of each structure looks like fluid, grey and white matter."""
+"""Fractions of each structure that look like fluid, grey matter and white matter."""
 
 _LESION_MAY_BE = (Structure.WHITE_MATTER, Structure.DEEP_GREY, Structure.CEREBELLUM, Structure.BRAINSTEM)
 TOLD_BY_T1W = (FLUID_TISSUE, WHITE_TISSUE)
-"""Tissues that a T1w image tells from the others."""
+"""Tissues that a T1w image separates from the others."""
 TOLD_BY_FLAIR = (FLUID_TISSUE,)
-"""The same of a FLAIR alone."""
+"""The same for FLAIR alone."""
 _FLOOR = 1e-4
-"""Added to every prior, so that what the atlas has never seen there is not impossible."""
+"""Added to every prior, so that structures are possible where the atlas has none."""
 _FLUID_FLOOR = 1e-3
-"""The same of the fluid of sulci: where the atlas ends, fluid is none of a ventricle."""
+"""The same for sulcal fluid: outside the atlas, fluid does not belong to a ventricle."""
 _FLUID_REACH_MM = 8.0
 _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {
@@ -43,24 +43,24 @@ _SMALLEST_ISLAND = {
     Structure.CEREBELLUM: 200,
     Structure.BRAINSTEM: 200,
 }
-"""Voxels of 1 mm that an island must have to be believed: a gyrus has more, an inferior horn as well."""
+"""Least volume, in voxels of 1 mm, of an island that is kept: a gyrus and an inferior horn are larger."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _TOWARDS_WHITE = 0.65
-"""Of the way in T1w from cortex, which fluid of sulci darkens, to white matter: where each is half of a voxel."""
+"""Fraction of the way in T1w from cortex (darkened by sulcal fluid) to white matter where a voxel is half of each."""
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
-"""Sequences in which tissues are known."""
+"""Sequences whose tissue intensities are known."""
 _NEAR_VOXELS = 1.5
-"""Standard deviation of what counts as near within a lesion."""
+"""Standard deviation of the Gaussian neighbourhood within a lesion."""
 _FLUID_TO_TISSUE = (0.3, 0.7)
-"""Normalised FLAIR between which fluid and tissue mix: white matter is 1, fluid about 0."""
+"""Range of normalised FLAIR in which voxels mix fluid and tissue: white matter is 1, fluid about 0."""
 _SPREAD = 1.3
-"""By which the spread of a tissue is widened: noise and what the mixture's trimming leaves out."""
+"""Factor on the spread of a tissue, for noise and for voxels that the mixture's trimming leaves out."""
 
 
 def widen_fluid(priors: NDArray[np.floating], voxel_mm: Sequence[float]) -> NDArray[np.float32]:
-    """Let the prior of each fluid (S, X, Y, Z) reach some millimetres further, for ventricles larger than the atlas's.
+    """Extend the prior of each fluid (S, X, Y, Z) by some millimetres, for ventricles larger than the atlas's.
 
-    Where intensities say tissue nothing changes, where they say fluid the nearest one wins.
+    Voxels with intensities of tissue don't change; those with intensities of fluid get the nearest fluid structure.
     """
     wide = np.array(priors, np.float32)
     for structure in FLUID:
@@ -77,19 +77,19 @@ def find_structures(
     *,
     with_t1w: bool = True,
 ) -> NDArray[np.uint8]:
-    """Name the structure of every brain voxel: the one whose prior times likelihood is highest.
+    """Label each brain voxel with the structure whose prior times likelihood is highest.
 
     Parameters
     ----------
     channels : (C, X, Y, Z) array
-        T1w and FLAIR, or the one that is there, normalised.
+        T1w and FLAIR, or whichever exists, normalised.
     priors : (S, X, Y, Z) array
         Probability of each :class:`~bids_cascade.anatomy.structures.Structure`.
     brain : (X, Y, Z) bool array
     lesion : (X, Y, Z) bool array
-        Where intensities say nothing of the structure: never fluid, and cortex only beside cortex.
+        Voxels whose intensities are not used: they are never fluid, and cortex only beside cortex.
     with_t1w : bool
-        Whether T1w is among the channels. FLAIR alone says where fluid is, and the atlas the rest.
+        Whether T1w is among the channels. Otherwise, FLAIR identifies fluid, and the atlas all else.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def find_structures(
     Raises
     ------
     ValueError
-        When the shapes differ, or all is lesion.
+        When the shapes differ, or the whole brain is lesion.
     """
     expected = {"channels": (len(channels), *brain.shape), "priors": (len(Structure), *brain.shape)}
     for (name, shape), array in zip(expected.items(), (channels, priors), strict=True):
@@ -113,7 +113,7 @@ def find_structures(
         fluid = tissue_likelihoods(channels, brain, ("FLAIR",))[FLUID_TISSUE][brain]
         fits = np.stack([fluid if structure in FLUID else 1 - fluid for structure in Structure])
     rim = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS) & (priors[Structure.CORTEX] < _MAY_BE_CORTEX)
-    # What a mask leaves out of a lesion looks grey: there, only fluid and tissue are told apart by intensity.
+    # The rim that a lesion mask misses looks like grey matter: there, intensity only separates fluid from tissue.
     around, solid = rim[brain], [structure for structure in Structure if structure not in FLUID]
     likeliest = fits[solid][:, around].max(axis=0)
     score = inside * fits
@@ -133,7 +133,7 @@ def find_structures(
 
 
 def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
-    """Let cortex extend into lesions, in place, where the atlas expects it and cortex rather than white is near."""
+    """Extend cortex into lesions, in place, where the atlas expects it and cortex is nearer than white matter."""
     normal = ~lesion
     cortex, white = (
         priors[structure]
@@ -147,9 +147,9 @@ def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating]
 def _leave_white_matter_beside(
     structures: NDArray[np.uint8], t1w: NDArray[np.floating], lesion: NDArray[np.bool_]
 ) -> None:
-    """Make white matter beside lesions, in place, of cortex whose T1w is nearer to white matter than to cortex.
+    """Relabel cortex beside lesions as white matter, in place, if its T1w is nearer to white matter than to cortex.
 
-    Where the two mix, more is called cortex than is, and a lesion that is a voxel away seems to touch it.
+    Where the two mix, too much is labelled cortex, and a lesion one voxel away seems to touch it.
     """
     cortex, white = (
         (structures == structure + 1) & ~lesion for structure in (Structure.CORTEX, Structure.WHITE_MATTER)
@@ -162,10 +162,10 @@ def _leave_white_matter_beside(
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:
-    """Make white matter of small islands of cortex, lateral ventricle, cerebellum and brainstem, in place.
+    """Relabel small islands of cortex, lateral ventricle, cerebellum and brainstem as white matter, in place.
 
-    The rim of a lesion that its mask leaves out looks like cortex, spaces around vessels look like a ventricle, and
-    plexus bright with contrast agent like no tissue at all, which the vessels of the cerebellum come nearest to.
+    The rim of a lesion that its mask misses looks like cortex, perivascular spaces look like a ventricle, and choroid
+    plexus with contrast agent is brighter than any tissue and most similar to the vessels of the cerebellum.
     """
     for structure, smallest in _SMALLEST_ISLAND.items():
         islands, n = ndimage.label(structures == structure + 1)
@@ -177,10 +177,10 @@ def _remove_islands(structures: NDArray[np.uint8]) -> None:
 def tissue_likelihoods(
     channels: NDArray[np.floating], sample: NDArray[np.bool_], sequences: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Return how likely each voxel's intensities are for fluid, grey and white matter, (3, X, Y, Z), summing to 1.
+    """Return the likelihoods of fluid, grey and white matter at each voxel, (3, X, Y, Z), scaled to sum to 1.
 
-    Three Gaussians are fitted to the voxels of `sample`. FLAIR alone has no such three: there, what is darker than
-    midway between white matter and fluid is fluid, and the rest is grey or white matter.
+    Three Gaussians are fitted to the voxels of `sample`. FLAIR alone does not separate the three: voxels darker than
+    midway between white matter and fluid are then fluid, and all others grey or white matter.
 
     Raises
     ------
@@ -219,9 +219,9 @@ def agreement(
     brain: NDArray[np.bool_],
     tissues: Sequence[int] = TOLD_BY_T1W,
 ) -> float:
-    """Return how well tissue by intensity follows what the atlas expects: the correlation over the brain's voxels.
+    """Return the agreement of tissue by intensity with the atlas: their correlation over the brain's voxels.
 
-    Of each of the tissues; their mean is returned.
+    The correlations of the given tissues are averaged.
 
     Parameters
     ----------
@@ -230,12 +230,12 @@ def agreement(
     priors : (S, X, Y, Z) array
     brain : (X, Y, Z) bool array
     tissues : sequence of int
-        :data:`TOLD_BY_T1W`, or :data:`TOLD_BY_FLAIR` where there is no T1w.
+        :data:`TOLD_BY_T1W`, or :data:`TOLD_BY_FLAIR` without T1w.
 
     Returns
     -------
     float
-        0 where there is nothing to compare.
+        0 if there is nothing to compare.
     """
     inside = priors[:, brain]
     correlations = []

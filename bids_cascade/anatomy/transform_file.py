@@ -1,6 +1,6 @@
-"""Transforms as ITK writes them, without the time at which that was: equal transforms are equal files.
+"""Removal of timestamps from ITK's HDF5 transforms, so that equal transforms are equal files.
 
-HDF5 notes in the header of each object when it was made, and a checksum over that header [1]_.
+HDF5 stores the time of writing in the header of each object, and a checksum of that header [1]_.
 
 References
 ----------
@@ -17,9 +17,9 @@ _TIMES_AT, _TIMES_LENGTH, _PHASE_CHANGE_LENGTH, _CHECKSUM_LENGTH = 6, 16, 4, 4
 
 
 def without_times(content: bytes) -> bytes:
-    """Return the content of an HDF5 file with all times at 0.
+    """Return the content of an HDF5 file with all timestamps set to 0.
 
-    What only looks like the header of an object fails its own checksum, and stays as it is.
+    Bytes that only look like an object header fail the checksum, and are left unchanged.
     """
     changed = bytearray(content)
     for match in _SIGNATURE.finditer(content):
@@ -37,7 +37,7 @@ def without_times(content: bytes) -> bytes:
 
 
 def checksum(content: bytes) -> int:
-    """Return what HDF5 checks its metadata by: ``hashlittle`` of lookup3 [1]_, from 0.
+    """Return HDF5's checksum of metadata: ``hashlittle`` of lookup3 [1]_ with the initial value 0.
 
     References
     ----------
@@ -80,5 +80,5 @@ def _final(a: int, b: int, c: int) -> int:
 
 
 def _turned(value: int, turn: int) -> int:
-    """Turn the bits of a word to the left."""
+    """Rotate the bits of a word to the left."""
     return ((value << turn) | (value >> (32 - turn))) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Ventricles: which fluid is theirs, and where their walls are."""
+"""Ventricles: the fluid that belongs to them, and their walls."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ _CERTAIN = {
     Structure.FOURTH_VENTRICLE: 0.3,
     Structure.SULCAL_FLUID: 0.5,
 }
-"""Prior from which on fluid is certainly of a structure. With .3 for sulci, horns of large ventricles became sulci."""
+"""Prior above which fluid certainly belongs to a structure. With 0.3 for sulci, horns of large ventricles became
+sulci."""
 _DEPTHS_VOXELS = (5.0, 3.5, 2.5, 2.0, 1.5, 1.0)
-"""Distances from tissue that fluid spreads at, one after the other."""
+"""Least distances from tissue at which fluid spreads, one after the other."""
 _MOST_TURNS, _STEPS = 12, 2
-"""How often, and by how many voxels at a time, fluid spreads among voxels of one depth before shallower ones count."""
+"""Largest number of rounds at each depth before shallower voxels are included, and voxels per round."""
 _REACH_VOXELS = 18
-"""How far the fluid of a lateral ventricle may be from where the atlas is certain of it."""
+"""Largest distance of a lateral ventricle's fluid from where the atlas is certain of it."""
 _LEAST_PRIOR = 0.35
-"""What fluid apart from it must have somewhere to be of a lateral ventricle all the same, as an inferior horn is."""
+"""Prior that a separate island of fluid must reach to belong to a lateral ventricle, such as an inferior horn."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
-"""By which ventricles are closed, where the prior is at least this."""
+"""Voxels of the morphological closing of ventricles, and the prior above which it applies."""
 _WALL_VOXELS = 2
-"""How far a wall may be blurred."""
+"""Largest width of a blurred wall."""
 _WALL = (Structure.CORTEX + 1, Structure.DEEP_GREY + 1, Structure.WHITE_MATTER + 1)
 
 
 def tell_fluid_apart(structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
-    """Share the fluid between the lateral ventricles and what is around them, in place, and add the choroid plexus.
+    """Divide fluid between the lateral ventricles and their surroundings, in place, and add the choroid plexus.
 
-    Where the ventricles are larger than in the atlas's people, or lie elsewhere, its probabilities say little of which
-    fluid is whose. So fluid spreads from where they are certain: from all seeds at once, first through the middle of
-    wide spaces and then through ever narrower ones. A horn is wide open to its ventricle, and a sulcus or cistern
-    joined to it, if at all, by a slit.
+    If the ventricles are larger than in the atlas's people, or shifted, its priors hardly say to which structure fluid
+    belongs. Labels therefore spread from seeds where the priors are certain: from all seeds at once, first through the
+    middle of wide spaces and then through ever narrower ones. A horn is widely connected to its ventricle, but a sulcus
+    or cistern by a slit at most.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def tell_fluid_apart(structures: NDArray[np.uint8], priors: NDArray[np.floating]
         :class:`~bids_cascade.anatomy.structures.Structure` + 1.
     priors : (S, X, Y, Z) array
     lesion : (X, Y, Z) bool array
-        Which no plexus is.
+        Excluded from the plexus.
     """
     lateral = _certain(structures, priors, Structure.LATERAL_VENTRICLES)
     if not lateral.any():
@@ -69,7 +70,7 @@ def _certain(structures: NDArray[np.uint8], priors: NDArray[np.floating], struct
 def _spread(
     fluid: NDArray[np.bool_], one: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return what of the fluid is reached first from each of two sets of seeds; the other gets what is left."""
+    """Return the fluid that is reached first from each of two sets of seeds; remaining fluid goes to the second."""
     depth = ndimage.distance_transform_edt(fluid)
     for least in _DEPTHS_VOXELS:
         open_ = fluid & (depth >= least)
@@ -83,7 +84,7 @@ def _spread(
 
 
 def _drop_unlikely(structures: NDArray[np.uint8], prior: NDArray[np.floating]) -> None:
-    """Make fluid of sulci, in place, of what the atlas nowhere expects a lateral ventricle in."""
+    """Relabel islands as sulcal fluid, in place, if the atlas expects a lateral ventricle nowhere in them."""
     islands, n = ndimage.label(structures == _LATERAL)
     unlikely = ndimage.maximum(prior, islands, np.arange(n + 1)) < _LEAST_PRIOR
     unlikely[0] = False
@@ -91,17 +92,17 @@ def _drop_unlikely(structures: NDArray[np.uint8], prior: NDArray[np.floating]) -
 
 
 def extend_to_walls(structures: NDArray[np.uint8], t1w: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
-    """Extend the lateral ventricles, in place, by adjacent voxels that are fluid for more than half.
+    """Extend the lateral ventricles, in place, by adjacent voxels that are more than half fluid.
 
-    At a wall fluid and white matter mix to what looks like cortex, which is what such voxels were taken for. Those
-    darker in T1w than midway between the two are fluid for the most part. So is choroid plexus beside it.
+    At a wall, voxels that mix fluid and white matter look like cortex and have been labelled so. Those darker in T1w
+    than midway between the two are mostly fluid. Choroid plexus beside the wall is treated alike.
 
     Parameters
     ----------
     structures : (X, Y, Z) uint8 array
     t1w : (X, Y, Z) array
     lesion : (X, Y, Z) bool array
-        Which may be as dark.
+        Excluded, since it may be as dark.
     """
     ventricle, white = structures == _LATERAL, structures == Structure.WHITE_MATTER + 1
     if not (ventricle.any() and white.any()):

@@ -1,4 +1,4 @@
-"""The anatomy of a visit: its registration to the template, which runs beside the networks, and then its structures."""
+"""Anatomy of a visit: registration to the template, which runs in parallel with the networks, and then structures."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 
 ANATOMY_FAILED = "anatomy_looks_failed"
-"""Quality flag of a visit without regions, since its registration to the template went wrong."""
+"""Quality flag of a visit without regions because its registration to the template failed."""
 
 _EFFORT = Effort(voxel_mm=4.0, affine_iterations=(50, 30, 0), iterations=(80, 60, 15))
 _LEVELS = (0.3, 0.66, 0.85)
-"""Of fluid, grey and white matter, as in the template's T1w."""
+"""Levels of fluid, grey and white matter, as in the template's T1w."""
 _LEVELS_WITHOUT_T1W = (0.3, 0.78, 0.78)
-"""FLAIR alone tells fluid from tissue, but hardly grey from white matter, least of all in thick slices."""
+"""FLAIR alone separates fluid from tissue, but hardly grey from white matter, least of all in thick slices."""
 _BRIGHT_FLAIR = 1.6
-"""In normalised units, from which on a voxel may be lesion, before the networks know: two and a half of the usual
-distances from white matter, as normalisation has it."""
+"""Normalised intensity above which a voxel may be lesion, before the networks' result is known: two and a half times
+the usual distance from white matter, as defined in normalisation."""
 _TEMPLATE_BRAIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class VisitAnatomy:
-    """A visit's structures, or why there are none.
+    """A visit's structures, or the reason why there are none.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class VisitAnatomy:
         uint8, :class:`~bids_cascade.anatomy.structures.Structure` + 1, on the model's grid.
     deformation : Deformation or None
     agreement : float or None
-        Correlation of tissue by intensity with what the atlas expects.
+        Correlation of tissue by intensity with the atlas.
     flags : dict of str to str
-        What should be looked at, by quality flag.
+        Quality flags and their messages.
     """
 
     structures: nib.Nifti1Image | None
@@ -72,7 +72,7 @@ def register_visit(
     seed: int = 0,
     template: str = BUILT_IN,
 ) -> Deformation:
-    """Register a visit to a template by its tissues, which its T1w and FLAIR tell, or the one of them that is there.
+    """Register a visit to a template by its tissues, as seen in T1w and FLAIR, or in whichever exists.
 
     Possible lesions are excluded.
 
@@ -85,7 +85,7 @@ def register_visit(
     sequences : sequence of str
         Of the channels.
     folder : Path
-        Existing; the transforms go there.
+        An existing folder, to which the transforms are written.
     seed : int
     template : str
         See :func:`bids_cascade.anatomy.template.load_template`.
@@ -95,7 +95,7 @@ def register_visit(
     MissingInputError
         When there is no such template.
     BadDataError
-        When the registration gives up.
+        When the registration fails.
     """
     inside = mask_of(brain)
     lesion = np.zeros(inside.shape, bool)
@@ -117,9 +117,10 @@ def _paint(
     lesion: NDArray[np.bool_],
     levels: tuple[float, float, float],
 ) -> NDArray[np.float32]:
-    """Return a T1w (X, Y, Z) with the same three levels for every scan, from how likely each tissue is.
+    """Return a synthetic T1w (X, Y, Z) with the same three tissue levels for every scan, from tissue likelihoods.
 
-    So contrast makes no difference, and a FLAIR alone will do. What may be lesion is painted as white matter.
+    The scan's contrast therefore makes no difference, and FLAIR alone suffices. Possible lesion gets the level of white
+    matter.
     """
     likelihoods = tissue_likelihoods(channels, brain & ~lesion, sequences)
     painted = np.tensordot(np.array(levels, np.float32), likelihoods, 1)
@@ -128,7 +129,7 @@ def _paint(
 
 
 def _may_be_lesion(flair: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return what is bright in a FLAIR (X, Y, Z) beyond noise: the networks run at the same time."""
+    """Return possible lesion, bright in FLAIR (X, Y, Z) beyond noise: the networks' result is not yet known."""
     return np.asarray(ndimage.gaussian_filter(flair.astype(np.float32), 1.0) > _BRIGHT_FLAIR)
 
 
@@ -139,7 +140,7 @@ def find_anatomy(
     lesion: NDArray[np.bool_],
     deformation: Deformation,
 ) -> VisitAnatomy:
-    """Name the structures of a registered visit, unless the registration looks failed.
+    """Label the structures of a registered visit, unless the registration seems to have failed.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def find_anatomy(
 
 
 def save_anatomy(anatomy: VisitAnatomy, path: Path) -> None:
-    """Write it as JSON, with the structures as an image beside it."""
+    """Write an anatomy as JSON, with the structures as an image beside it."""
     structures = path.with_name("structures.nii")
     if anatomy.structures is not None:
         save_image(np.asarray(anatomy.structures.dataobj), anatomy.structures.affine, structures, np.uint8)
@@ -182,7 +183,7 @@ def save_anatomy(anatomy: VisitAnatomy, path: Path) -> None:
 
 
 def load_anatomy(path: Path) -> VisitAnatomy:
-    """Read what :func:`save_anatomy` has written."""
+    """Read an anatomy that :func:`save_anatomy` has written."""
     content = json.loads(path.read_text(encoding="utf-8"))
     structures, transforms = content["structures"], content["transforms"]
     return VisitAnatomy(
@@ -194,13 +195,13 @@ def load_anatomy(path: Path) -> VisitAnatomy:
 
 
 def no_anatomy(reason: str) -> VisitAnatomy:
-    """Return the anatomy of a visit for which it could not be found."""
+    """Return the anatomy of a visit for which it failed."""
     return VisitAnatomy(None, None, None, {ANATOMY_FAILED: f"there are no regions of lesions: {reason}"})
 
 
 @cache
 def painted_template(name: str = BUILT_IN, levels: tuple[float, float, float] = _LEVELS) -> nib.Nifti1Image:
-    """Return a template's brain with the same levels, of fluid, grey and white matter, as a visit's."""
+    """Return a template's brain with the same levels of fluid, grey and white matter as a visit's."""
     image = load_template(name)
     data = data_of(image)
     brain = data > _TEMPLATE_BRAIN * data.max()

@@ -1,4 +1,4 @@
-"""Zones of the brain in which lesions are counted, and the distances that make them."""
+"""Zones of the brain in which lesions are counted, and the distances that define them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_cascade.anatomy.thresholds import THRESHOLDS
 
 
 class Zone(IntEnum):
-    """Where a voxel of a lesion is; of several the first."""
+    """Zone of a lesion's voxel; if several apply, the first."""
 
     INFRATENTORIAL = 1
     PERIVENTRICULAR = 2
@@ -28,11 +28,11 @@ ZONE_NAMES = {
     Zone.JUXTACORTICAL: "juxtacortical",
     Zone.DEEP: "deep_white_matter",
 }
-"""As columns and values call them."""
+"""Names in columns and values."""
 
 
 class Region(IntEnum):
-    """A value of the label image of regions; white matter of the cerebrum is split by zone."""
+    """A value of the label image of regions; cerebral white matter is split by zone."""
 
     LATERAL_VENTRICLES = 1
     THIRD_VENTRICLE = 2
@@ -58,7 +58,7 @@ REGION_COLOURS: dict[Region, tuple[int, int, int]] = {
     Region.CEREBELLUM: (230, 148, 34),
     Region.BRAINSTEM: (119, 159, 176),
 }
-"""Red, green and blue of 255: FreeSurfer's where it has the structure."""
+"""Red, green and blue, 0 to 255; FreeSurfer's colours where it has the structure."""
 
 _REGION_OF: dict[Structure, Region] = {
     Structure.LATERAL_VENTRICLES: Region.LATERAL_VENTRICLES,
@@ -74,7 +74,7 @@ _REGION_OF: dict[Structure, Region] = {
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where all voxels of a grid are, in terms of what lesions are told by.
+    """Structure and distances of voxels, from which the zones of lesions follow.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Places:
 
 
 def find_places(structures: NDArray[np.uint8], voxel_mm: NDArray[np.floating] | float) -> Places:
-    """Measure the distances of all voxels (X, Y, Z) of a grid whose voxels have this size."""
+    """Measure the distances of all voxels (X, Y, Z) of a grid with this voxel size."""
     sampling = np.broadcast_to(voxel_mm, 3).tolist()
     return Places(
         structures,
@@ -100,13 +100,13 @@ def find_places(structures: NDArray[np.uint8], voxel_mm: NDArray[np.floating] | 
 
 
 def find_zones(places: Places) -> NDArray[np.uint8]:
-    """Return the :class:`Zone` of each voxel, if it were one of a lesion; of any shape.
+    """Return the :class:`Zone` that each voxel would have in a lesion; places may have any shape.
 
-    In brainstem and cerebellum a voxel is infratentorial, whatever else is near: the fourth ventricle is none that
-    makes a lesion periventricular.
+    Voxels in brainstem and cerebellum are infratentorial, whatever else is near: a lesion beside the fourth ventricle
+    is not periventricular.
     """
     zones = np.full(places.structures.shape, Zone.DEEP, np.uint8)
-    # Rounding must not drop a voxel that lies at just this distance.
+    # Rounding must not exclude a voxel at exactly this distance.
     zones[places.to_cortex_mm <= THRESHOLDS.juxtacortical_mm + 1e-4] = Zone.JUXTACORTICAL
     zones[places.to_ventricle_mm <= THRESHOLDS.periventricular_mm + 1e-4] = Zone.PERIVENTRICULAR
     zones[np.isin(places.structures, [structure + 1 for structure in INFRATENTORIAL])] = Zone.INFRATENTORIAL
@@ -114,7 +114,7 @@ def find_zones(places: Places) -> NDArray[np.uint8]:
 
 
 def find_regions(places: Places) -> NDArray[np.uint8]:
-    """Return the :class:`Region` of each voxel; 0 outside the brain and in the fluid of sulci."""
+    """Return the :class:`Region` of each voxel; 0 outside the brain and in sulcal fluid."""
     table = np.zeros(len(Structure) + 1, np.uint8)
     for structure, region in _REGION_OF.items():
         table[structure + 1] = region
