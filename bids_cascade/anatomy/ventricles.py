@@ -68,19 +68,21 @@ def _certain(structures: NDArray[np.uint8], priors: NDArray[np.floating], struct
 
 
 def _spread(
-    fluid: NDArray[np.bool_], one: NDArray[np.bool_], other: NDArray[np.bool_]
+    fluid: NDArray[np.bool_], ventricle: NDArray[np.bool_], surroundings: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the fluid that is reached first from each of two sets of seeds; remaining fluid goes to the second."""
+    """Return the fluid that is reached first from each of two sets of seeds; the rest goes to the surroundings."""
     depth = ndimage.distance_transform_edt(fluid)
     for least in _DEPTHS_VOXELS:
-        open_ = fluid & (depth >= least)
+        wide = fluid & (depth >= least)
         for _ in range(_MOST_TURNS):
-            reached = np.count_nonzero(one) + np.count_nonzero(other)
-            one = one | ndimage.binary_dilation(one, mask=open_ & ~other, iterations=_STEPS)
-            other = other | ndimage.binary_dilation(other, mask=open_ & ~one, iterations=_STEPS)
-            if np.count_nonzero(one) + np.count_nonzero(other) == reached:
+            reached = np.count_nonzero(ventricle) + np.count_nonzero(surroundings)
+            ventricle = ventricle | ndimage.binary_dilation(ventricle, mask=wide & ~surroundings, iterations=_STEPS)
+            surroundings = surroundings | ndimage.binary_dilation(
+                surroundings, mask=wide & ~ventricle, iterations=_STEPS
+            )
+            if np.count_nonzero(ventricle) + np.count_nonzero(surroundings) == reached:
                 break
-    return one, other | ndimage.binary_propagation(other, mask=fluid & ~one)
+    return ventricle, surroundings | ndimage.binary_propagation(surroundings, mask=fluid & ~ventricle)
 
 
 def _drop_unlikely(structures: NDArray[np.uint8], prior: NDArray[np.floating]) -> None:

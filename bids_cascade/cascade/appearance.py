@@ -26,7 +26,7 @@ class AppearanceConfig:
     contrast : float
         Largest factor by which differences from white matter (1) are multiplied or divided: one factor for brighter
         intensities and another for darker ones.
-    field, field_mm : float, pair of float
+    field, field_wavelength : float, pair of float
         Largest amplitude of the bias field, and its wavelength in voxels of the grid.
     noise_chance, noise_sd : float
         Probability of noise, and its largest standard deviation in voxels of the grid (white matter is 1).
@@ -37,7 +37,7 @@ class AppearanceConfig:
 
     contrast: float = 1.3
     field: float = 0.06
-    field_mm: Range = (80.0, 250.0)
+    field_wavelength: Range = (80.0, 250.0)
     noise_chance: float = 0.5
     noise_sd: float = 0.06
     blur_chance: float = 0.3
@@ -78,7 +78,7 @@ def vary_appearance(
     for channel in range(n_channels):
         brighter, darker = np.exp(rng.uniform(-1, 1, 2) * np.log(config.contrast))
         wave = rng.normal(size=3)
-        wave *= 2 * np.pi / rng.uniform(*config.field_mm) / np.linalg.norm(wave)
+        wave *= 2 * np.pi / rng.uniform(*config.field_wavelength) / np.linalg.norm(wave)
         amplitude, phase = rng.uniform(0, config.field), rng.uniform(0, 2 * np.pi)
         noise_sd = rng.uniform(0, config.noise_sd) * (rng.random() < config.noise_chance)
         blur = _draw_blur(config, rng)

@@ -232,9 +232,8 @@ def run_step(node: Any, updatehash: bool, taskid: int) -> dict[str, Any]:
     except Exception as error:
         lines = format_exception(error)
         folder = node.base_dir or os.curdir
-        if is_full(
-            folder
-        ):  # libraries report a full disk in other words, such as that the file they couldn't write is missing
+        # Libraries report a full disk in other words, such as that the file they couldn't write is missing.
+        if is_full(folder):
             why = f"{os.strerror(errno.ENOSPC)} in the work folder {folder}; make room, or choose another with -w"
             lines.append(f"bids_cascade.errors.ReadWriteError: {why}\n")
         return {"result": None, "traceback": lines, "taskid": taskid}

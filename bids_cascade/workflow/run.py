@@ -89,9 +89,8 @@ def _run(whole: Workflow, plugin: Any, progress: Progress, run: RunConfig, log_d
         for name, failure in failures.items():
             slug, _ = visit_and_step(name)
             progress.visits[slug].failure = progress.visits[slug].failure or failure
-        if not (
-            failures and run.stop_on_first_crash
-        ):  # which leaves the others unfinished through no fault of their own
+        # A stop at the first crash leaves the other visits unfinished through no fault of their own.
+        if not (failures and run.stop_on_first_crash):
             for slug in progress.steps_left:
                 failure = failure_of(f"{type(error).__name__}: {error}")
                 progress.visits[slug].failure = progress.visits[slug].failure or failure

@@ -82,7 +82,7 @@ def test_each_kind_of_change_changes_every_sequence_by_itself_but_nothing_outsid
 def test_the_field_is_the_same_at_all_scales() -> None:
     """What a coarse voxel shows is the mean of the fine ones in it, also after the change."""
     views, covered = _crop(n_channels=1)
-    config = replace(STILL, field=0.3, field_mm=(60.0, 60.0))
+    config = replace(STILL, field=0.3, field_wavelength=(60.0, 60.0))
     fine, *coarse = vary_appearance(views, covered, SCALES, BEFORE, np.random.default_rng(2), config)
     inside = (slice(None), *[slice(BEFORE, -BEFORE)] * 3)
     assert np.abs(fine - views[0]).max() > 0.05
