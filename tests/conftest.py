@@ -16,6 +16,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name raw bytes by their argument: processes must agree on the names of tests, and gzip holds the time."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the source tree."""
