@@ -12,11 +12,13 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "bids_cascade"
 
 RANKS = {
-    "__main__": 11,
-    "demo": 11,
-    "model_command": 11,
-    "cli": 10,
-    "levels": 9,
+    "__main__": 12,
+    "demo": 12,
+    "model_command": 12,
+    "cli": 11,
+    "levels": 10,
+    "cross_validation": 9,
+    "segmentation": 8,
     "training": 8,
     "longitudinal": 7,
     "workflow": 7,

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from bids_cascade.config import Inputs
 from bids_cascade.derivatives.root import prepare_output
-from bids_cascade.errors import BidsCascadeError
 from bids_cascade.longitudinal.outcome import format_outcomes
 from bids_cascade.longitudinal.participants import choose_participants, compare_participants
 from bids_cascade.models.store import PACKAGED_MODEL, load_model
 from bids_cascade.outcomes import VisitOutcome, exit_code_of
-from bids_cascade.report.participant import write_participant_page
+from bids_cascade.report.participant_pages import write_participant_pages
 from bids_cascade.surroundings import say
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,12 +43,9 @@ def run_longitudinal(
     prepare_output(inputs.out_dir, inputs.bids_dir)
     stored = load_model(model or PACKAGED_MODEL) if noise_floor else None
     outcomes = compare_participants(inputs, chosen, n_procs, seed, stored)
-    failed = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
-    for label in chosen:
-        try:
-            write_participant_page(inputs.out_dir, label)
-        except BidsCascadeError as error:
-            _LOGGER.error("sub-%s: no page: %s", label, error)
-            failed.append(error.exit_code)
+    failed_pages = write_participant_pages(inputs.out_dir, chosen)
+    for label, error in failed_pages.items():
+        _LOGGER.error("sub-%s: no page: %s", label, error)
     say(format_outcomes(outcomes))
-    return exit_code_of([VisitOutcome("", code) for code in failed])
+    codes = [*(outcome.exit_code for outcome in outcomes), *(error.exit_code for error in failed_pages.values())]
+    return exit_code_of([VisitOutcome("", code) for code in codes])

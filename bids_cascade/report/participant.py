@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from bids_cascade.report.methods import Methods, describe_methods
 from bids_cascade.report.page import Column, Table, relative_url, render_page
 from bids_cascade.visit_key import VisitKey, natural_key
 from bids_cascade.whole_file import write_whole_file
+
+_LOGGER = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _CRASH_CHARACTERS = 20_000
@@ -118,7 +121,7 @@ class VisitView:
 def write_participant_page(out_dir: Path, participant: str) -> Path:
     """Write ``sub-<participant>.html`` from the contents of the output folder; return its path.
 
-    The previous and the next page link to a new page, so they are written, too.
+    The previous and the next page link to a new page, so they are written, too; one that can't be is named in the log.
 
     Several runs may do so at once: if results have changed meanwhile, the page is written again.
 
@@ -133,7 +136,10 @@ def write_participant_page(out_dir: Path, participant: str) -> Path:
     if is_new:
         for neighbour in find_neighbours(out_dir, participant):
             if neighbour and _page_path(out_dir, neighbour).exists():
-                _write_page(out_dir, neighbour)
+                try:
+                    _write_page(out_dir, neighbour)
+                except BidsCascadeError as error:
+                    _LOGGER.warning("sub-%s: its page does not link to sub-%s: %s", neighbour, participant, error)
     return page
 
 

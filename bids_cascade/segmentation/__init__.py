@@ -1,0 +1,1 @@
+"""Selected visits segmented, recorded and compared. May import selection, longitudinal, workflow, report and below."""
