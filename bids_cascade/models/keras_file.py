@@ -57,7 +57,7 @@ def read_keras_weights(path: Path) -> KerasWeights:
         import h5py
     except ImportError as error:
         raise UsageError(
-            "reading Keras files needs h5py, which is not installed; `pip install 'bids-cascade[convert]'`"
+            "reading Keras files needs h5py, which is not installed; run `pip install h5py`"
         ) from error
     with open_regular(path) as file:
         size = file.seek(0, 2)

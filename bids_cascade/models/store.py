@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bids_cascade.cascade.packing import ModelHeader, pack, unpack, unpack_model
-from bids_cascade.errors import BadDataError, MissingInputError, OutputError, ReadWriteError
+from bids_cascade.errors import BadDataError, MissingInputError, ReadWriteError
 from bids_cascade.regular_file import open_regular
 from bids_cascade.whole_file import write_whole_file
 
@@ -129,7 +129,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> StageProgress | None:
 
     Raises
     ------
-    OutputError
+    BadDataError
         When the file is damaged.
     """
     import torch
@@ -144,4 +144,4 @@ def load_checkpoint(path: Path, fingerprint: str) -> StageProgress | None:
             return None
         return StageProgress.from_parts({name: torch.tensor(array) for name, array in arrays.items()}, header)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise OutputError(f"{path}: damaged checkpoint ({error}); delete it to restart this stage") from error
+        raise BadDataError(f"{path}: damaged checkpoint ({error}); delete it to restart this stage") from error

@@ -10,7 +10,7 @@ from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.training import Epoch, StageProgress
 from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, NetworkConfig
-from bids_cascade.errors import BadDataError, MissingInputError, OutputError
+from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.models.store import (
     PACKAGED_MODEL,
     load_checkpoint,
@@ -109,5 +109,5 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "stage1.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(OutputError, match=r"stage1\.safetensors: damaged checkpoint .* delete it"):
+    with pytest.raises(BadDataError, match=r"stage1\.safetensors: damaged checkpoint .* delete it"):
         load_checkpoint(path, "mine")
