@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_cascade import __version__
-from bids_cascade.errors import OutputError
+from bids_cascade.command import CommandParser, run_command
+from bids_cascade.errors import cannot_create
+from bids_cascade.surroundings import say
 
 BIDS_VERSION = "1.10.0"
 TRUTH = "truth"
@@ -48,18 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or the exit code of the app's participant level.
     """
-    options, app_options = _parse(argv)
+    return run_command("bids-cascade-demo", lambda: _run(*_parse(argv)))
+
+
+def _run(options: argparse.Namespace, app_options: Sequence[str]) -> int:
     dataset, results = options.output_dir / "dataset", options.output_dir / "results"
-    print(f"Writing {options.participants} phantom participants with known lesions to {dataset}", flush=True)
+    say(f"Writing {options.participants} phantom participants with known lesions to {dataset}")
     try:
         participants = write_phantom_dataset(dataset, options.participants, options.seed)
     except OSError as error:
-        print(f"bids-cascade-demo: can't write {dataset}: {error}", file=sys.stderr)
-        return OutputError.exit_code
+        raise cannot_create(error.filename or dataset, error) from error
     # The phantom has no anatomy that an atlas could label.
     arguments = [dataset, results, "participant", "--no-anatomy", "--work-dir", options.output_dir / "work"]
     command = [*map(str, arguments), *app_options]
-    print("Running bids-cascade", *command, flush=True)
+    say(" ".join(["Running bids-cascade", *command]))
     # Imported late, so that --help is quick.
     from bids_cascade.cli import main as run_app
 
@@ -67,13 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if exit_code == 0:
         done = [label for label in participants if (results / _mask_name(label, "T1w")).is_file()]
         print_scores([score_participant(dataset, results, label) for label in done])
-        print(f"Results: {results}\nPhantoms: {dataset} (known lesions: {dataset / 'derivatives' / TRUTH})")
+        say(f"Results: {results}\nPhantoms: {dataset} (known lesions: {dataset / 'derivatives' / TRUTH})")
     return exit_code
 
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Return the demo's own options, and the others, which are the app's."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="bids-cascade-demo",
         usage="%(prog)s output_dir [--participants N] [--seed N] [options of bids-cascade]",
         description="Make phantom brains with known lesions, segment them, and report how many lesions were found.",
@@ -81,9 +85,13 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument("output_dir", type=Path, help="folder for the phantoms, the results and the work files")
-    parser.add_argument("--participants", type=_count, default=2, help="how many to make (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the phantoms (default: %(default)s)")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--participants", type=_count, default=2, metavar="N", help="number of phantoms to make (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="random seed of the phantoms (default: %(default)s)"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser.parse_known_args(argv)
 
 
@@ -177,13 +185,13 @@ def score_participant(dataset: Path, results: Path, participant: str) -> Score:
 
 def print_scores(scores: Sequence[Score]) -> None:
     """Print one line for each participant."""
-    print("\nKnown lesions found (phantoms: this says nothing about accuracy on patients)")
-    print(f"{'participant':<12}{'lesions found':>15}{'false':>7}{'known ml':>10}{'found ml':>10}{'Dice':>7}")
+    lines = ["", "Known lesions found (phantoms: this says nothing about accuracy on patients)"]
+    lines.append(f"{'participant':<12}{'lesions found':>15}{'false':>7}{'known ml':>10}{'found ml':>10}{'Dice':>7}")
     for score in scores:
         detected = f"{score.n_found} of {score.n_known}"
         volumes = f"{score.known_ml:>10.2f}{score.segmented_ml:>10.2f}"
-        print(f"{'sub-' + score.participant:<12}{detected:>15}{score.n_false:>7}{volumes}{score.dice:>7.2f}")
-    print()
+        lines.append(f"{'sub-' + score.participant:<12}{detected:>15}{score.n_false:>7}{volumes}{score.dice:>7.2f}")
+    say("\n".join([*lines, ""]))
 
 
 def _truth_path(dataset: Path, participant: str, sequence: str) -> Path:
