@@ -77,7 +77,8 @@ def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
     convert = commands.add_parser(
         "convert",
         help=about,
-        description=f"{about[0].upper()}{about[1:]}; write its card, too. It runs patch-wise: minutes a visit.",
+        description=f"{about[0].upper()}{about[1:]}; write its card, too. The converted model runs patch-wise, which "
+        "takes minutes per visit.",
     )
     convert.add_argument(
         "first", type=values.path_of, metavar="FILE1", help="nets/NAME/nets/model_1.hdf5 of nicMSlesions"
@@ -95,10 +96,10 @@ def _add_convert(commands: argparse._SubParsersAction[CommandParser]) -> None:
         type=values.positive,
         default=1.0,
         metavar="MM",
-        help="of the scans that it learnt from (default: 1)",
+        help="voxel size of the scans that it was trained on, in mm (default: 1)",
     )
     convert.add_argument(
-        "--name", type=values.file_name, default="nicMSlesions", help="of the new model (default: %(default)s)"
+        "--name", type=values.file_name, default="nicMSlesions", help="name of the new model (default: %(default)s)"
     )
     convert.add_argument(
         "--out",
@@ -114,39 +115,50 @@ def _add_join(commands: argparse._SubParsersAction[CommandParser]) -> None:
     about = "join several models into one whose cascades are averaged"
     join = commands.add_parser("join", help=about, description=f"{about[0].upper()}{about[1:]}; write its card, too.")
     join.add_argument(
-        "models", nargs="+", type=values.path_of, metavar="MODEL", help="of the same sequences and voxel size"
+        "models",
+        nargs="+",
+        type=values.path_of,
+        metavar="MODEL",
+        help="model files with the same sequences and voxel size",
     )
-    join.add_argument("--name", type=values.file_name, required=True, help="of the new model")
+    join.add_argument("--name", type=values.file_name, required=True, help="name of the new model")
     join.add_argument("--out", required=True, type=values.path_of, metavar="FILE", help="new .safetensors file")
-    group = join.add_argument_group("configuration", "that of the first file, unless given")
+    group = join.add_argument_group("configuration", "taken from the first model file, unless given here")
     group.add_argument(
-        "--candidate-level", type=values.number, metavar="LEVEL", help="brightness above which voxels are judged"
+        "--candidate-level",
+        type=values.number,
+        metavar="LEVEL",
+        help="FLAIR intensity above which voxels are candidates; white matter is 1",
     )
     group.add_argument(
         "--threshold", type=values.probability, metavar="P", help="probability from which a voxel is lesion"
     )
     group.add_argument(
-        "--peak", type=values.probability, dest="peak_probability", metavar="P", help="lowest peak of a lesion"
+        "--peak",
+        type=values.probability,
+        dest="peak_probability",
+        metavar="P",
+        help="lowest peak probability of a lesion",
     )
     group.add_argument(
         "--min-volume",
         type=values.not_negative,
         dest="min_lesion_volume_mm3",
         metavar="MM3",
-        help="of the smallest lesion",
+        help="volume of the smallest lesion, in mm3",
     )
     group.add_argument(
         "--calibration",
         nargs=2,
         type=values.number,
         metavar=("SLOPE", "INTERCEPT"),
-        help="the mean probability p becomes sigmoid(SLOPE logit(p) + INTERCEPT)",
+        help="calibrate the mean probability p: sigmoid(SLOPE * logit(p) + INTERCEPT)",
     )
     group.add_argument(
         "--prevalence-weight",
         type=values.not_negative,
         metavar="W",
-        help="of the scan's estimated prevalence of lesion in that sum",
+        help="add W times the logit of the scan's estimated lesion prevalence to that sum",
     )
     group.add_argument(
         "--mirrored",
@@ -166,7 +178,12 @@ def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
     calibrate.add_argument(
         "bids_dirs", nargs="+", type=values.path_of, metavar="BIDS_DIR", help="datasets with manual masks"
     )
-    calibrate.add_argument("--labels", default="manual", metavar="NAME", help="masks, as for train (default: manual)")
+    calibrate.add_argument(
+        "--labels",
+        default="manual",
+        metavar="NAME",
+        help="manual masks, named as --labels of bids-cascade (default: manual)",
+    )
     calibrate.add_argument(
         "--participant-label",
         nargs="+",
@@ -175,13 +192,13 @@ def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
         metavar="LABEL",
         help="only these participants of all datasets",
     )
-    calibrate.add_argument("--name", type=values.file_name, required=True, help="of the new model")
+    calibrate.add_argument("--name", type=values.file_name, required=True, help="name of the new model")
     calibrate.add_argument("--out", required=True, type=values.path_of, metavar="FILE", help="new .safetensors file")
     calibrate.add_argument(
         "--prevalence-weight", type=values.not_negative, metavar="W", help="as for join (default: what the model has)"
     )
     calibrate.add_argument(
-        "-w", "--work-dir", type=values.path_of, default="work", metavar="DIR", help="(default: ./work)"
+        "-w", "--work-dir", type=values.path_of, default="work", metavar="DIR", help="work folder (default: ./work)"
     )
     calibrate.add_argument("--nprocs", type=values.count, default=1, metavar="N", help="processes at once (default: 1)")
     calibrate.set_defaults(run=_calibrate)
@@ -216,7 +233,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     _save(model, options.out)
     say(f"calibration {calibration[0]:g} {calibration[1]:+g}, prevalence weight {weight:g}; {len(visits)} visits")
     for mean, fraction in zip(fitted.curve.mean_probability, fitted.curve.lesion_fraction, strict=True):
-        say(f"  of voxels with a probability of {mean:.2f} in the mean, {fraction:.2f} are lesion")
+        say(f"  mean probability {mean:.2f}: {fraction:.2f} of the voxels are lesion")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -244,7 +261,7 @@ def _convert(options: argparse.Namespace) -> None:
         raise UsageError(str(error)) from error
     _save(model, options.out)
     say(f"sequences, in channel order: {', '.join(model.ensemble.config.sequences)}")
-    say("It runs patch-wise, for minutes a visit: padded convolutions can't be evaluated on a whole scan at once")
+    say("It runs patch-wise, minutes per visit: padded convolutions can't be evaluated on a whole scan at once")
 
 
 def _join(options: argparse.Namespace) -> None:

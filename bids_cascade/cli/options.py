@@ -146,7 +146,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--list-participants",
             levels=_PARTICIPANT,
             choices=("all", "unfinished"),
-            help="print the labels of the participants that can be processed, or of those without such results",
+            help="print the labels of all participants that can be processed, or only of those without results of this "
+            "model and these thresholds",
         ),
         _option(
             "--bids-filter-file",
@@ -159,14 +160,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             *("--skip-bids-validation", "--skip_bids_validation"),
             levels=_DATASET,
             action="store_true",
-            help="don't run bids-validator on the input; the group level never does",
+            help="don't run bids-validator on the input; the group and longitudinal levels never do",
         ),
         _option(
             "--bids-database-dir",
             levels=_IMAGES,
             type=values.path_of,
             metavar="DIR",
-            help="where to keep pybids's index of the input",
+            help="folder in which pybids keeps its index of the input, for later runs",
         ),
     ),
     "what to compute": (
@@ -227,7 +228,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--no-noise-floor",
             levels=("participant", "longitudinal"),
             action="store_true",
-            help="compare visits in half of the time: don't measure what would be called where nothing has changed",
+            help="don't measure how much change would be reported if nothing had changed: comparisons then take half "
+            "the time",
         ),
         _option(
             "--no-anatomy",

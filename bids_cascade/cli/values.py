@@ -15,7 +15,7 @@ def path_of(text: str) -> Path:
     try:
         return Path(text).absolute()
     except FileNotFoundError as error:
-        raise argparse.ArgumentTypeError(f"`{text}` has no meaning: the current folder is gone") from error
+        raise argparse.ArgumentTypeError(f"`{text}` can't be resolved: the current folder no longer exists; change to another") from error
 
 
 def model_file(text: str) -> Path:

@@ -28,14 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = CommandParser(
         prog="bids-cascade-import",
-        description="Make a BIDS dataset, with the manual masks in derivatives/manual, of a public data set in its "
-        "publisher's layout. Nothing is downloaded.",
+        description="Convert a public data set from its publisher's layout to a BIDS dataset, with the manual masks in "
+        "derivatives/manual. Nothing is downloaded.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("dataset", choices=DATASETS, help="data set: %(choices)s", metavar="DATASET")
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder it was unpacked to; left unchanged")
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="new folder")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with the unpacked data set; not changed")
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="folder of the new BIDS dataset")
     parser.add_argument("--link", action="store_true", help="link to the images in SOURCE instead of copying them")
     return parser
 

@@ -61,7 +61,7 @@ def import_dataset(public: PublicDataset, source: Path, bids_dir: Path, *, link:
     if not source.is_dir():
         raise MissingInputError(f"no such folder: {source}; give the folder that {public.name} was unpacked into")
     if bids_dir.exists() and not (bids_dir.is_dir() and not any(bids_dir.iterdir())):
-        raise OutputError(f"{bids_dir} is there already; choose a new folder")
+        raise OutputError(f"{bids_dir} exists already; choose a new folder")
     if bids_dir.resolve().is_relative_to(source.resolve()):
         raise OutputError(f"{bids_dir} lies in the source {source}; choose a folder outside it")
     visits = public.find(source)
@@ -116,8 +116,8 @@ def _warn_of_places(visits: Sequence[SourceVisit]) -> None:
     elsewhere = [path for path, apart in apart_mm.items() if apart > SAME_GRID_TOLERANCE_MM]
     if elsewhere:
         _LOGGER.warning(
-            "%d of %d masks lie, by their headers, up to %.3g mm beside their FLAIR image, so that they can be neither "
-            "evaluated against nor learnt from; the first of them: %s",
+            "the headers of %d of %d masks place them up to %.3g mm away from their FLAIR image, so neither evaluation "
+            "nor training can use them; the first is %s",
             *(len(elsewhere), len(apart_mm), max(apart_mm.values()), elsewhere[0]),
         )
 

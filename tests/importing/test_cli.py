@@ -25,7 +25,7 @@ def test_what_can_not_be_done_is_said_in_one_line(make_tree: Tree, tmp_path: Pat
     source = make_tree(tmp_path / "source", LAYOUTS["ljubljana"])
     for arguments, error, message in (
         (["mslesseg", source, tmp_path / "bids"], MissingInputError, "expected train/P1/T1/P1_T1_FLAIR.nii.gz"),
-        (["ljubljana", source, source], OutputError, "is there already"),
+        (["ljubljana", source, source], OutputError, "exists already"),
         (["brats", source, tmp_path / "bids"], UsageError, "invalid choice: 'brats'"),
         (["ljubljana", source], UsageError, "the following arguments are required: BIDS_DIR"),
     ):

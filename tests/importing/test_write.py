@@ -129,8 +129,8 @@ def test_masks_that_lie_elsewhere_are_named(make_tree: Tree, tmp_path: Path, cap
     nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[::-1], flipped), path)
     import_dataset(PUBLIC_DATASETS["mslesseg"], source, tmp_path / "moved")
     assert caplog.messages == [
-        "1 of 4 masks lie, by their headers, up to 1.5 mm beside their FLAIR image, so that they can be neither "
-        f"evaluated against nor learnt from; the first of them: {path}"
+        "the headers of 1 of 4 masks place them up to 1.5 mm away from their FLAIR image, so neither evaluation "
+        f"nor training can use them; the first is {path}"
     ]
 
 
@@ -139,7 +139,7 @@ def test_what_is_there_is_never_overwritten(make_tree: Tree, tmp_path: Path) -> 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "file").write_text("mine")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         import_dataset(public, source, mine)
     with pytest.raises(OutputError, match="lies in the source"):
         import_dataset(public, source, source / "bids")
