@@ -15,7 +15,7 @@ def path_of(text: str) -> Path:
     try:
         return Path(text).absolute()
     except FileNotFoundError as error:
-        raise argparse.ArgumentTypeError(f"`{text}` can't be resolved: the current folder no longer exists; change to another") from error
+        raise argparse.ArgumentTypeError(f"`{text}`: the current folder is gone; give an absolute path") from error
 
 
 def model_file(text: str) -> Path:

@@ -56,9 +56,7 @@ def read_keras_weights(path: Path) -> KerasWeights:
     try:
         import h5py
     except ImportError as error:
-        raise UsageError(
-            "reading Keras files needs h5py, which is not installed; run `pip install h5py`"
-        ) from error
+        raise UsageError("reading Keras files needs h5py, which is not installed; run `pip install h5py`") from error
     with open_regular(path) as file:
         size = file.seek(0, 2)
         try:

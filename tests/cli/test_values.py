@@ -40,6 +40,6 @@ def test_a_relative_path_needs_a_current_folder(tmp_path: Path, monkeypatch: pyt
     gone.mkdir()
     os.chdir(gone)
     gone.rmdir()
-    with pytest.raises(argparse.ArgumentTypeError, match="`data` can't be resolved: the current folder no longer exists"):
+    with pytest.raises(argparse.ArgumentTypeError, match="`data`: the current folder is gone; give an absolute"):
         values.path_of("data")
     assert values.path_of("/data") == Path("/data")
