@@ -26,7 +26,7 @@ from bids_cascade.derivatives.names import bids_uri, derivative_path, sidecar_pa
 from bids_cascade.derivatives.read import digest_of_tables, results_space
 from bids_cascade.errors import BidsCascadeError, MissingInputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
-from bids_cascade.imaging.images import load_image, save_image
+from bids_cascade.imaging.images import load_image, load_labels, load_mask, save_image
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.visit_key import VisitKey
 from bids_cascade.whole_file import write_whole_file
@@ -168,9 +168,10 @@ def read_finished(out_dir: Path, visit: VisitKey) -> FinishedVisit:
     MissingInputError, BadDataError
         When one is missing, or can't be read.
     """
-    images = {name: load_image(path) for name, path in _inputs(out_dir, visit).items()}
-    scans = {name: image for name, image in images.items() if name in ("T1w", "FLAIR")}
-    return FinishedVisit(scans, images["brain"], images["probability"], images["mask"])
+    paths = _inputs(out_dir, visit)
+    scans = {name: load_image(path) for name, path in paths.items() if name in ("T1w", "FLAIR")}
+    brain, mask = load_mask(paths["brain"]), load_mask(paths["mask"])
+    return FinishedVisit(scans, brain, load_labels(paths["probability"]), mask)
 
 
 def _inputs(out_dir: Path, visit: VisitKey) -> dict[str, Path]:
@@ -197,7 +198,7 @@ def earlier_numbers(out_dir: Path, pair: Pair, comparison: Comparison, previous:
         path = lesions_path(out_dir, previous.later, previous.desc, ".nii.gz")
         to_own = comparison.space.half_to_earlier if previous.later == pair.earlier else comparison.space.half_to_later
     try:
-        image = resample(load_image(path), comparison.grid, 0, to_own)
+        image = resample(load_labels(path), comparison.grid, 0, to_own)
         numbers = np.asarray(np.rint(image.dataobj), np.int32)
     except MissingInputError:
         numbers = np.zeros(comparison.grid.shape, np.int32)

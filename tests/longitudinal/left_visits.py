@@ -42,12 +42,12 @@ def leave_visit(out: Path, name: str, finished: Any, threshold: float = 0.5, spa
     sidecar = json.dumps({**model, "GeneratedByVersion": "1.0.0"})
     columns = "index\tname\tvolume_mm3\tcentre_x_mm\tcentre_y_mm\tcentre_z_mm\tmean_probability"
     table = anat / f"{name}_space-{space}_seg-lesions_dseg.tsv"
-    table.write_text(f"{columns}\n1\tlesion1\t{volume_mm3}\t0\t0\t0\t0.9\n")
+    table.write_text(f"{columns}\n" + f"1\tlesion1\t{volume_mm3}\t0\t0\t0\t0.9\n" * bool(volume_mm3))
     table.with_suffix(".json").write_text(sidecar)
     header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
     (anat / f"{name}_desc-lesions_stats.json").write_text(sidecar)
     volumes_ml = (volume_mm3 / 1000, "n/a") if space == "T1w" else ("n/a", volume_mm3 / 1000)
-    (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n1\t{volumes_ml[0]}\t{volumes_ml[1]}\t40\n")
+    (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n{int(volume_mm3 > 0)}\t{volumes_ml[0]}\t{volumes_ml[1]}\t40\n")
     (anat / f"{name}_desc-quality_stats.tsv").write_text("snr\tquality_flags\n9.5\tn/a\n")
     (anat / f"{name}_desc-quality_stats.json").write_text("{}")
 

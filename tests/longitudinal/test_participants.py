@@ -42,6 +42,20 @@ def test_visits_are_compared_once_and_lesions_keep_their_numbers(root: Path) -> 
 
 
 @pytest.mark.slow
+def test_visits_without_any_lesion_are_compared(tmp_path: Path, small_head: Any) -> None:
+    (tmp_path / "raw").mkdir()
+    for seed, lesions in enumerate(({}, {}, {NEW: 3})):
+        leave_visit(tmp_path / "out", f"sub-01_ses-{seed + 1}", small_head.make_visit(lesions, seed=seed))
+    outcomes = compare(tmp_path)
+    assert [(one.later, one.compared_with, one.n_new, one.n_others, one.message) for one in outcomes] == [
+        ("sub-01_ses-2", "ses-1", 0, 0, ""),
+        ("sub-01_ses-3", "ses-2", 1, 0, ""),
+        ("sub-01_ses-3", "ses-1", 1, 0, ""),
+    ]
+    assert "ses-1 to ses-2" in write_participant_page(tmp_path / "out", "01").read_text()
+
+
+@pytest.mark.slow
 def test_visits_without_t1w_are_compared_by_their_flair(tmp_path: Path, small_head: Any) -> None:
     (tmp_path / "raw").mkdir()
     pose = small_head.turned([2, -2, 3], [1, -1, 2])
