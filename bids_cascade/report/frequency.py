@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from bids_cascade.cohort.frequency import LesionFrequency, lesion_frequency, tem
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.names import sidecar_path
-from bids_cascade.imaging.images import save_image
+from bids_cascade.imaging.images import load_labels, save_image
 from bids_cascade.report.mosaic import draw_mosaic, make_tile
 from bids_cascade.report.planes import AXIAL, grey_levels, sizes_of, spread_indices
 from bids_cascade.visit_key import VisitKey
 from bids_cascade.whole_file import write_whole_file
 
 _COLUMNS, _SLICES = 8, 16
+_GROUP_KEY = "Group"
 _LOWEST = 0.02
 """Of the highest fraction: below it, the template is visible."""
 _COLD, _HOT = np.array([190.0, 30, 30]), np.array([255.0, 240, 90])
@@ -35,8 +36,8 @@ class MapView:
 
     Attributes
     ----------
-    group : str
-        ``all``, or the value that its participants share.
+    group : str or None
+        The value that its participants share; None of all participants.
     image, picture : str
         Names of the files beside the page.
     n_participants, n_visits : int
@@ -44,7 +45,7 @@ class MapView:
         Largest fraction of the participants with lesion in one voxel.
     """
 
-    group: str
+    group: str | None
     image: str
     picture: str
     n_participants: int
@@ -55,7 +56,7 @@ class MapView:
 def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mapping[str, Sequence[str]]) -> None:
     """Write the map of all participants and one of each group that has masks in the template's space.
 
-    Maps of an earlier run are removed.
+    Maps of an earlier run are removed. All pictures show the same slices; those of groups have one scale of colours.
 
     Parameters
     ----------
@@ -74,10 +75,41 @@ def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mappin
     for path in out_dir.glob("group_*desc-lesionfrequency*"):
         path.unlink()
     masks = template_masks(out_dir, keys)
-    for name, participants in {"all": list(masks), **groups}.items():
-        frequency = lesion_frequency(masks[participant] for participant in participants if participant in masks)
+    everyone = lesion_frequency(masks.values())
+    if everyone is None:
+        return
+    template = template_image()
+    slices = _choose_slices(everyone.fraction)
+    path = _write_map(out_dir, None, "", everyone)
+    write_whole_file(
+        draw_frequency(everyone.fraction, template, slices, float(everyone.fraction.max())), _picture(path)
+    )
+    for name, suffix in _suffixes(groups).items():
+        frequency = lesion_frequency(masks[label] for label in groups[name] if label in masks)
         if frequency is not None:
-            _write_map(out_dir, name, frequency)
+            _write_map(out_dir, name, suffix, frequency)
+    views = [view for view in read_maps(out_dir) if view.group is not None]
+    highest = max((view.highest for view in views), default=0.0)
+    for view in views:
+        fraction = np.asarray(load_labels(out_dir / view.image).dataobj)
+        write_whole_file(draw_frequency(fraction, template, slices, highest), out_dir / view.picture)
+
+
+def _suffixes(groups: Iterable[str]) -> dict[str, str]:
+    """Return what names each group in file names: its letters and digits, with a number where that is not unique.
+
+    >>> _suffixes(["RRMS", "RR-MS", "+", "-"])
+    {'RRMS': 'RRMS', 'RR-MS': 'RRMS2', '+': '3', '-': '4'}
+    """
+    suffixes: dict[str, str] = {}
+    taken = {""}
+    for number, name in enumerate(groups, start=1):
+        suffix = re.sub("[^0-9a-zA-Z]", "", name)
+        while suffix.lower() in taken:  # file systems may not distinguish letters by case
+            suffix += str(number)
+        taken.add(suffix.lower())
+        suffixes[name] = suffix
+    return suffixes
 
 
 def read_maps(out_dir: Path) -> list[MapView]:
@@ -87,7 +119,7 @@ def read_maps(out_dir: Path) -> list[MapView]:
         sidecar = read_object(path)
         views.append(
             MapView(
-                group=str(sidecar["Group"]),
+                group=str(sidecar[_GROUP_KEY]) if _GROUP_KEY in sidecar else None,
                 image=path.with_suffix(".nii.gz").name,
                 picture=_picture(path).name,
                 n_participants=int(sidecar["NumberOfParticipants"]),
@@ -95,32 +127,42 @@ def read_maps(out_dir: Path) -> list[MapView]:
                 highest=float(sidecar["HighestFraction"]),
             )
         )
-    return sorted(views, key=lambda view: (view.group != "all", view.group))
+    return sorted(views, key=lambda view: (view.group is not None, view.group or ""))
 
 
-def _write_map(out_dir: Path, name: str, frequency: LesionFrequency) -> None:
-    label = "lesionfrequency" + ("" if name == "all" else re.sub("[^0-9a-zA-Z]", "", name))
-    image = out_dir / f"group_space-{BUILT_IN}_label-L_desc-{label}_probseg.nii.gz"
+def _write_map(out_dir: Path, group: str | None, suffix: str, frequency: LesionFrequency) -> Path:
+    """Write a map, and return the path of its sidecar."""
+    image = out_dir / f"group_space-{BUILT_IN}_label-L_desc-lesionfrequency{suffix}_probseg.nii.gz"
     sidecar = {
         "Description": "Of the participants, the fraction with lesion in a voxel of the template; visits of one "
         "participant share its weight",
-        "Group": name,
+        **({} if group is None else {_GROUP_KEY: group}),
         "NumberOfParticipants": frequency.n_participants,
         "NumberOfVisits": frequency.n_visits,
         "HighestFraction": float(frequency.fraction.max()),
         "SpatialReference": URI,
         "GeneratedByVersion": __version__,
     }
-    write_json(sidecar, sidecar_path(image))
+    path = sidecar_path(image)
+    write_json(sidecar, path)
     save_image(frequency.fraction, template_image().affine, image, np.float32)
-    write_whole_file(draw_frequency(frequency.fraction, template_image()), _picture(sidecar_path(image)))
+    return path
 
 
 def _picture(sidecar: Path) -> Path:
     return sidecar.with_name(sidecar.name.replace("_probseg.json", "_mosaic.svg"))
 
 
-def draw_frequency(fraction: NDArray[np.float32], template: nib.Nifti1Image) -> bytes:
+def _choose_slices(fraction: NDArray[np.float32]) -> list[int]:
+    """Return the indices of axial slices over all lesions, or over the brain if there is none."""
+    inside = np.flatnonzero((fraction > 0).any(axis=(0, 1)))
+    start, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (40, fraction.shape[2] - 20)
+    return spread_indices(start, stop, _SLICES)
+
+
+def draw_frequency(
+    fraction: NDArray[np.float32], template: nib.Nifti1Image, slices: Sequence[int], highest: float
+) -> bytes:
     """Draw axial slices of the template with the map over it, as SVG.
 
     Parameters
@@ -128,21 +170,21 @@ def draw_frequency(fraction: NDArray[np.float32], template: nib.Nifti1Image) -> 
     fraction : (X, Y, Z) float32 array
         Of the participants, on the grid of the template.
     template : nibabel.Nifti1Image
+    slices : sequence of int
+        Indices.
+    highest : float
+        Fraction that is drawn yellow.
     """
     grey = grey_levels(np.asarray(template.dataobj), 0.0, 1.0)
-    colours = _coloured(grey, fraction)
-    inside = np.flatnonzero((fraction > 0).any(axis=(0, 1)))
-    start, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (40, fraction.shape[2] - 20)
-    indices = spread_indices(start, stop, _SLICES)
-    tiles = [make_tile([colours], {}, sizes_of(template), AXIAL, index) for index in indices]
+    colours = _coloured(grey, fraction, highest)
+    tiles = [make_tile([colours], {}, sizes_of(template), AXIAL, index) for index in slices]
     rows = [tiles[first : first + _COLUMNS] for first in range(0, len(tiles), _COLUMNS)]
-    return draw_mosaic(rows, f"How often a voxel is lesion: up to {fraction.max():.0%} (yellow)", 0.8)
+    return draw_mosaic(rows, f"How often a voxel is lesion: up to {highest:.0%} (yellow)", 0.8)
 
 
-def _coloured(grey: NDArray[np.uint8], fraction: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _coloured(grey: NDArray[np.uint8], fraction: NDArray[np.float32], highest: float) -> NDArray[np.uint8]:
     """Return (X, Y, Z, 3) colours: grey, from red to yellow where there is lesion."""
-    highest = float(fraction.max())
-    scaled = fraction / highest if highest > 0 else fraction
+    scaled = fraction / np.float32(highest) if highest > 0 else fraction
     hot = _COLD + scaled[..., None] * (_HOT - _COLD)
     seen = (scaled > _LOWEST)[..., None]
     return np.where(seen, hot, grey[..., None]).astype(np.uint8)

@@ -63,9 +63,26 @@ def test_a_mask_on_another_grid_is_refused_by_name(tmp_path: Path) -> None:
 def test_maps_of_all_and_of_groups_are_written_and_earlier_ones_go(out: Path) -> None:
     write_frequency_maps(out, KEYS, {"relapsing": ["01"], "no one": ["03"]})
     assert [(view.group, view.n_participants, view.highest) for view in read_maps(out)] == [
-        ("all", 2, 1.0),
+        (None, 2, 1.0),
         ("relapsing", 1, 1.0),
     ]
     assert all((out / view.picture).is_file() and (out / view.image).is_file() for view in read_maps(out))
     write_frequency_maps(out, KEYS, {})
-    assert [view.group for view in read_maps(out)] == ["all"]
+    assert [view.group for view in read_maps(out)] == [None]
+
+
+def test_groups_whose_names_differ_in_signs_alone_keep_their_own_maps(out: Path) -> None:
+    write_frequency_maps(out, KEYS, {"+": ["01"], "-": ["02"], "all": ["01", "02"], "ALL": ["02"]})
+    found = {view.group: (view.n_participants, view.image) for view in read_maps(out)}
+    assert {group: n for group, (n, _) in found.items()} == {None: 2, "+": 1, "-": 1, "all": 2, "ALL": 1}
+    assert len({image.lower() for _, image in found.values()}) == 5
+
+
+def test_pictures_of_groups_have_one_scale_and_show_the_slices_of_all(out: Path) -> None:
+    leave_mask(out, KEYS[3], (90, 100, 82))
+    write_frequency_maps(out, KEYS, {"one": ["01"], "others": ["02", "03"]})
+    pictures = {view.group: (out / view.picture).read_text() for view in read_maps(out)}
+    assert "up to 67%" in pictures[None]
+    assert "up to 100%" in pictures["one"]
+    assert "up to 100%" in pictures["others"], "where at most half of the participants have a lesion in one voxel"
+    assert len({picture.count("<image") for picture in pictures.values()}) == 1

@@ -301,6 +301,6 @@ def test_lesions_are_mapped_by_a_column_of_participants_tsv(
         save_image(mask, template.affine, anat / f"{name}_space-{BUILT_IN}_label-L_mask.nii.gz", np.uint8)
     assert group(raw, out, "--group-by", "sex") == 0
     found = [(view.group, view.n_participants, view.highest) for view in read_maps(out)]
-    assert found == [("all", 3, pytest.approx(1 / 3)), ("F", 2, 0.5), ("M", 1, 1.0)]
+    assert found == [(None, 3, pytest.approx(1 / 3)), ("F", 2, 0.5), ("M", 1, 1.0)]
     assert group(raw, out, "--group-by", "handedness") == 64
     assert "--group-by handedness" in capsys.readouterr().err

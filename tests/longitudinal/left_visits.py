@@ -47,7 +47,9 @@ def leave_visit(out: Path, name: str, finished: Any, threshold: float = 0.5, spa
     header = "n_lesions\tlesion_volume_t1w_ml\tlesion_volume_flair_ml\tbrain_volume_ml"
     (anat / f"{name}_desc-lesions_stats.json").write_text(sidecar)
     volumes_ml = (volume_mm3 / 1000, "n/a") if space == "T1w" else ("n/a", volume_mm3 / 1000)
-    (anat / f"{name}_desc-lesions_stats.tsv").write_text(f"{header}\n{int(volume_mm3 > 0)}\t{volumes_ml[0]}\t{volumes_ml[1]}\t40\n")
+    (anat / f"{name}_desc-lesions_stats.tsv").write_text(
+        f"{header}\n{int(volume_mm3 > 0)}\t{volumes_ml[0]}\t{volumes_ml[1]}\t40\n"
+    )
     (anat / f"{name}_desc-quality_stats.tsv").write_text("snr\tquality_flags\n9.5\tn/a\n")
     (anat / f"{name}_desc-quality_stats.json").write_text("{}")
 
