@@ -78,7 +78,7 @@ def map_in_processes(
     tasks : sequence
     n_procs : int
         One process or task runs in this process.
-    what : str
+    work : str
         The work of the processes, for the message.
     each_gb : float
         Memory of one process, for the message.

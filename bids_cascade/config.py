@@ -371,6 +371,12 @@ class RunConfig:
         ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before this is made.
     plugin_file : Path or None
         YAML with ``plugin`` and ``plugin_args`` that replace the app's own nipype plugin.
+    stop_on_first_crash : bool
+        Stop at the first failure instead of processing the other visits.
+    write_graph : bool
+        Draw the workflow into the log folder.
+    resource_monitor : bool
+        Record each step's memory and processor use in the log folder.
     clean_work_dir : bool
         Delete a visit's intermediate results as soon as it is finished.
     """

@@ -96,10 +96,14 @@ def dense_probability(
 ) -> Volume:
     """Return the lesion probability of the given voxels, a tile at a time: equal to the reference, and fast.
 
-    Parameters and errors are those of :func:`patchwise_probability`, but for these.
+    Errors are those of :func:`patchwise_probability`, as are the parameters whose description is not repeated here.
 
     Parameters
     ----------
+    network : PatchNetwork
+    channels : (C, X, Y, Z) float32 array
+    voxels : (X, Y, Z) bool array
+    device : str
     tile_size : int, optional
         Edge in voxels of a tile, by default what fits the CPU's cache or the GPU's free memory. The result depends on
         it by rounding only. A tile that does not fit into memory is split.

@@ -86,6 +86,14 @@ def stack_channels(
 def save_channels(channels: NDArray[np.float32], brain: nib.Nifti1Image, folder: Path) -> dict[str, str]:
     """Write what :func:`stack_channels` returns into a folder, as ``channels.npy`` and ``brain.nii``.
 
+    Parameters
+    ----------
+    channels : (C, X, Y, Z) float32 array
+    brain : Nifti1Image
+        The brain mask on the same grid.
+    folder : Path
+        Existing folder.
+
     Returns
     -------
     dict of str to str
@@ -147,7 +155,16 @@ def move_label(path: Path, transforms: Mapping[Path, NDArray[np.float64]], grid:
 
 
 def label_on_grid(label: nib.Nifti1Image, grid: Grid, fixed_to_moving: NDArray[np.float64] | None) -> nib.Nifti1Image:
-    """Bring a manual mask onto the model's grid by nearest neighbour, in one step, as uint8 0 and 1."""
+    """Bring a manual mask onto the model's grid by nearest neighbour, in one step, as uint8 0 and 1.
+
+    Parameters
+    ----------
+    label : Nifti1Image
+    grid : Grid
+        The model's.
+    fixed_to_moving : (4, 4) array or None
+        Rigid transform from the grid's world to the mask's, in RAS+ mm; None for the same world.
+    """
     binary = nib.Nifti1Image(mask_of(label).astype(np.uint8), label.affine)
     return resample(binary, grid, 0, fixed_to_moving)
 

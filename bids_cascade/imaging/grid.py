@@ -147,7 +147,14 @@ def resample(
 def fraction_inside(
     image: nib.Nifti1Image, mask: nib.Nifti1Image, fixed_to_moving: NDArray[np.float64] | None = None
 ) -> float:
-    """Fraction of a mask's voxels that lie inside an image's field of view (0 for an empty mask)."""
+    """Return the fraction of a mask's voxels that lie inside an image's field of view (0 for an empty mask).
+
+    Parameters
+    ----------
+    image, mask : Nifti1Image
+    fixed_to_moving : (4, 4) array, optional
+        Transform from the mask's world to the image's, in RAS+ mm; None for the same world.
+    """
     voxels = mask_of(mask)
     if not voxels.any():
         return 0.0

@@ -39,7 +39,16 @@ class Scan:
 
 
 def make_scan(image: nib.Nifti1Image, brain: nib.Nifti1Image, t1w_to_own: NDArray[np.float64]) -> Scan:
-    """Put a scan together from images of any orientation; the brain mask is on the grid of the T1w image."""
+    """Put a scan together from images of any orientation.
+
+    Parameters
+    ----------
+    image : Nifti1Image
+    brain : Nifti1Image
+        Brain mask on the grid of the T1w image.
+    t1w_to_own : (4, 4) array
+        Transform from the T1w image's world to that of `image`, in RAS+ mm.
+    """
     image, brain = nib.as_closest_canonical(image), nib.as_closest_canonical(brain)
     own_brain = resample(brain, grid_of(image), 0, np.asarray(np.linalg.inv(t1w_to_own), np.float64))
     return Scan(image, own_brain, t1w_to_own)

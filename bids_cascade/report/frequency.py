@@ -73,7 +73,7 @@ def write_frequency_maps(out_dir: Path, keys: Sequence[VisitKey], groups: Mappin
         A mask can't be read, or a file not be written.
     """
     for path in out_dir.glob("group_*desc-lesionfrequency*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     masks = template_masks(out_dir, keys)
     everyone = lesion_frequency(masks.values())
     if everyone is None:

@@ -88,7 +88,20 @@ def make_tile(
     index: int,
     label: str = "",
 ) -> Tile:
-    """Cut one slice out of RAS+ volumes on one grid, (X, Y, Z) each."""
+    """Cut one slice out of RAS+ volumes on one grid, (X, Y, Z) each.
+
+    Parameters
+    ----------
+    pictures : sequence of (X, Y, Z) or (X, Y, Z, 3) uint8 arrays
+    masks : mapping of str to (X, Y, Z) bool array
+        To outline, by name.
+    sizes_mm : sequence of float
+        Voxel size along X, Y and Z.
+    axis, index : int
+        Of the slice.
+    label : str
+        Caption below.
+    """
     cut = tuple(displayed(picture, axis, index) for picture in pictures)
     row_mm, column_mm = pixel_mm(sizes_mm, axis)
     rows, columns = cut[0].shape[:2]

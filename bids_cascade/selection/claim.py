@@ -51,7 +51,7 @@ def locked(name: str, work_dir: Path, subject: str, *, wait: bool = False) -> It
     name : str
         File name of the lock.
     work_dir : Path
-    what : str
+    subject : str
         What is locked, for the message.
     wait : bool
         Wait for another run to release it.
