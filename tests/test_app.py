@@ -608,4 +608,4 @@ def test_a_real_visit(shared_data: Path, tmp_path: Path, capsys) -> None:
     # The one thing to look at: this T1w ends below the cerebellum.
     warnings = [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line]
     assert len(warnings) == 1
-    assert warnings[0].partition("WARNING: ")[2].startswith("the image in which the brain was found ends within it")
+    assert warnings[0].partition("WARNING: ")[2].startswith("the edge of the image from which")

@@ -58,7 +58,7 @@ def test_nobody_stays_behind(tmp_path: Path, repository: Path, killed: str) -> N
         workers = [int(pid) for name, pid in said if name == "worker"]
         os.kill(processes[killed], signal.SIGKILL)
         others = [*workers, processes["server"]]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 45  # less than the workers would stay
         while any(map(is_running, others)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(map(is_running, others))
@@ -77,12 +77,10 @@ def test_an_interrupt_of_the_whole_group_is_left_to_the_app(tmp_path: Path, repo
         assert main.stdout
         for _ in range(3):
             main.stdout.readline()
-        began = time.monotonic()
         os.killpg(main.pid, signal.SIGINT)
-        stdout, stderr = main.communicate(timeout=20)
+        stdout, stderr = main.communicate(timeout=45)  # less than the workers would stay: nobody waits for them
         assert stdout == "ended KeyboardInterrupt\n"
         assert stderr == "", "no tracebacks of workers"
-        assert time.monotonic() - began < 10, "nor does anyone wait for them"
 
 
 def test_a_worker_whose_server_was_quicker_ends_although_the_app_lives() -> None:
@@ -93,9 +91,11 @@ from bids_cascade.children import end_with_parent
 server = os.fork()
 if not server:
     end_with_parent()
+    server = os.getpid()
     if os.fork():
         os._exit(0)
-    time.sleep(0.5)  # the server has ended
+    while os.getppid() == server:
+        time.sleep(0.01)
     end_with_parent()
     print("still here", flush=True)
     os._exit(0)

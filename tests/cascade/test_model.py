@@ -193,10 +193,10 @@ HOSTILE = {
 def test_hostile_networks_are_refused_at_once(model, field: str, value, message: str) -> None:
     arrays, header = unpack(to_bytes(model))
     content = pack(arrays, {**header, "networks": [[{**header["networks"][0][0], field: value}] * 2]})
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ValueError, match=message) as refused:
         unpack_model(content)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert len(str(refused.value)) < 300
     assert "\n" not in str(refused.value)
 

@@ -210,6 +210,7 @@ def test_synthetic_visits_alone_are_split(stages) -> None:
 def test_visits_without_lesions_are_learnt_from_only_if_synthetic(visits, stages) -> None:
     healthy = [without_lesions(make_visit("real", 20)), without_lesions(make_visit("head", 21, synthetic=True))]
     train_cascade([*visits, *healthy], CONFIG, TINY, SHORT)
+    assert len(stages.seen) == 2
     for training, validation in stages.seen:
         assert "real" not in names([*training, *validation])
         assert "head" in names(training)

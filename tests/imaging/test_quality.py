@@ -193,7 +193,7 @@ def test_nothing_is_flagged_of_a_good_visit() -> None:
     [
         ("registration_similarity_flair", 0.07, "registration_looks_failed", "similarity 0.07, expected at least 0.1"),
         ("brain_coverage_flair", 0.74, "truncated_field_of_view", "the FLAIR image shows only 74% of the brain"),
-        ("brain_cut_area_cm2", 84.3, "truncated_field_of_view", "ends within it, over 84 cm²"),
+        ("brain_cut_area_cm2", 84.3, "truncated_field_of_view", "cuts the brain over 84 cm²"),
         ("neck_volume_ml", 19.6, "brain_mask_reaches_neck", "the lowest 20 ml of the brain mask are darker than brain"),
         ("brain_volume_ml", 2100.0, "brain_volume_out_of_range", "2100 ml (expected 900 to 2000 ml)"),
         ("lesion_contrast_sd", 1.4, "low_lesion_contrast", "only 1.4 standard deviations brighter"),

@@ -75,8 +75,10 @@ def test_quality_is_beside_them(named: dict[str, Path]) -> None:
 
 
 def test_same_content_same_bytes(named: dict[str, Path], visit_content: Any, draw: Any, tmp_path: Path) -> None:
-    for path in draw(*visit_content, tmp_path):
-        assert path.read_bytes() == named[path.name.removeprefix("desc-")].read_bytes(), path.name
+    drawn = {path.name.removeprefix("desc-"): path for path in draw(*visit_content, tmp_path)}
+    assert drawn.keys() == named.keys()
+    for name, path in drawn.items():
+        assert path.read_bytes() == named[name].read_bytes(), name
 
 
 def test_a_lost_brain_is_drawn_as_well(visit_content: Any, draw: Any, tmp_path: Path) -> None:

@@ -74,9 +74,10 @@ def test_heads_are_synthetic_visits_on_disk(made) -> None:
 
 
 def test_lesions_are_candidates(made) -> None:
-    for visit in made[1]:
-        if visit.lesion.any():
-            assert np.median(visit.channels[1][visit.lesion]) > CascadeConfig().candidate_level
+    with_lesions = [visit for visit in made[1] if visit.lesion.any()]
+    assert with_lesions
+    for visit in with_lesions:
+        assert np.median(visit.channels[1][visit.lesion]) > CascadeConfig().candidate_level
 
 
 def test_heads_are_made_once(made, config: HeadsConfig, monkeypatch) -> None:
