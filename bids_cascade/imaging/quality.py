@@ -84,7 +84,8 @@ _RULES = {
         "truncated_field_of_view",
         -np.inf,
         25,
-        "the image in which the brain was found ends within it, over {value:.0f} cm² (expected at most {high:g} cm²)",
+        "the edge of the image from which the brain was extracted cuts the brain over {value:.0f} cm² (expected at "
+        "most {high:g} cm²)",
     ),
     "neck_volume_ml": _Rule(
         "Volume of the lowest slices of the brain mask that are darker than brain in the T1w image, like muscle",
