@@ -65,7 +65,7 @@ def draw_scores(scores: Mapping[str, Sequence[float]]) -> bytes:
             axes.hlines(np.median(defined), column - 0.32, column + 0.32, color=COLOURS[1], linewidth=2)
         axes.text(column, 1.04, f"n = {len(defined)}", ha="center", fontsize=8, color="#566472")
     axes.set_xticks(range(len(scores)), [name.replace("_", " ") for name in scores])
-    axes.set(ylim=(-0.02, 1.12), yticks=np.linspace(0, 1, 6))
+    axes.set(ylabel="score", ylim=(-0.02, 1.12), yticks=np.linspace(0, 1, 6))
     return svg_of(figure)
 
 
@@ -86,6 +86,7 @@ def draw_sizes(by_size: Mapping[str, LesionWise]) -> bytes:
     texts = [size_text(name).removeprefix("of ") for name in COUNTED_CLASSES_MM3]
     labels = [text.replace(" and ", "\nand ").replace("mm^3", "mm³") for text in texts]
     axes.set_xticks(range(len(labels)), labels)
+    axes.set(xlabel="volume of a lesion", ylabel="fraction of the lesions")
     axes.set(ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, 1.16))
     return svg_of(figure)
@@ -124,6 +125,7 @@ def draw_methods(values: Mapping[str, Mapping[str, Sequence[float]]], measures: 
         axes.set_title(measure.replace("_", " "), fontsize=9)
         axes.set_xticks(range(len(values)), list(values), fontsize=8)
         axes.set(xlim=(-0.5, len(values) - 0.5), ylim=(-0.02, 1.02))
+    panels[0].set_ylabel("score")
     return svg_of(figure)
 
 

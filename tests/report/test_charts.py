@@ -32,6 +32,7 @@ def test_charts_of_few_and_many_visits(n: int) -> None:
         assert b"<svg" in chart
         assert chart == draw()
         assert not re.search(rb"<dc:date>|nan", chart)
+    assert b"<!-- score -->" in draw_scores({"dice": [0.5] * n})
     assert (b"Pearson" in draw_volumes(measures, agreement)) == (n == 60), "none of few participants"
 
 
@@ -40,5 +41,11 @@ def test_sizes_without_any_lesion() -> None:
     by_size = {name: count_lesions(nothing.lesions, name) for name in COUNTED_CLASSES_MM3}
     chart = draw_sizes(by_size).decode()
     assert "<svg" in chart
-    for label in ("at least 3", "and less than 10 mm³", "at least 100 mm³"):
+    for label in (
+        "at least 3",
+        "and less than 10 mm³",
+        "at least 100 mm³",
+        "volume of a lesion",
+        "fraction of the lesions",
+    ):
         assert f"<!-- {label} -->" in chart, "matplotlib names what it draws as paths"
