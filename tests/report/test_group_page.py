@@ -12,6 +12,8 @@ import pytest
 
 from bids_cascade.cli import main
 from bids_cascade.dataset.tables import read_tsv
+from bids_cascade.derivatives.files import write_tsv
+from bids_cascade.report.group_page import write_group_page
 
 EVIL = "<script>document.title='evil'</script><img src=x onerror=\"document.title='evil'\">$x^2$"
 DOTS = "document.querySelectorAll('[data-plot={}] .dot').length"
@@ -188,3 +190,30 @@ def test_hardly_anything_to_show(
     assert expected in one.evaluate("document.getElementById('attention').innerText")
     assert "No participant has more than one visit" in one.evaluate("document.getElementById('course').innerText")
     one.close()
+
+
+def test_visits_that_could_not_be_compared_are_not_counted(tmp_path: Path, leave_results: Callable[..., Path]) -> None:
+    for session in "123":
+        leave_results(tmp_path / "out", f"sub-01_ses-{session}")
+        (tmp_path / "raw" / "sub-01" / f"ses-{session}").mkdir(parents=True)
+    (tmp_path / "raw" / "dataset_description.json").write_text('{"Name": "Two", "BIDSVersion": "1.10.0"}')
+    assert main([str(tmp_path / "raw"), str(tmp_path / "out"), "group"]) == 0
+    path = tmp_path / "out" / "group_visits.tsv"
+    table = read_tsv(path)
+    changes = {
+        "ses-1": dict.fromkeys(("change_compared_with", "change_comparable", "n_new_lesions"), "n/a"),
+        "ses-2": {"change_compared_with": "ses-1", "change_comparable": "yes", "n_new_lesions": "4"},
+        "ses-3": {"change_compared_with": "ses-2", "change_comparable": "no", "n_new_lesions": "n/a"},
+    }
+    others = (
+        "change_flags",
+        "n_enlarging_lesions",
+        "n_shrinking_lesions",
+        "n_resolved_lesions",
+        "compared_volume_change_ml",
+    )
+    rows = [{**row, **dict.fromkeys(others, "0"), **changes[row["session_id"]]} for row in table.dicts()]
+    write_tsv(rows, list(rows[0]), path)
+    page = write_group_page(tmp_path / "out", name="Two", descriptions={}, problems=[], selection="")
+    assert "1 of 1 compared visit has new lesions" in page.read_text()
+    assert page.read_text().count("not compared: ") == 1
