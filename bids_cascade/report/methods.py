@@ -47,13 +47,15 @@ def _tools(sidecar: Mapping[str, Any]) -> str:
 def _preparation(sidecar: Mapping[str, Any]) -> str:
     versions, (first, *others) = sidecar["SoftwareVersions"], _used(sidecar)
     if sidecar["BrainMaskMethod"] == "deepbet":
-        text = f"The brain was found in the {first} image with deepbet {versions['deepbet']} (Fisch et al., 2024). "
+        text = (
+            f"The brain was extracted from the {first} image with deepbet {versions['deepbet']} (Fisch et al., 2024). "
+        )
     else:
         text = f"The non-zero voxels of the {first} image, which was skull-stripped already, were taken as the brain. "
     if others:
         text += (
             f"The {_join(others)} image{'s were' if len(others) > 1 else ' was'} registered to the {first} image by "
-            "the rigid transform of greatest Mattes mutual information (Mattes et al., 2003), found with ANTs (antspyx "
+            "the rigid transform that maximises Mattes mutual information (Mattes et al., 2003), with ANTs (antspyx "
             f"{versions['antspyx']}; Tustison et al., 2021). "
         )
     size_mm = float(sidecar["VoxelSize"])
@@ -70,14 +72,17 @@ def _scaled(sidecar: Mapping[str, Any]) -> str:
             "normalised by its mean over the brain and its standard deviation over the whole field of view, 0 outside "
             "the brain, as nicMSlesions does (Valverde et al., 2019)"
         )
+    # See bids_cascade.cascade.normalisation.find_scale.
+    excluded = " (voxels that are bright in FLAIR excluded)" if "FLAIR" in _used(sidecar) else ""
+    unit = f"the median absolute difference of the brain from it{excluded} was 0.25"
     if _used(sidecar)[0] != "T1w":
         return (
-            "scaled so that normal-appearing white matter, found as what is smooth deep in the brain and not as dark "
-            "as fluid, had the value 1 and the brain's usual distance from it was a quarter"
+            "scaled so that normal-appearing white matter, identified as smooth tissue deep in the brain that is "
+            f"brighter than fluid, had the value 1 and {unit}"
         )
     return (
-        "scaled so that normal-appearing white matter, found with a trimmed Gaussian mixture model of the tissues "
-        "(Aït-Ali et al., 2005), had the value 1 and the brain's usual distance from it was a quarter"
+        "scaled so that normal-appearing white matter, identified with a trimmed Gaussian mixture model of the tissues "
+        f"(Aït-Ali et al., 2005), had the value 1 and {unit}"
     )
 
 
@@ -92,7 +97,7 @@ def _cascade(sidecar: Mapping[str, Any]) -> str:
     return (
         "Lesions were then found by a cascade of two patch-wise three-dimensional convolutional neural networks "
         f"(Valverde et al., 2017), the model {sidecar['ModelName']} (SHA-256 {sidecar['ModelSHA256']}), which takes "
-        f"{_join(sidecar['Sequences'])}{_without(sidecar)}: the first network judged every voxel with a "
+        f"{_join(sidecar['Sequences'])}{_without(sidecar)}: the first network evaluated every voxel with a "
         f"{sidecar['CandidateSequence']} intensity above {float(sidecar['CandidateLevel']):g}, the second those to "
         f"which the first gave a probability above {float(sidecar['GateProbability']):g}{_gate_extent(sidecar)}. "
         f"{_averaging(sidecar)} probability map was interpolated linearly to the grid of the image and thresholded at "
@@ -124,13 +129,13 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
     n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
     sentences = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
     if sidecar.get("Mirrored", False):
-        sentences.append("The networks looked at the scan as it was and mirrored left to right, and the mean counted.")
+        sentences.append("The probabilities of the scan and of its left-right mirror image were averaged.")
     weight = sidecar.get("PrevalenceWeight", 0)
     if (slope, intercept) != UNCHANGED or weight:
         sentences.append(f"The probability p was calibrated to {calibration_formula(slope, intercept, weight)}.")
     if weight:
         sentences.append(
-            "There, the prevalence of lesion among the voxels that the second network looked at was estimated from "
+            "There, the prevalence of lesion among the voxels that the second network evaluated was estimated from "
             "their probabilities by expectation maximisation (Saerens et al., 2002)."
         )
     return " ".join([*sentences, "The"]) if sentences else "Its"

@@ -125,9 +125,8 @@ def test_what_is_done_to_the_probability_is_said() -> None:
         "sigmoid(0.75 logit(p) - 0.5). The probability map was interpolated"
     ) in several
     assert "above 0.3. Its probability map was interpolated" in _paragraph(once)
-    assert "as it was and mirrored left to right, and the mean counted. The probability map" in _paragraph(
-        {"Mirrored": True}
-    )
+    mirrored = "The probabilities of the scan and of its left-right mirror image were averaged. The probability map"
+    assert mirrored in _paragraph({"Mirrored": True})
     adapted = _paragraph({"Calibration": [0.75, -0.5], "PrevalenceWeight": 0.5})
     assert "sigmoid(0.75 logit(p) - 0.5 + 0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
 
@@ -156,7 +155,7 @@ def test_nothing_is_made_up(changed: dict[str, Any]) -> None:
 def test_a_scan_without_a_t1w_is_said_to_lack_it() -> None:
     found = describe_methods({**SIDECAR, "SequencesUsed": ["FLAIR"]})
     assert found is not None
-    assert "The brain was found in the FLAIR image with deepbet" in found.paragraph
+    assert "The brain was extracted from the FLAIR image with deepbet" in found.paragraph
     assert "takes T1w and FLAIR and can do without T1w, which this scan lacks: the first" in found.paragraph
     assert "registered" not in found.paragraph
-    assert "smooth deep in the brain" in found.paragraph
+    assert "smooth tissue deep in the brain" in found.paragraph
