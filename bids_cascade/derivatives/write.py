@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,17 @@ import numpy as np
 
 from bids_cascade import __version__
 from bids_cascade.anatomy.lesions import COUNT_COLUMNS, LOCATION_COLUMNS
-from bids_cascade.config import LesionRule
-from bids_cascade.dataset.tables import read_object, read_tsv
-from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.anatomy import AnatomyCells, earlier_anatomy, write_anatomy, write_roi
 from bids_cascade.derivatives.course import quality_locked
 from bids_cascade.derivatives.files import write_tsv
-from bids_cascade.derivatives.flags import FLAGS_KEY, Flags, flags_of, join_flags, read_quality_flags
+from bids_cascade.derivatives.flags import FLAGS_KEY, Flags
 from bids_cascade.derivatives.names import derivative_path, sidecar_path
-from bids_cascade.derivatives.read import read_results
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.derivatives.spaces import write_space
 from bids_cascade.derivatives.visit_images import VisitImages
 from bids_cascade.derivatives.writer import Writer
-from bids_cascade.errors import BidsCascadeError, OutputError, cannot_create
+from bids_cascade.derivatives.written import LEARNT_FROM_KEY, model_fields, quality_path, stats_path
+from bids_cascade.errors import OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
 from bids_cascade.imaging.quality import AGREEMENT
@@ -36,9 +34,6 @@ from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical
 from bids_cascade.lesions.visit import VisitLesions
 from bids_cascade.whole_file import HELD, hold_folder, write_whole_file
-
-LEARNT_FROM_KEY = "ModelLearntFrom"
-"""Key in the sidecar of a mask: the datasets that the model was trained on."""
 
 _MASK = (
     "Lesion mask: 26-connected components of the voxels with a probability of at least Threshold, without those "
@@ -75,63 +70,6 @@ _SPACES = ("T1w", "FLAIR")
 """Sequences on whose grid a visit's results may be: the first one that it has."""
 
 
-@dataclass(frozen=True)
-class OutputPlan:
-    """The outputs of a visit: where they are written, and the content of their sidecars.
-
-    Attributes
-    ----------
-    visit : Visit
-        With the images in use, the T1w image first; read FLAIR for T1w below if it has none.
-    bids_dir, out_dir : Path
-        Roots of the raw and of the derivative dataset.
-    model_name, model_sha256 : str
-    rule : LesionRule
-    gate : pair of float
-        Lower and higher probability of stage 1 for :func:`bids_cascade.cascade.gate.open_gate`.
-    precision : str
-        ``single`` or ``half``: of the networks' arithmetic.
-    provenance : mapping
-        All else that determined the results, for the sidecar of the table of volumes.
-    learnt_from : sequence of mapping, or None
-        The datasets that the model was trained on, for the sidecars of the masks; None if unknown.
-    flags : mapping of str to str
-        Reasons by quality flag of the visit's images.
-    anatomy : bool
-        Whether to find the regions of lesions.
-    output_spaces : tuple of str
-        Templates in whose spaces images are written.
-    """
-
-    visit: Visit
-    bids_dir: Path
-    out_dir: Path
-    model_name: str
-    model_sha256: str
-    rule: LesionRule
-    gate: tuple[float, float]
-    precision: str = "single"
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    learnt_from: Sequence[Mapping[str, Any]] | None = None
-    flags: Mapping[str, str] = field(default_factory=dict)
-    anatomy: bool = True
-    output_spaces: tuple[str, ...] = ()
-
-    def joined_flags(self, of_registrations: Sequence[Flags]) -> Flags:
-        """Return the flags of the visit's images joined with later ones."""
-        return join_flags(self.flags, *of_registrations)
-
-    @property
-    def space(self) -> str:
-        """The sequence on whose grid all results are: the T1w, or the FLAIR where there is no T1w."""
-        return next(iter(self.visit.images))
-
-    @property
-    def shown(self) -> str:
-        """The sequence on whose own grid lesions are also written, and displayed: the FLAIR if there is one."""
-        return "FLAIR" if "FLAIR" in self.visit.images else "T1w"
-
-
 def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     """Write all of a visit's derivatives, or none; return the path of the table of volumes.
 
@@ -151,11 +89,11 @@ def write_outputs(plan: OutputPlan, images: VisitImages) -> Path:
     try:
         _write_all(Writer(plan, staging, skull_stripped=images.mask_method == "nonzero"), images)
         _remove_earlier(plan)
-        _move_all(staging, plan.out_dir, last=_stats_path(plan).name)
+        _move_all(staging, plan.out_dir, last=stats_path(plan).name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         held.close()
-    return _stats_path(plan)
+    return stats_path(plan)
 
 
 def _move_all(staging: Path, out_dir: Path, last: str) -> None:
@@ -217,7 +155,7 @@ def _write_stats(writer: Writer, images: VisitImages, cells: AnatomyCells | None
     descriptions = {
         **_of_space(columns, writer.plan.space),
         FLAGS_KEY: writer.plan.joined_flags([*images.flags, *(template.flags for template in images.spaces), flags]),
-        **_model_fields(writer.plan),
+        **model_fields(writer.plan),
         "BrainMaskMethod": images.mask_method,
         **writer.plan.provenance,
         "GeneratedByVersion": __version__,
@@ -256,7 +194,7 @@ def _write_lesions(writer: Writer, space: str, lesions: VisitLesions) -> None:
     probability, mask, grid = lesions.probability[space], lesions.mask[space], grid_of(lesions.mask[space])
     plan = writer.plan
     sources = list(writer.raw.values())
-    common = {"SpatialReference": writer.spatial_reference(space), **_model_fields(plan)}
+    common = {"SpatialReference": writer.spatial_reference(space), **model_fields(plan)}
     sidecar = {"Description": "Probability of lesion", "Sources": sources, **common}
     path = writer.image("probseg", data_of(probability), grid, np.float32, sidecar, space=space, label="L")
     sidecar = {"Description": _MASK, "Type": "Lesion", "Sources": [writer.uri(path)], **common}
@@ -298,7 +236,7 @@ def _write_lesion_table(writer: Writer, lesions: VisitLesions, cells: AnatomyCel
         "Sources": [writer.uri(mask)],
         "SpatialReference": writer.spatial_reference(space),
         **_of_space(columns, space),
-        **_model_fields(writer.plan),
+        **model_fields(writer.plan),
     }
     # The columns index and name are BIDS's own; describing them again would make the validator warn.
     write_tsv(rows, ["index", "name", *columns], writer.path("dseg", ".tsv", space=space, seg="lesions"))
@@ -312,7 +250,7 @@ def _write_uncertainty(writer: Writer, uncertainty: nib.Nifti1Image, grid: Grid)
         "Description": "Disagreement of the model's cascades: standard deviation of their lesion probabilities",
         "Sources": list(writer.raw.values()),
         "SpatialReference": writer.spatial_reference(writer.plan.space),
-        **_model_fields(writer.plan),
+        **model_fields(writer.plan),
     }
     values = data_of(resample(uncertainty, grid, 1))
     writer.image("probseg", values, grid, np.float32, sidecar, **_uncertainty_entities(writer.plan.space))
@@ -328,58 +266,6 @@ def _of_space(columns: Mapping[str, Mapping[str, Any]], space: str) -> dict[str,
         name: {**column, "Description": column["Description"].replace("SPACE", space)}
         for name, column in columns.items()
     }
-
-
-def _model_fields(plan: OutputPlan) -> dict[str, Any]:
-    return {
-        "ModelName": plan.model_name,
-        "ModelSHA256": plan.model_sha256,
-        "SequencesUsed": list(plan.visit.images),
-        "Threshold": plan.rule.threshold,
-        "MinLesionVolume": plan.rule.min_lesion_volume_mm3,
-        "MinLesionVolumeUnits": "mm^3",
-        "PeakProbability": plan.rule.peak_probability,
-        "LargestFilledCavity": plan.rule.largest_cavity_mm3,
-        "LargestFilledCavityUnits": "mm^3",
-        "Precision": plan.precision,
-    }
-
-
-def read_stats(plan: OutputPlan) -> tuple[dict[str, str], Flags] | None:
-    """Return a visit's volumes, as text by column, and its quality flags; None where they have not been written."""
-    path = _stats_path(plan)
-    if not path.is_file():
-        return None
-    (row,) = read_tsv(path).dicts()
-    quality = read_quality_flags(_quality_path(plan)) or {}
-    return row, flags_of(read_object(sidecar_path(path))) | quality
-
-
-def read_agreement(plan: OutputPlan) -> float | None:
-    """Return the cascades' agreement on a visit whose volumes have been written; None for a single cascade."""
-    stats = read_stats(plan)
-    return float(stats[0][AGREEMENT]) if stats and AGREEMENT in stats[0] else None
-
-
-def has_outputs(plan: OutputPlan) -> bool:
-    """Return whether a visit's derivatives are complete and were made with the plan's model and thresholds.
-
-    Completeness is decided by :func:`bids_cascade.derivatives.read.read_results`, as at the group level.
-    """
-    try:
-        read_results(plan.out_dir, plan.visit.key)
-        sidecar = read_object(sidecar_path(_stats_path(plan)))
-    except BidsCascadeError:
-        return False
-    return sidecar.items() >= _model_fields(plan).items()
-
-
-def _stats_path(plan: OutputPlan) -> Path:
-    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="lesions")
-
-
-def _quality_path(plan: OutputPlan) -> Path:
-    return derivative_path(plan.out_dir, plan.visit, "stats", ".tsv", desc="quality")
 
 
 def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
@@ -400,7 +286,7 @@ def publish_report(plan: OutputPlan, files: Sequence[Path]) -> None:
 def _remove_earlier(plan: OutputPlan) -> None:
     """Remove the mark of complete earlier results, then their figures and quality measures."""
     figures = derivative_path(plan.out_dir, plan.visit, "dseg", ".svg", desc="sizes").parent
-    quality = _quality_path(plan)
+    quality = quality_path(plan)
     # Another model may have had several cascades, and this one may not; the T1w may have come since, or gone.
     stale = [
         derivative_path(plan.out_dir, plan.visit, "probseg", ".nii.gz", **_uncertainty_entities(plan.space)),
@@ -409,7 +295,7 @@ def _remove_earlier(plan: OutputPlan) -> None:
     single = [path for table in (quality, *stale) for path in (table, sidecar_path(table))]
     single += earlier_anatomy(plan.out_dir, plan.visit)
     try:
-        for path in [_stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
+        for path in [stats_path(plan), *figures.glob(f"{plan.visit.name}_desc-*"), *single]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"can't replace {error.filename}: {error.strerror}") from error
@@ -417,6 +303,6 @@ def _remove_earlier(plan: OutputPlan) -> None:
 
 def _paths_in(plan: OutputPlan, space: str) -> list[Path]:
     """Return the paths of all images, tables and transforms that results on the grid of a sequence would have."""
-    folder = _stats_path(plan).parent
+    folder = stats_path(plan).parent
     patterns = (f"space-{space}_*", f"from-*_to-{space}_*", f"desc-preproc_{space}.*")
     return [path for pattern in patterns for path in folder.glob(f"{plan.visit.name}_{pattern}")]

@@ -15,7 +15,7 @@ from bids_cascade.imaging.images import save_image
 from bids_cascade.whole_file import write_whole_file
 
 if TYPE_CHECKING:
-    from bids_cascade.derivatives.write import OutputPlan
+    from bids_cascade.derivatives.plan import OutputPlan
 
 
 class Writer:

@@ -14,7 +14,7 @@ from bids_cascade.dataset.tables import read_object
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.learnt import has_learnt_from
 from bids_cascade.derivatives.names import sidecar_path
-from bids_cascade.derivatives.write import LEARNT_FROM_KEY
+from bids_cascade.derivatives.written import LEARNT_FROM_KEY
 from bids_cascade.errors import BadDataError, BidsCascadeError, MissingInputError
 from bids_cascade.evaluation.matching import compare_masks
 from bids_cascade.evaluation.records import EvaluatedVisit, Origin

@@ -24,7 +24,7 @@ def list_participants(inputs: Inputs, config: ParticipantConfig, unfinished: boo
     if unfinished:
         # Imported only where needed: it takes time.
         from bids_cascade.derivatives.plan import plan_outputs
-        from bids_cascade.derivatives.write import has_outputs
+        from bids_cascade.derivatives.written import has_outputs
 
         wanted = [visit for visit in wanted if not has_outputs(plan_outputs(visit, inputs, config, model))]
     return list(dict.fromkeys(visit.participant for visit in wanted))

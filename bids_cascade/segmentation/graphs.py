@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_cascade.config import ParticipantConfig, RunConfig
-from bids_cascade.derivatives.write import OutputPlan
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.models.store import StoredModel
 from bids_cascade.outcomes import VisitOutcome, count

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, flag_far_volumes
 from bids_cascade.derivatives.flags import Flags, reasons_of
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.derivatives.read import lesion_volume_of
-from bids_cascade.derivatives.write import OutputPlan, read_stats
+from bids_cascade.derivatives.written import read_stats
 from bids_cascade.errors import OK, BidsCascadeError, OutputError, ReadWriteError
 from bids_cascade.outcomes import VisitOutcome
 from bids_cascade.workflow.visit_run import VisitRun, unfinished_outcome

@@ -11,7 +11,8 @@ from typing import Any
 from bids_cascade.dataset.tables import read_object
 from bids_cascade.derivatives.files import write_json
 from bids_cascade.derivatives.names import visit_folders
-from bids_cascade.derivatives.write import OutputPlan, has_outputs
+from bids_cascade.derivatives.plan import OutputPlan
+from bids_cascade.derivatives.written import has_outputs
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.workflow.visit import Preprocessing
 

@@ -354,7 +354,7 @@ class FindAnatomy(Step):
 
 
 class WriteOutputsInputSpec(StepInputSpec):
-    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
+    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.plan.OutputPlan")
     packed = InputMultiObject(File(exists=True), mandatory=True, desc="images on the T1w image's grid, compressed")
     transforms = InputMultiObject(File(exists=True), desc="map points of the T1w image to each of the other images")
     qualities = InputMultiObject(traits.Float, desc="similarity of each registration")
@@ -525,7 +525,7 @@ class DrawFindings(Step):
 
 
 class PublishReportInputSpec(StepInputSpec):
-    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.write.OutputPlan")
+    plan = traits.Any(mandatory=True, desc="bids_cascade.derivatives.plan.OutputPlan")
     files = InputMultiObject(File(exists=True), mandatory=True, desc="figures")
     measured = InputMultiObject(traits.Dict, mandatory=True, desc="quality measures of each image, the T1w image first")
     sequences = traits.Dict(mandatory=True, desc="contrast of each sequence, by name")
@@ -543,7 +543,8 @@ class PublishReport(Step):
 
     def step(self, folder: Path) -> dict[str, Any]:
         """See :func:`bids_cascade.derivatives.write.publish_report`."""
-        from bids_cascade.derivatives.write import publish_report, read_agreement
+        from bids_cascade.derivatives.write import publish_report
+        from bids_cascade.derivatives.written import read_agreement
         from bids_cascade.imaging.quality import join_measures
         from bids_cascade.report.visit import write_quality
 

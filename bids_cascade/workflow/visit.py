@@ -15,7 +15,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_cascade.anatomy.template import BUILT_IN, find_template
 from bids_cascade.config import WHITE_MATTER, needed_sequences
 from bids_cascade.dataset.visits import Visit
-from bids_cascade.derivatives.write import OutputPlan
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.errors import BidsCascadeError
 from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (

@@ -16,8 +16,8 @@ from bids_cascade.anatomy.visit import VisitAnatomy, no_anatomy
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
 from bids_cascade.derivatives.anatomy import write_anatomy
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.derivatives.spaces import TemplateSpace, write_space
-from bids_cascade.derivatives.write import OutputPlan
 from bids_cascade.derivatives.writer import Writer
 from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.registration import write_itk_transform

@@ -1,25 +1,14 @@
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bids_cascade.config import LesionRule
-from bids_cascade.dataset.visits import ImageChoice, Visit
-from bids_cascade.derivatives.write import (
-    OutputPlan,
-    _model_fields,
-    _move_all,
-    _of_space,
-    _remove_earlier,
-    has_outputs,
-    publish_report,
-    read_stats,
-)
+from bids_cascade.dataset.visits import ImageChoice
+from bids_cascade.derivatives.write import _move_all, _of_space, _remove_earlier, publish_report
 from bids_cascade.errors import OutputError
 
-RULE = LesionRule(0.5, 10, 0.7)
+from .conftest import MakePlan
 
 
 @pytest.fixture
@@ -30,13 +19,8 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def plan(tmp_path: Path, session: str | None) -> OutputPlan:
-    images = {"T1w": ImageChoice(tmp_path / "x.nii", "the only one")}
-    return OutputPlan(Visit("01", session, images), tmp_path, tmp_path / "out", "tiny", "0" * 64, RULE, (0.2, 0.8))
-
-
-def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: Path) -> None:
-    publish_report(plan(tmp_path, "1"), files)
+def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: Path, make_plan: MakePlan) -> None:
+    publish_report(make_plan("1"), files)
     top = tmp_path / "out" / "sub-01"
     there = sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
     assert there == [
@@ -47,45 +31,28 @@ def test_a_report_is_published_beside_the_results(files: list[Path], tmp_path: P
     assert (top / there[0]).read_text() == "desc-brain_T1w.svg"
 
 
-def test_an_earlier_report_goes_and_those_of_other_visits_stay(files: list[Path], tmp_path: Path) -> None:
+def test_an_earlier_report_goes_and_those_of_other_visits_stay(
+    files: list[Path], tmp_path: Path, make_plan: MakePlan
+) -> None:
     for session in (None, "1", "10"):
-        publish_report(plan(tmp_path, session), files)
+        publish_report(make_plan(session), files)
     for session, left in (("1", 6), (None, 3), (None, 3)):
-        _remove_earlier(plan(tmp_path, session))
+        _remove_earlier(make_plan(session))
         assert sum(path.is_file() for path in (tmp_path / "out").rglob("*")) == left
     assert all("ses-10" in path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
-def test_what_can_not_be_published_is_said(files: list[Path], tmp_path: Path) -> None:
+def test_what_can_not_be_published_is_said(files: list[Path], tmp_path: Path, make_plan: MakePlan) -> None:
     (tmp_path / "out" / "sub-01").mkdir(parents=True)
     (tmp_path / "out" / "sub-01" / "figures").touch()
     with pytest.raises(OutputError, match=r"can.t create the folder .*figures"):
-        publish_report(plan(tmp_path, None), files)
+        publish_report(make_plan(None), files)
 
 
-def test_lesions_are_shown_on_the_flair_if_there_is_one(tmp_path: Path) -> None:
-    assert plan(tmp_path, None).shown == "T1w"
-
-
-def test_outputs_count_as_there_only_if_whole_and_made_in_the_same_way(tmp_path: Path, leave_results) -> None:
-    mine = plan(tmp_path, None)
-    assert not has_outputs(mine)
-    fields = {**_model_fields(mine), "GeneratedByVersion": "1"}
-    anat = leave_results(mine.out_dir, "sub-01", **fields)
-    assert has_outputs(mine)
-    assert not has_outputs(replace(mine, precision="half"))
-    assert not has_outputs(replace(mine, rule=replace(mine.rule, peak_probability=0.9)))
-    # Killed between the new results' JSON and their table, in the order of before: the old table stands beside.
-    stats = anat / "sub-01_desc-lesions_stats.tsv"
-    stats.write_text(stats.read_text().replace("\n3\t", "\n2\t"))
-    assert not has_outputs(mine)
-    leave_results(mine.out_dir, "sub-01", **fields)
-    (anat / "sub-01_space-T1w_seg-lesions_dseg.tsv").unlink()
-    assert not has_outputs(mine)
-
-
-def test_what_says_that_results_are_whole_goes_first_and_comes_last(tmp_path: Path, leave_results, monkeypatch) -> None:
-    mine = plan(tmp_path, None)
+def test_what_says_that_results_are_whole_goes_first_and_comes_last(
+    tmp_path: Path, make_plan: MakePlan, leave_results, monkeypatch
+) -> None:
+    mine = make_plan(None)
     anat = leave_results(mine.out_dir, "sub-01")
     stats = anat / "sub-01_desc-lesions_stats.tsv"
     staging = tmp_path / "staging"
@@ -104,28 +71,9 @@ def test_what_says_that_results_are_whole_goes_first_and_comes_last(tmp_path: Pa
     assert len(moved) == 4
 
 
-def test_flags_of_both_sidecars_are_read_and_the_measured_ones_win(tmp_path: Path) -> None:
-    mine = plan(tmp_path, None)
-    assert read_stats(mine) is None
-    stats = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-lesions_stats.tsv"
-    stats.parent.mkdir(parents=True)
-    stats.write_text("n_lesions\n3\n")
-    stats.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "some"}}))
-    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "some"})
-    quality = stats.with_name("sub-01_desc-quality_stats.tsv")
-    quality.write_text("quality_flags\nguess;cut;noise\n")
-    quality.with_suffix(".json").write_text(json.dumps({"QualityFlags": {"guess": "left", "cut": "10 %", "noise": ""}}))
-    assert read_stats(mine) == ({"n_lesions": "3"}, {"guess": "left", "cut": "10 %", "noise": ""})
-
-
-def test_flags_of_the_images_come_first(tmp_path: Path) -> None:
-    mine = replace(plan(tmp_path, None), flags={"guess": "T1w"})
-    assert mine.joined_flags([{"cut": "FLAIR"}, {"cut": "T2w"}]) == {"guess": "T1w", "cut": "FLAIR; T2w"}
-
-
-def test_results_on_the_grid_of_another_image_go(tmp_path: Path) -> None:
+def test_results_on_the_grid_of_another_image_go(tmp_path: Path, make_plan: MakePlan) -> None:
     """Where a T1w has come since, or gone, nothing is left that a reader could take for results of this run."""
-    mine = plan(tmp_path, None)
+    mine = make_plan(None)
     flair = ImageChoice(tmp_path / "y.nii", "the only one")
     both = replace(mine, visit=replace(mine.visit, images={**mine.visit.images, "FLAIR": flair}))
     alone = replace(mine, visit=replace(mine.visit, images={"FLAIR": flair}, absent=("T1w",)))

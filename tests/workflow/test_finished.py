@@ -10,7 +10,8 @@ import pytest
 
 from bids_cascade.config import LesionRule
 from bids_cascade.dataset.visits import ImageChoice, Visit
-from bids_cascade.derivatives.write import OutputPlan, _model_fields
+from bids_cascade.derivatives.plan import OutputPlan
+from bids_cascade.derivatives.written import model_fields
 from bids_cascade.workflow.finished import is_finished, remember_finished
 from bids_cascade.workflow.visit import Preprocessing
 
@@ -24,7 +25,7 @@ def plan(tmp_path: Path, leave_results: Callable[..., Path]) -> OutputPlan:
     raw.write_text("voxels")
     visit = Visit("01", "1", {"T1w": ImageChoice(raw, "the only one")})
     plan = OutputPlan(visit, tmp_path, tmp_path / "out", "tiny", "0" * 64, LesionRule(0.5, 10, 0.7), (0.2, 0.8))
-    leave_results(plan.out_dir, "sub-01_ses-1", flags={}, **_model_fields(plan), GeneratedByVersion="1")
+    leave_results(plan.out_dir, "sub-01_ses-1", flags={}, **model_fields(plan), GeneratedByVersion="1")
     (plan.out_dir / "sub-01" / "figures").mkdir()
     (plan.out_dir / "sub-01" / "figures" / "sub-01_ses-1_desc-brain_T1w.svg").write_text("a brain")
     return plan

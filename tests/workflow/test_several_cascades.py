@@ -14,8 +14,10 @@ from bids_cascade.cascade.two_stage import Cascade
 from bids_cascade.config import CascadeConfig, LesionRule, NetworkConfig
 from bids_cascade.dataset.tables import read_tsv
 from bids_cascade.dataset.visits import ImageChoice, Visit
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.derivatives.visit_images import VisitImages
-from bids_cascade.derivatives.write import OutputPlan, read_agreement, write_outputs
+from bids_cascade.derivatives.write import write_outputs
+from bids_cascade.derivatives.written import read_agreement
 from bids_cascade.imaging.grid import grid_of
 from bids_cascade.lesions.visit import find_visit_lesions
 from bids_cascade.models.store import save_model

@@ -10,7 +10,7 @@ from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from bids_cascade.config import LesionRule, needed_sequences
 from bids_cascade.dataset.visits import ImageChoice, Visit
-from bids_cascade.derivatives.write import OutputPlan
+from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.workflow.visit import Networks, Preprocessing, labelled_graph, segmentation_graph
 
 
