@@ -23,7 +23,7 @@ from bids_cascade.cli.parser import parse
 from bids_cascade.derivatives.course import FAR_FROM_OTHER_VISIT, NOT_COMPARABLE
 from bids_cascade.derivatives.spaces import NO_OUTPUT_SPACE
 from bids_cascade.imaging.images import ORIENTATION_IS_A_GUESS
-from bids_cascade.imaging.quality import _RULES
+from bids_cascade.imaging.quality_rules import RULES
 from bids_cascade.importing.cli import build_parser as build_import_parser
 from bids_cascade.selection.check import SEQUENCES_ABSENT
 
@@ -238,4 +238,4 @@ def test_each_quality_flag_has_its_remedy(repository: Path) -> None:
         NO_OUTPUT_SPACE,
         SEQUENCES_ABSENT,
     }
-    assert named == {rule.flag for rule in _RULES.values()} | others
+    assert named == {rule.flag for rule in RULES.values()} | others

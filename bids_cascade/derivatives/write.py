@@ -28,7 +28,7 @@ from bids_cascade.derivatives.written import LEARNT_FROM_KEY, model_fields, qual
 from bids_cascade.errors import OutputError, cannot_create
 from bids_cascade.imaging.grid import Grid, grid_of, resample
 from bids_cascade.imaging.images import data_of, mask_of
-from bids_cascade.imaging.quality import AGREEMENT
+from bids_cascade.imaging.quality_rules import AGREEMENT
 from bids_cascade.imaging.registration import write_itk_transform
 from bids_cascade.lesions.components import CENTRE
 from bids_cascade.lesions.sizes import CLINICAL_TEXT, count_clinical

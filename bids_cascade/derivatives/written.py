@@ -11,7 +11,7 @@ from bids_cascade.derivatives.names import derivative_path, sidecar_path
 from bids_cascade.derivatives.plan import OutputPlan
 from bids_cascade.derivatives.read import read_results
 from bids_cascade.errors import BidsCascadeError
-from bids_cascade.imaging.quality import AGREEMENT
+from bids_cascade.imaging.quality_rules import AGREEMENT
 
 LEARNT_FROM_KEY = "ModelLearntFrom"
 """Key in the sidecar of a mask: the datasets that the model was trained on."""

@@ -13,7 +13,8 @@ from bids_cascade.anatomy.zones import ZONE_NAMES
 from bids_cascade.derivatives.files import write_tsv
 from bids_cascade.derivatives.flags import FLAGS_COLUMN, FLAGS_KEY
 from bids_cascade.imaging.grid import grid_of
-from bids_cascade.imaging.quality import Row, describe_columns, find_flags, gather
+from bids_cascade.imaging.quality import gather
+from bids_cascade.imaging.quality_rules import Row, describe_columns, find_flags
 from bids_cascade.imaging.scan import Scan
 from bids_cascade.report.figures import draw_anatomy, draw_bias, draw_brain, draw_lesions, draw_registration, draw_sizes
 from bids_cascade.report.findings import Findings
