@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.utility import Merge
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_cascade.anatomy.template import BUILT_IN, find_template
 from bids_cascade.config import WHITE_MATTER, needed_sequences
 from bids_cascade.dataset.visits import Visit
 from bids_cascade.derivatives.plan import OutputPlan
-from bids_cascade.errors import BidsCascadeError
-from bids_cascade.nifti_file import read_header
 from bids_cascade.workflow.interfaces import (
     CorrectBias,
     DrawAnatomy,
@@ -36,16 +31,7 @@ from bids_cascade.workflow.interfaces import (
     StackChannels,
     WriteOutputs,
 )
-
-_MEM_GB = {"brain": 2.5, "cascade": 1.3, "anatomy": 1.0}
-_MEM_GB_PER_THREAD = {"cascade": 0.1}
-_DEFAULT_MEM_GB = 0.8
-_GB_PER_VOXEL, _GB_PER_VOXEL_OF = 21e-9, {"outputs": 27e-9}
-"""Of the largest image (N4: 19, registration: 20, refilling lesions: 26); at most what brain extraction takes."""
-_OF_RAW_IMAGES = ("brain", "register", "bias", "lesion")
-"""Steps that are repeated when the content of their files changes, whatever the files' times."""
-_BY_TIME = {"execution": {"hash_method": "timestamp"}}
-"""Results of steps are recognised by their times: hashing their content would take most of a second."""
+from bids_cascade.workflow.nodes import list_node, plan_memory, step
 
 
 @dataclass(frozen=True)
@@ -129,25 +115,25 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     graph = Workflow(visit.slug)
     first, *others = needed_sequences(preprocessing.sequences, visit.absent)
     paths = {sequence: str(visit.images[sequence].path.absolute()) for sequence in (first, *others)}
-    brain = _node(
+    brain = step(
         FindBrain(image=paths[first], sequence=first, mode=preprocessing.skull_strip),
         "brain",
         preprocessing.omp_nthreads,
     )
-    corrected, transforms = _list_node("corrected", 1 + len(others)), _list_node("transforms", len(others))
-    qualities, flags = _list_node("qualities", len(others)), _list_node("flags", len(others))
-    channels = _node(
+    corrected, transforms = list_node("corrected", 1 + len(others)), list_node("transforms", len(others))
+    qualities, flags = list_node("qualities", len(others)), list_node("flags", len(others))
+    channels = step(
         StackChannels(voxel_size_mm=preprocessing.voxel_size_mm, normalisation=preprocessing.normalisation), "channels"
     )
     channels.inputs.sequences, channels.inputs.names = list(paths), list(paths.values())
     channels.inputs.channels = list(preprocessing.sequences)
     for index, sequence in enumerate((first, *others)):
-        bias = _node(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
+        bias = step(CorrectBias(image=paths[sequence]), f"bias_{sequence}")
         graph.connect(brain, "mask", bias, "mask")
         graph.connect(bias, "corrected", corrected, f"in{index + 1}")
         if sequence != first:
             register = Register(moving=paths[sequence], t1w=paths[first], seed=preprocessing.seed)
-            register = _node(register, f"register_{sequence}")
+            register = step(register, f"register_{sequence}")
             graph.connect(brain, "mask", register, "mask")
             graph.connect(register, "transform", bias, "transform")
             graph.connect(register, "transform", transforms, f"in{index}")
@@ -157,7 +143,7 @@ def preprocessing_graph(visit: Visit, preprocessing: Preprocessing) -> Workflow:
     graph.connect(corrected, "out", channels, "images")
     if others:
         graph.connect(transforms, "out", channels, "transforms")
-    _plan_memory(graph, _largest(paths.values()))
+    plan_memory(graph, paths.values())
     return graph
 
 
@@ -207,8 +193,8 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
         device=networks.device,
         use_gpu=networks.device != "cpu",
     )
-    segment = _node(segment, "cascade", preprocessing.omp_nthreads)
-    write = _node(WriteOutputs(plan=plan), "outputs")
+    segment = step(segment, "cascade", preprocessing.omp_nthreads)
+    write = step(WriteOutputs(plan=plan), "outputs")
     write.overwrite = True  # the work folder may be kept while the output folder is not
     graph.connect(channels, "channels", segment, "channels")
     graph.connect(channels, "brain", segment, "brain")
@@ -225,7 +211,7 @@ def segmentation_graph(visit: Visit, preprocessing: Preprocessing, networks: Net
     _add_report(graph, plan, sequences)
     _add_templates(graph, preprocessing, plan)
     templates = [find_template(name)[0] for name in plan.output_spaces if name != BUILT_IN]
-    _plan_memory(graph, _largest([*(visit.images[sequence].path for sequence in sequences), *templates]))
+    plan_memory(graph, [*(visit.images[sequence].path for sequence in sequences), *templates])
     return graph
 
 
@@ -234,10 +220,10 @@ def _add_templates(graph: Workflow, preprocessing: Preprocessing, plan: OutputPl
     names = dict.fromkeys(((BUILT_IN,) if plan.anatomy else ()) + plan.output_spaces)
     common = {"sequences": list(preprocessing.sequences), "normalisation": preprocessing.normalisation}
     for name in names:
-        register = _node(RegisterTemplate(seed=preprocessing.seed, template=name, **common), f"template_{name}")
+        register = step(RegisterTemplate(seed=preprocessing.seed, template=name, **common), f"template_{name}")
         _connect_channels(graph, register)
     if plan.output_spaces:
-        spaces = _list_node("spaces", len(plan.output_spaces))
+        spaces = list_node("spaces", len(plan.output_spaces))
         for index, name in enumerate(plan.output_spaces):
             graph.connect(graph.get_node(f"template_{name}"), "space", spaces, f"in{index + 1}")
         for target in ("outputs", "report"):
@@ -248,8 +234,8 @@ def _add_templates(graph: Workflow, preprocessing: Preprocessing, plan: OutputPl
 
 def _add_anatomy(graph: Workflow, plan: OutputPlan, common: dict[str, Any]) -> None:
     """Add the structures of the brain, and their figure."""
-    anatomy = _node(FindAnatomy(rule=plan.rule, **common), "anatomy")
-    draw = _node(DrawAnatomy(sequence=plan.space), "draw_anatomy")
+    anatomy = step(FindAnatomy(rule=plan.rule, **common), "anatomy")
+    draw = step(DrawAnatomy(sequence=plan.space), "draw_anatomy")
     _connect_channels(graph, anatomy)
     graph.connect(graph.get_node(f"template_{BUILT_IN}"), "space", anatomy, "space")
     graph.connect(graph.get_node("cascade"), "probability", anatomy, "probability")
@@ -271,7 +257,7 @@ def _connect_channels(graph: Workflow, node: Node) -> None:
 def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> Node:
     """Add the node that finds the lesions for all nodes that need them; return it."""
     spaces = list(dict.fromkeys((plan.space, plan.shown)))
-    lesions = _node(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
+    lesions = step(FindLesions(sequences=list(sequences), spaces=spaces, rule=plan.rule), "lesions")
     segment = graph.get_node("cascade")
     for name in ("probability", "members"):
         graph.connect(segment, name, lesions, name)
@@ -283,9 +269,9 @@ def _add_lesions(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) ->
 
 def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
     """Compress each image as soon as it is corrected: N4 of the others uses one processor only."""
-    packed = _list_node("packed", len(sequences))
+    packed = list_node("packed", len(sequences))
     for index, sequence in enumerate(sequences):
-        pack = _node(PackImage(), f"pack_{sequence}")
+        pack = step(PackImage(), f"pack_{sequence}")
         graph.connect(graph.get_node("brain"), "mask", pack, "mask")
         _connect_scan(graph, sequence, pack)
         graph.connect(pack, "packed", packed, f"in{index + 1}")
@@ -294,14 +280,14 @@ def _add_packing(graph: Workflow, sequences: Sequence[str]) -> None:
 
 def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> None:
     """Draw all figures as early as possible, then publish them beside the outputs, which don't wait for them."""
-    publish = _node(PublishReport(plan=plan), "report")
+    publish = step(PublishReport(plan=plan), "report")
     publish.overwrite = True
     n = len(sequences)
-    files, measured = _list_node("files", 2 * n + 1 + plan.anatomy), _list_node("measured", n)
+    files, measured = list_node("files", 2 * n + 1 + plan.anatomy), list_node("measured", n)
     for index, sequence in enumerate(sequences):
         raw = str(plan.visit.images[sequence].path.absolute())
-        draw = _node(DrawScan(sequence=sequence, raw=raw), f"draw_{sequence}")
-        field = _node(DrawField(sequence=sequence, raw=raw), f"field_{sequence}")
+        draw = step(DrawScan(sequence=sequence, raw=raw), f"draw_{sequence}")
+        field = step(DrawField(sequence=sequence, raw=raw), f"field_{sequence}")
         for node in (draw, field):
             graph.connect(graph.get_node("brain"), "mask", node, "mask")
         graph.connect(graph.get_node(f"bias_{sequences[0]}"), "corrected", draw, "t1w")
@@ -329,7 +315,7 @@ def _add_report(graph: Workflow, plan: OutputPlan, sequences: Sequence[str]) -> 
 def _findings(graph: Workflow, plan: OutputPlan) -> Node:
     """Add the node that draws the lesions; return it."""
     draw = DrawFindings(sequence=plan.shown, gate=plan.gate)
-    figures, segment = _node(draw, "figures"), graph.get_node("cascade")
+    figures, segment = step(draw, "figures"), graph.get_node("cascade")
     graph.connect(graph.get_node("brain"), "mask", figures, "mask")
     _connect_scan(graph, plan.shown, figures)
     if plan.shown != plan.space:
@@ -378,44 +364,8 @@ def labelled_graph(visit: Visit, preprocessing: Preprocessing, label: Path) -> W
     graph = preprocessing_graph(visit, preprocessing)
     sequences = needed_sequences(preprocessing.sequences, visit.absent)
     raw = [str(visit.images[sequence].path.absolute()) for sequence in sequences]
-    lesion = _node(MoveLabel(label=str(label.absolute()), images=raw), "lesion")
+    lesion = step(MoveLabel(label=str(label.absolute()), images=raw), "lesion")
     graph.connect(graph.get_node("channels"), "brain", lesion, "brain")
     if len(sequences) > 1:
         graph.connect(graph.get_node("transforms"), "out", lesion, "transforms")
     return graph
-
-
-def _largest(paths: Iterable[str | Path]) -> int:
-    """Return how many voxels the largest of some images has."""
-    n_voxels = 0
-    for path in paths:
-        with suppress(BidsCascadeError):  # the step that reads it reports the error
-            n_voxels = max(n_voxels, math.prod(read_header(Path(path)).shape))
-    return n_voxels
-
-
-def _plan_memory(graph: Workflow, n_voxels: int) -> None:
-    """Tell nipype how much memory images of this size take; nodes that run in the parent are excepted."""
-    for name in graph.list_node_names():
-        node = graph.get_node(name)
-        if not node.run_without_submitting:
-            image_gb = n_voxels * _GB_PER_VOXEL_OF.get(name, _GB_PER_VOXEL)
-            node._mem_gb = max(node.mem_gb, min(image_gb, _MEM_GB["brain"]))
-
-
-def _node(interface: Any, name: str, n_threads: int = 1) -> Node:
-    mem_gb = _MEM_GB.get(name, _DEFAULT_MEM_GB) + n_threads * _MEM_GB_PER_THREAD.get(name, 0)
-    node = Node(interface, name, n_procs=n_threads, mem_gb=mem_gb)
-    if name.partition("_")[0] not in _OF_RAW_IMAGES:
-        node.config = _BY_TIME
-    if "n_threads" in interface.inputs.copyable_trait_names():
-        node.inputs.n_threads = n_threads
-    return node
-
-
-def _list_node(name: str, length: int) -> Node:
-    merge = Merge(length)
-    merge.resource_monitor = False  # runs in the parent, where the monitor would leave its samples in the user's folder
-    node = Node(merge, name, mem_gb=0.1, run_without_submitting=True)
-    node.config = _BY_TIME
-    return node
