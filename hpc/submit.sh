@@ -17,6 +17,10 @@ if [ $# -lt 2 ]; then
     echo "usage: $0 [--gpu] BIDS_DIR OUTPUT_DIR [option of bids-cascade ...]" >&2
     exit 64
 fi
+if [ ! -d "$1" ]; then  # before anything is made
+    echo "$0: no such folder: $1; give the root folder of a BIDS dataset" >&2
+    exit 16
+fi
 scripts=$(cd "$(dirname "$0")" && pwd)
 bids_dir=$(realpath "$1")
 mkdir -p "$2/logs"

@@ -50,11 +50,43 @@ def test_a_task_beyond_the_list_is_refused(repository: Path, tmp_path: Path) -> 
     assert "there is no participant on line 3" in done.stderr
 
 
-def test_submitting_needs_two_folders(repository: Path) -> None:
-    command = [str(repository / "hpc" / "submit.sh"), "--gpu", "/data"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def submit(repository: Path, folder: Path, *arguments: str, unfinished: str = "") -> subprocess.CompletedProcess[str]:
+    """Submit with a program that lists these participants in place of the app, and one that notes jobs as sbatch."""
+    programs = {"sbatch": f'echo "$*" >> {folder / "jobs"}\necho 42', "app": f"printf '{unfinished}'"}
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "BIDS_CASCADE": "app"}
+    command = [str(repository / "hpc" / "submit.sh"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_submitting_needs_two_folders(repository: Path, tmp_path: Path) -> None:
+    done = submit(repository, tmp_path, "--gpu", "/data")
     assert done.returncode == 64
     assert "usage:" in done.stderr
+
+
+def test_a_mistyped_dataset_is_refused_before_anything_is_made(repository: Path, tmp_path: Path) -> None:
+    done = submit(repository, tmp_path, str(tmp_path / "dta"), str(tmp_path / "out"))
+    assert done.returncode == 16
+    assert f"no such folder: {tmp_path / 'dta'}" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize(("unfinished", "n_arrays"), [("01\\n02\\n", 1), ("", 0)])
+def test_unfinished_participants_are_submitted_and_the_group_level_after_them(
+    repository: Path, tmp_path: Path, unfinished: str, n_arrays: int
+) -> None:
+    (tmp_path / "data").mkdir()
+    done = submit(repository, tmp_path, str(tmp_path / "data"), str(tmp_path / "out"), unfinished=unfinished)
+    assert done.returncode == 0, done.stderr
+    *arrays, group = (tmp_path / "jobs").read_text().splitlines()
+    assert len(arrays) == n_arrays
+    assert all("--array=1-2" in job and "slurm_array.sh" in job for job in arrays)
+    assert "slurm_group.sh" in group
+    assert ("--dependency=afterany:42" in group) == bool(arrays)
 
 
 def test_the_plugin_file_is_one(repository: Path) -> None:
