@@ -63,18 +63,20 @@ _RANGE = (-0.5, 4.5)
 _START_QUANTILES = {"T1w": (0.08, 0.38, 0.78), "FLAIR": (0.06, 0.65, 0.45)}
 """Where fluid, grey and white matter lie among a sequence's sorted intensities, to start from."""
 
+_START_FRACTIONS = (0.15, 0.45, 0.40)
+
 
 @dataclass(frozen=True, eq=False)
 class Tissues:
-    """Normal tissue in the intensities of a visit's sequences.
+    """Normal tissue in the intensities of a visit's sequences: fluid, grey and white matter, or other K classes.
 
     Attributes
     ----------
-    levels : (C, 3) array
-        Intensity of fluid, grey and white matter in each sequence.
-    sds : (C, 3) array
+    levels : (C, K) array
+        Intensity of each class in each sequence.
+    sds : (C, K) array
         Spread of each.
-    fractions : (3,) array
+    fractions : (K,) array
         Fraction of the brain that each is.
     """
 
@@ -83,7 +85,12 @@ class Tissues:
     fractions: FloatArray
 
 
-def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences: Sequence[str]) -> Tissues:
+def find_tissues(
+    channels: NDArray[np.floating],
+    brain: NDArray[np.bool_],
+    sequences: Sequence[str],
+    start: NDArray[np.floating] | None = None,
+) -> Tissues:
     """Fit fluid, grey and white matter to a visit's T1w and FLAIR intensities.
 
     Parameters
@@ -93,6 +100,8 @@ def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], seque
     brain : (X, Y, Z) bool array
     sequences : sequence of str
         Of the channels, in their order: T1w and FLAIR.
+    start : (C, K) array, optional
+        Intensities of other classes to fit instead, where they are about known.
 
     Raises
     ------
@@ -105,8 +114,12 @@ def find_tissues(channels: NDArray[np.floating], brain: NDArray[np.bool_], seque
     if not (high > low).all():
         raise ValueError(f"{', '.join(np.array(sequences)[high <= low])} is constant over the brain")
     scaled = (values - low) / (high - low)
-    start = [np.quantile(scaled[:, i], _START_QUANTILES[name]) for i, name in enumerate(sequences)]
-    means, covariances, fractions = _fit(scaled, np.array(start).T)
+    if start is None:
+        quantiles = [np.quantile(scaled[:, i], _START_QUANTILES[name]) for i, name in enumerate(sequences)]
+        means, fractions = np.array(quantiles).T, np.array(_START_FRACTIONS)
+    else:
+        means, fractions = (start.T - low) / (high - low), np.full(start.shape[1], 1 / start.shape[1])
+    means, covariances, fractions = _fit(scaled, means, fractions)
     spread = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     return Tissues(
         levels=means.T * (high - low)[:, None] + low[:, None], sds=spread.T * (high - low)[:, None], fractions=fractions
@@ -293,13 +306,12 @@ def _sampled(channels: NDArray[np.floating], brain: NDArray[np.bool_], sequences
     return channels.reshape(len(sequences), -1)[:, inside].T.astype(np.float64)
 
 
-def _fit(values: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return means (3, C), covariances (3, C, C) and fractions (3,) by trimmed expectation maximisation."""
+def _fit(values: FloatArray, means: FloatArray, fractions: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return means (K, C), covariances (K, C, C) and fractions (K,) by trimmed expectation maximisation."""
     n_channels = values.shape[1]
     pairs = np.triu_indices(n_channels)
     moments = np.column_stack([np.ones(len(values)), values, values[:, pairs[0]] * values[:, pairs[1]]])
-    covariances = np.stack([np.eye(n_channels) * 0.1**2] * 3)
-    fractions = np.array([0.15, 0.45, 0.40])
+    covariances = np.stack([np.eye(n_channels) * 0.1**2] * len(means))
     for _ in range(_MAX_ITERATIONS):
         each = [_polynomial(*parameters, pairs) for parameters in zip(means, covariances, fractions, strict=True)]
         densities = np.exp(np.array(each) @ moments.T) + 1e-300

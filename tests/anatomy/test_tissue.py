@@ -152,3 +152,15 @@ def test_a_head_that_is_all_lesion_has_no_structures(head: dict[str, np.ndarray]
 def test_tissues_need_t1w_or_flair(head: dict[str, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="not in T2w"):
         tissue_likelihoods(head["channels"][:1], head["brain"], ("T2w",))
+
+
+def test_voxels_that_mix_fluid_and_grey_matter_are_not_taken_for_grey_matter() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.array([[0.2, -0.3], [0.35, 0.0], [0.55, 0.6], [0.75, 1.1], [1.0, 1.0]])
+    kinds = np.repeat(np.arange(5), [4000, 2000, 2000, 2500, 2500])
+    channels = (levels[kinds] + rng.normal(0, 0.06, (len(kinds), 2))).T.astype(np.float32)[..., None, None]
+    found = tissue_likelihoods(channels, np.ones((len(kinds), 1, 1), bool), ("T1w", "FLAIR"))[..., 0, 0]
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
+    assert (found.argmax(axis=0)[kinds == 0] == 0).mean() > 0.95
+    assert (found.argmax(axis=0)[kinds == 3] == 1).mean() > 0.95
+    assert (found.argmax(axis=0)[kinds == 4] == 2).mean() > 0.95

@@ -55,6 +55,15 @@ def test_tissues_are_found() -> None:
     assert (found.sds < 0.08).all()
 
 
+def test_other_classes_are_fitted_from_where_they_are_about() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.array([0.2, 0.45, 0.7, 0.95])
+    image = (np.repeat(levels, 2000) + rng.normal(0, 0.04, 8000)).reshape(1, 20, 20, 20)
+    found = find_tissues(image, np.ones((20, 20, 20), bool), ("T1w",), np.array([[0.15, 0.5, 0.75, 0.9]]))
+    np.testing.assert_allclose(found.levels, [levels], atol=0.03)
+    np.testing.assert_allclose(found.fractions, 0.25, atol=0.05)
+
+
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (700.0, 33.0)])
 @pytest.mark.parametrize(
     ("t1w", "flair"),
