@@ -137,15 +137,19 @@ def find_structures(
 
 
 def _continue_cortex(structures: NDArray[np.uint8], priors: NDArray[np.floating], lesion: NDArray[np.bool_]) -> None:
-    """Extend cortex into lesions, in place, where the atlas expects it and cortex is nearer than white matter."""
+    """Extend cortex by one voxel into lesions, in place, where the atlas expects it and cortex prevails around.
+
+    Further in, hardly any of a lesion is cortex: 4 % of such voxels on four synthetic heads, 26 % of the first layer.
+    """
     normal = ~lesion
-    cortex, white = (
-        priors[structure]
-        * ndimage.gaussian_filter((structures == structure + 1) & normal, _NEAR_VOXELS, output=np.float32)
-        for structure in (Structure.CORTEX, Structure.WHITE_MATTER)
+    cortex, white = ((structures == structure + 1) & normal for structure in (Structure.CORTEX, Structure.WHITE_MATTER))
+    expected, other = (
+        priors[structure] * ndimage.gaussian_filter(mask, _NEAR_VOXELS, output=np.float32)
+        for structure, mask in ((Structure.CORTEX, cortex), (Structure.WHITE_MATTER, white))
     )
     cerebrum = np.isin(structures, (Structure.WHITE_MATTER + 1, Structure.DEEP_GREY + 1))
-    structures[lesion & cerebrum & (cortex > white)] = Structure.CORTEX + 1
+    touching = ndimage.binary_dilation(cortex, mask=lesion & cerebrum)
+    structures[touching & ~cortex & (expected > other)] = Structure.CORTEX + 1
 
 
 def _leave_white_matter_beside(
