@@ -42,7 +42,7 @@ class Thresholds:
     infratentorial_fraction: float = 0.5
     confluent_fraction: float = 0.1
     ring_mm: tuple[float, float] = (2.0, 6.0)
-    agreement_below: float = 0.42
+    agreement_below: float = 0.45
     agreement_without_t1w_below: float = 0.4
 
 
