@@ -48,7 +48,10 @@ def _say_difference(pair: Pair, processings: Mapping[VisitKey, Processing]) -> s
         f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
     ]
     if before["sequences"] != after["sequences"]:
-        remedy = "lesions seen in other sequences differ without any change"
+        extra = " or ".join(sorted(set(before["sequences"].split("+")) ^ set(after["sequences"].split("+"))))
+        remedy = (
+            f"lesions seen in other sequences differ; to compare them, process copies of both visits without {extra}"
+        )
     else:
         remedy = "run the participant level for both with the same model and options"
     return (

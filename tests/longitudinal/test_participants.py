@@ -65,6 +65,7 @@ def test_visits_without_t1w_are_compared_by_their_flair(tmp_path: Path, small_he
     second, third, third_from_first = compare(tmp_path)
     assert (second.n_new, second.n_others, second.message) == (1, 0, "")
     assert "sequences FLAIR and T1w+FLAIR" in third.message
+    assert third.message.endswith("process copies of both visits without T1w")
     assert third_from_first.n_new is None
     assert "ses-2" in quality_flags(tmp_path / "out", "3")[NOT_COMPARABLE]
     assert "ses-1" in quality_flags(tmp_path / "out", "3")[NOT_COMPARABLE]
