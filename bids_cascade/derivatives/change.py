@@ -137,6 +137,13 @@ def read_change(out_dir: Path, later: VisitKey, desc: str) -> ChangeResults | No
     return ChangeResults(row, flags, fingerprint, bool(flags or sidecar.get(_COPIES_KEY)))
 
 
+def lacks_files(out_dir: Path, later: VisitKey, desc: str) -> bool:
+    """Whether images, tables or the viewer of a comparison that has been made are no longer there."""
+    lesions = lesions_path(out_dir, later, desc, ".nii.gz")
+    images = [lesions, _voxels_path(out_dir, later, desc), _subtraction_path(out_dir, later, desc)]
+    return not all(path.is_file() for path in (*images, _table_of(lesions), viewer_path(out_dir, later, desc)))
+
+
 def _hash_tables(out_dir: Path, earlier: VisitKey, later: VisitKey) -> str:
     """Return a hash that identifies two visits' results; no image is read."""
     return hashlib.sha256("".join(digest_of_tables(out_dir, visit) for visit in (earlier, later)).encode()).hexdigest()

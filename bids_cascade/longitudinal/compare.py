@@ -9,9 +9,11 @@ from functools import partial
 from bids_cascade.change.compare import compare_visits
 from bids_cascade.change.thresholds import ChangeThresholds
 from bids_cascade.derivatives.change import (
+    ChangeResults,
     Pair,
     earlier_numbers,
     fingerprint_of,
+    lacks_files,
     read_change,
     read_finished,
     write_change,
@@ -56,10 +58,7 @@ def compare_once(
         with comparison_locked(task.out_dir, pair.later):
             before = _fingerprint(task, pair, previous, processings)
             done = read_change(task.out_dir, pair.later, pair.desc)
-            lacks_floor = (
-                done is not None and not done.has_floor and task.segmenter(processings[pair.later]) is not None
-            )
-            if done is None or done.fingerprint != before or lacks_floor:
+            if done is None or done.fingerprint != before or _is_incomplete(task, pair, done, processings):
                 _LOGGER.info("%s: comparing with ses-%s", pair.later.name, pair.earlier.session)
                 _compare(task, pair, previous, processings, before)
             return outcome_of(task.out_dir, pair), _fingerprint(task, pair, previous, processings) == before
@@ -67,6 +66,15 @@ def compare_once(
         _LOGGER.error("%s: not compared with ses-%s: %s", pair.later.name, pair.earlier.session, error)
         failed = PairOutcome(pair.later.name, pair.earlier.label, pair.desc, str(error), exit_code=error.exit_code)
         return failed, True
+
+
+def _is_incomplete(
+    task: ComparisonTask, pair: Pair, done: ChangeResults, processings: Mapping[VisitKey, Processing]
+) -> bool:
+    """Whether a comparison lacks files, or a noise floor that can be measured now."""
+    if not done.flags and lacks_files(task.out_dir, pair.later, pair.desc):
+        return True
+    return not done.has_floor and task.segmenter(processings[pair.later]) is not None
 
 
 def _fingerprint(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bids_cascade.config import Inputs
-from bids_cascade.derivatives.change import PREVIOUS, read_change, stats_path
+from bids_cascade.derivatives.change import PREVIOUS, lesions_path, read_change, stats_path
 from bids_cascade.longitudinal.stale import remove_stale
 
 from .left_visits import OLD, compare, leave_visit, state, visit
@@ -39,3 +39,15 @@ def test_what_a_removed_visit_has_left_goes(root: Path) -> None:
     assert outcome.exit_code == 66
     assert "label-L_mask" in outcome.message
     assert read_change(out, visit("1"), PREVIOUS) is None
+
+
+@pytest.mark.slow
+def test_of_a_comparison_that_has_lost_an_image_all_are_written_again(root: Path) -> None:
+    out = root / "out"
+    shutil.rmtree(out / "sub-01" / "ses-3")
+    outcomes = compare(root)
+    path = lesions_path(out, visit("2"), PREVIOUS, ".nii.gz")
+    before = path.read_bytes()
+    path.unlink()
+    assert compare(root) == outcomes
+    assert path.read_bytes() == before, "a later comparison would have lost the lesions' numbers"
