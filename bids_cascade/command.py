@@ -25,7 +25,7 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
-def run_command(program: str, act: Callable[[], int | None]) -> int:
+def run_command(program: str, act: Callable[[], int | None], debugging: str | None = None) -> int:
     """Run a command; return its exit code, or that of its error, after one line for the error.
 
     Parameters
@@ -34,6 +34,8 @@ def run_command(program: str, act: Callable[[], int | None]) -> int:
         Name of the command.
     act : callable
         Does the work; returns an exit code, or None for 0.
+    debugging : str, optional
+        Option with which the command logs tracebacks.
     """
     leave_out_current_folder()
     open_streams()
@@ -52,9 +54,8 @@ def run_command(program: str, act: Callable[[], int | None]) -> int:
         return _explain(text, ReadWriteError.exit_code)
     except Exception as error:  # the last resort: an unforeseen error is still one line and an exit code
         fault = one_line(f"{type(error).__name__}: {error}")
-        return _explain(
-            f"{program}: unexpected {fault}; please report it with the output of -vv", BidsCascadeError.exit_code
-        )
+        remedy = "please report it" + (f" with the output of {debugging}" if debugging else "")
+        return _explain(f"{program}: unexpected {fault}; {remedy}", BidsCascadeError.exit_code)
     finally:
         release_streams()
 

@@ -41,6 +41,13 @@ def test_each_error_is_one_line_and_a_code(
     assert said.startswith(line)
 
 
+def test_a_command_that_can_say_more_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("app", lambda: 1 // 0)
+    run_command("app", lambda: 1 // 0, debugging="-vv")
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition("; ")[2] for line in said] == ["please report it", "please report it with the output of -vv"]
+
+
 @pytest.mark.parametrize("module", ["bids_cascade.model_command", "bids_cascade.importing.cli"])
 def test_nobody_who_reads_on_is_no_failure_and_a_full_disk_is_one(module: str) -> None:
     command = [sys.executable, "-m", module, *(["show"] if "model" in module else ["mslesseg", "/nowhere", "/nowhere"])]

@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger("bids_cascade")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the app; return its exit code."""
     share_source_tree()
-    return run_command("bids_cascade", lambda: _run(list(sys.argv[1:] if argv is None else argv)))
+    return run_command("bids_cascade", lambda: _run(list(sys.argv[1:] if argv is None else argv)), debugging="-vv")
 
 
 def _run(arguments: Sequence[str]) -> int:
