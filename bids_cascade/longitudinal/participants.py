@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bids_cascade.children import map_in_processes
 from bids_cascade.config import Inputs
-from bids_cascade.derivatives.change import PREVIOUS
+from bids_cascade.derivatives.change import FIRST, PREVIOUS, stats_path
 from bids_cascade.derivatives.read import list_results, list_sessions_with_results
 from bids_cascade.errors import NothingSelectedError
 from bids_cascade.longitudinal.compare import compare_once
@@ -15,7 +15,7 @@ from bids_cascade.longitudinal.pairs import plan_participant
 from bids_cascade.longitudinal.stale import remove_unplanned
 from bids_cascade.longitudinal.task import ComparisonTask
 from bids_cascade.models.store import StoredModel
-from bids_cascade.visit_key import natural_key
+from bids_cascade.visit_key import VisitKey, natural_key
 
 _ATTEMPTS = 3
 _GB_EACH = 1.5
@@ -63,9 +63,19 @@ def compare_participants(
         By participant, then in the order of time.
     """
     tasks = [ComparisonTask(inputs.out_dir, inputs.bids_dir, label, seed, model) for label in participants]
-    several = [task for task in tasks if len(list_sessions_with_results(task.out_dir, task.participant)) > 1]
-    done = map_in_processes(_compare_participant, several, n_procs, "compared visits", _GB_EACH)
+    concerned = [task for task in tasks if _has_several_visits(task) or _has_comparisons(task)]
+    done = map_in_processes(_compare_participant, concerned, n_procs, "compared visits", _GB_EACH)
     return [outcome for outcomes in done for outcome in outcomes]
+
+
+def _has_several_visits(task: ComparisonTask) -> bool:
+    return len(list_sessions_with_results(task.out_dir, task.participant)) > 1
+
+
+def _has_comparisons(task: ComparisonTask) -> bool:
+    """Whether there are comparisons, perhaps with visits that are gone."""
+    visits = [VisitKey(task.participant, label) for label in list_sessions_with_results(task.out_dir, task.participant)]
+    return any(stats_path(task.out_dir, visit, desc).exists() for visit in visits for desc in (PREVIOUS, FIRST))
 
 
 def _compare_participant(task: ComparisonTask) -> list[PairOutcome]:

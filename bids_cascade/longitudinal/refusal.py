@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bids_cascade.derivatives.change import Pair
@@ -43,7 +44,7 @@ def refusal_of(out_dir: Path, pair: Pair, processings: Mapping[VisitKey, Process
 
 def _say_difference(pair: Pair, processings: Mapping[VisitKey, Processing]) -> str:
     """Describe how the processing of two visits differs, and what to do."""
-    before, after = (vars(processings[key]) for key in (pair.earlier, pair.later))
+    before, after = (vars(_shortened(processings[key])) for key in (pair.earlier, pair.later))
     different = [
         f"{name.replace('_', ' ')} {before[name]} and {after[name]}" for name in before if before[name] != after[name]
     ]
@@ -58,3 +59,8 @@ def _say_difference(pair: Pair, processings: Mapping[VisitKey, Processing]) -> s
         f"{pair.earlier.label} and ses-{pair.later.session} were not made in the same way ({'; '.join(different)}): "
         f"{remedy}"
     )
+
+
+def _shortened(processing: Processing) -> Processing:
+    """Return a processing with the beginning of its model's hash, which is enough to distinguish two models."""
+    return replace(processing, model_sha256=processing.model_sha256[:8])

@@ -10,9 +10,10 @@ import pytest
 
 from bids_cascade.config import Inputs
 from bids_cascade.derivatives.change import PREVIOUS, lesions_path, read_change, stats_path
+from bids_cascade.derivatives.course import NOT_COMPARABLE
 from bids_cascade.longitudinal.stale import remove_stale
 
-from .left_visits import OLD, compare, leave_visit, state, visit
+from .left_visits import OLD, compare, leave_visit, quality_flags, state, visit
 
 
 @pytest.mark.slow
@@ -39,6 +40,18 @@ def test_what_a_removed_visit_has_left_goes(root: Path) -> None:
     assert outcome.exit_code == 66
     assert "label-L_mask" in outcome.message
     assert read_change(out, visit("1"), PREVIOUS) is None
+
+
+def test_the_comparison_of_a_visit_that_is_left_alone_goes(root: Path, small_head: Any) -> None:
+    out = root / "out"
+    shutil.rmtree(out / "sub-01" / "ses-3")
+    leave_visit(out, "sub-01_ses-2", small_head.make_visit({OLD: 4}), threshold=0.7)
+    compare(root)
+    assert NOT_COMPARABLE in quality_flags(out, "2")
+    shutil.rmtree(out / "sub-01" / "ses-1")
+    assert compare(root) == []
+    assert state(out) == {}
+    assert quality_flags(out, "2") == {}
 
 
 @pytest.mark.slow
