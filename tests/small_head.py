@@ -22,7 +22,7 @@ def turned(degrees: Sequence[float], shift_mm: Sequence[float]) -> np.ndarray:
 
 
 def make_visit(
-    lesions: dict[tuple[float, float, float], float], pose: np.ndarray | None = None, seed: int = 0, brains: int = 0
+    lesions: dict[tuple[float, float, float], float], pose: np.ndarray | None = None, seed: int = 0
 ) -> FinishedVisit:
     """Return a head with round lesions, radii by centre in mm; `pose` maps the visit's world to the head's."""
     rng = np.random.default_rng(seed)
@@ -39,10 +39,8 @@ def make_visit(
     brain = ball((0, 0, 0), 20, 1.25)
     white = ball((0, 0, 0), 16, 1.3)
     places = [((4, 8, 5), 5), ((-4, -6, -6), 4), ((-6, 10, -5), 3), ((7, -8, 7), 3)]
-    if brains:
-        places = [((-x0, y0, -z0), radius) for (x0, y0, z0), radius in places]
     fluid = np.max([ball(centre, radius, 1.4) for centre, radius in places], axis=0)
-    texture = np.random.default_rng(99 + brains).standard_normal((SIZE,) * 3)
+    texture = np.random.default_rng(99).standard_normal((SIZE,) * 3)
     texture = ndimage.map_coordinates(
         ndimage.gaussian_filter(texture, 2) * 2, [x - affine[0, 3], y - affine[1, 3], z - affine[2, 3]], order=1
     )
