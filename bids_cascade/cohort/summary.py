@@ -1,4 +1,4 @@
-"""The closing text of the group level: visits by status, and those that need attention."""
+"""How the group level ends: its text, with visits by status and those that need attention, and its exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from bids_cascade.cohort.columns import STATUSES
 from bids_cascade.cohort.tables import GroupVisit
-from bids_cascade.errors import BidsCascadeError
+from bids_cascade.errors import BidsCascadeError, MissingInputError
+from bids_cascade.outcomes import VisitOutcome, exit_code_of
 
 _NAMED = 20
 
@@ -60,3 +61,14 @@ def _say_processing(row: dict[str, Any]) -> str:
         f"lesions from {row['min_lesion_volume_mm3']:g} mm^3, {row['precision']} precision, "
         f"bids_cascade {row['bids_cascade_version']}"
     )
+
+
+def exit_code_of_visits(visits: Sequence[GroupVisit], problems: Sequence[BidsCascadeError]) -> int:
+    """Return 0 if there are results and all of them could be read."""
+    ends = [
+        VisitOutcome("", code)
+        for code in [visit.exit_code for visit in visits] + [problem.exit_code for problem in problems]
+    ]
+    if not any(visit.results for visit in visits):
+        ends.append(VisitOutcome("", MissingInputError.exit_code))
+    return exit_code_of(ends)
