@@ -377,7 +377,7 @@ def test_sequences_the_dataset_lacks(dataset: Path, tmp_path: Path, capsys) -> N
     arguments = [str(dataset), str(tmp_path / "out"), "participant", "--no-anatomy", "-w", str(tmp_path / "work")]
     assert main([*arguments, "--skip-bids-validation", "--participant-label", "lacking"]) == 66
     said = capsys.readouterr()
-    assert "none of the 1 selected visits has a FLAIR image" in said.err
+    assert "none of the selected visits (1) has a FLAIR image" in said.err
     assert "sub-lacking  not processed: no FLAIR image" in said.out
 
 

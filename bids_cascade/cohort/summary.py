@@ -10,7 +10,7 @@ from typing import Any
 from bids_cascade.cohort.columns import STATUSES
 from bids_cascade.cohort.tables import GroupVisit
 from bids_cascade.errors import BidsCascadeError, MissingInputError
-from bids_cascade.outcomes import VisitOutcome, exit_code_of
+from bids_cascade.outcomes import VisitOutcome, count, exit_code_of
 
 _NAMED = 20
 
@@ -21,7 +21,8 @@ def closing_text(
     """Return the number of visits by status, and the names of those that need attention."""
     counts = Counter(visit.status for visit in visits)
     lines = [
-        f"{len(visits)} visits: " + ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        f"{count(len(visits), 'visit')}: "
+        + ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
     ]
     for status in STATUSES:
         if status != "complete":

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, app_options: Sequence[str]) -> int:
     dataset, results = options.output_dir / "dataset", options.output_dir / "results"
-    say(f"Writing {options.participants} phantom participants with known lesions to {dataset}")
+    say(f"Writing phantoms with known lesions to {dataset} ({options.participants})")
     try:
         participants = write_phantom_dataset(dataset, options.participants, options.seed)
     except OSError as error:

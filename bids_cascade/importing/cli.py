@@ -45,6 +45,7 @@ def _import(options: argparse.Namespace) -> None:
     # Imported late, so that --help is quick.
     from bids_cascade.importing.datasets import PUBLIC_DATASETS
     from bids_cascade.importing.write import import_dataset
+    from bids_cascade.outcomes import count
     from bids_cascade.surroundings import say
 
     public = PUBLIC_DATASETS[options.dataset]
@@ -53,7 +54,8 @@ def _import(options: argparse.Namespace) -> None:
     raters = sorted({name for visit in visits for name in visit.masks})
     n_masked = sum("manual" in visit.masks for visit in visits)
     say(
-        f"{public.name}: {len(visits)} visits of {len(participants)} participants, {n_masked} with a mask in "
+        f"{public.name}: {count(len(visits), 'visit')} of {count(len(participants), 'participant')}, {n_masked} with a "
+        "mask in "
         f"{options.bids_dir}/derivatives/manual ({public.reference})"
     )
     others = [name for name in raters if name != "manual"]

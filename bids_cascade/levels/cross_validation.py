@@ -10,7 +10,7 @@ from bids_cascade.cross_validation.gather import gather
 from bids_cascade.derivatives.record import write_record
 from bids_cascade.derivatives.root import prepare_output
 from bids_cascade.evaluation.folds import Fold
-from bids_cascade.outcomes import VisitOutcome, exit_code_of, format_table
+from bids_cascade.outcomes import VisitOutcome, count, exit_code_of, format_table
 from bids_cascade.surroundings import say
 from bids_cascade.training.fit import check_start
 from bids_cascade.training.prepare import find_labelled, prepare_visits
@@ -48,5 +48,6 @@ def run_cross_validation(inputs: Inputs, config: TrainConfig, folding: CrossVali
         return gather(job, done, labelled, outcomes)
     for outcome in unfinished:
         say(f"{outcome.name}  {outcome.message}")
-    say(f"{len(done)} of {len(wanted)} folds done; when all {len(folds)} are, run this without --fold to gather them")
+    finished = f"{len(done)} of {count(len(wanted), 'fold')} done"
+    say(f"{finished}; when all {len(folds)} are, run this without --fold to gather them")
     return exit_code_of([*outcomes, *unfinished])

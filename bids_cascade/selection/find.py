@@ -92,7 +92,7 @@ def find_selected(
     for sequence in needed:
         if all(sequence in visit.missing for visit in visits):
             _LOGGER.error(
-                "%s: none of the %d selected visits has a %s image; the model takes %s; %s",
+                "%s: none of the selected visits (%d) has a %s image; the model takes %s; %s",
                 *(inputs.bids_dir, len(visits), sequence, ", ".join(needed)),
                 remedy.for_all if sequence in remedy.sequences else _OTHER_MODEL,
             )

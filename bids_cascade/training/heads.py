@@ -22,6 +22,7 @@ from bids_cascade.config import HeadsConfig
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.imaging.images import warn_of_guess
+from bids_cascade.outcomes import count
 from bids_cascade.progress_bar import progress_bar
 from bids_cascade.sources import hash_sources
 from bids_cascade.synthesis.anatomy import Anatomy
@@ -78,7 +79,10 @@ def make_heads(
         _Head(maps[number % len(maps)], masks, (config.seed, number), tuple(sequences), folder / f"head{number:05d}")
         for number in range(config.n_heads)
     ]
-    _LOGGER.info("%d synthetic heads of %d label maps and %d lesion masks", len(tasks), len(maps), len(masks))
+    _LOGGER.info(
+        "%s of %s and %s",
+        *(count(len(tasks), "synthetic head"), count(len(maps), "label map"), count(len(masks), "lesion mask")),
+    )
     # Label map by label map, since preparing one takes as long as making a head.
     missing = sorted((task for task in tasks if not _is_made(task)), key=lambda task: task.label_map)
     with progress_bar(len(missing), "heads") as bar:

@@ -36,7 +36,7 @@ else
     check "README: docker build" documented README.md docker-build "$repository"
     build >>"$log" 2>&1
 fi
-expect "README: docker run" 0 "1 of 1 visits done" documented README.md docker-run "$repository"
+expect "README: docker run" 0 "1 of 1 visit done" documented README.md docker-run "$repository"
 mkdir -p "$SCRATCH/clone"
 tar -C "$repository" -cf - --exclude-vcs --exclude=./.venv . | tar -C "$SCRATCH/clone" -xf -
 expect "README: the demo" 0 "lesions found" documented README.md demo "$SCRATCH/clone"
@@ -44,14 +44,14 @@ if [ "$(id -u)" = 0 ] && { command -v apptainer || command -v bwrap; } >/dev/nul
     results=$SCRATCH/apptainer
     own_folder "$results"
     check "docs: apptainer build" documented docs/hpc.md apptainer-build "$SCRATCH"
-    expect "docs: apptainer run" 0 "1 of 1 visits done" documented docs/hpc.md apptainer-run "$SCRATCH"
+    expect "docs: apptainer run" 0 "1 of 1 visit done" documented docs/hpc.md apptainer-run "$SCRATCH"
     check "docs: its outputs are the caller's" has_outputs "$results" 01
-    expect "apptainer run without --work-dir" 0 "1 of 1 visits done" env PATH="$bin:$PATH" apptainer run --cleanenv \
+    expect "apptainer run without --work-dir" 0 "1 of 1 visit done" env PATH="$bin:$PATH" apptainer run --cleanenv \
         --containall --bind "$data:/data:ro" --bind "$results:/out" "$SCRATCH/bids_cascade.sif" /data /out participant \
         --participant-label 01
     check "docs: the work folder is not in Apptainer's small /tmp" test -f "$results/work/finished/sub_01.json"
     # Without --cleanenv the host's environment leaks in: settings that point nowhere must do no harm.
-    expect "apptainer run with a leaking environment" 0 "1 of 1 visits done" env PATH="$bin:$PATH" \
+    expect "apptainer run with a leaking environment" 0 "1 of 1 visit done" env PATH="$bin:$PATH" \
         MPLCONFIGDIR=/nowhere XDG_CACHE_HOME=/nowhere TMPDIR=/nowhere apptainer run --containall \
         --bind "$data:/data:ro" --bind "$results:/out" "$SCRATCH/bids_cascade.sif" /data /out participant \
         --participant-label 01

@@ -8,7 +8,7 @@ if [ -d "$REAL_DATA" ]; then
     label=$(container --volume "$real:/data:ro" --volume "$out:/out" "$image" /data /out participant \
         --list-participants all 2>/dev/null | head -n 1)
     session=$(find "$real/sub-$label" -maxdepth 1 -name 'ses-*' -printf '%f\n' | sort | head -n 1)
-    expect "sub-$label${session:+_$session} of $(basename "$real")" 0 "1 of 1 visits done" container \
+    expect "sub-$label${session:+_$session} of $(basename "$real")" 0 "1 of 1 visit done" container \
         --volume "$real:/data:ro" --volume "$out:/out" "$image" /data /out participant --participant-label "$label" \
         ${session:+--session-label "$session"}
     check "its outputs are there and the caller's" has_outputs "$out" "$label"

@@ -221,11 +221,11 @@ check "phantoms are made in the container" container --volume "$data:/data" \
     --volume "$here/phantoms.py:/phantoms.py:ro" --entrypoint python "$image" /phantoms.py /data
 expect "participants are listed" 0 03 container --volume "$data:/data:ro" --volume "$out:/out" \
     "$image" /data /out participant --list-participants all
-expect "a phantom, HOME missing, no -w" 0 "1 of 1 visits done" container --env HOME=/nowhere \
+expect "a phantom, HOME missing, no -w" 0 "1 of 1 visit done" container --env HOME=/nowhere \
     --volume "$data:/data:ro" --volume "$out:/out" "$image" /data /out participant --participant-label 01
 check "its outputs are there and the caller's" has_outputs "$out" 01
 check "two processors were used of --cpus 2" used n_procs "$((processors < 2 ? processors : 2))" "$out"
-expect "another, HOME read-only, with -w" 0 "1 of 1 visits done" container --env HOME=/opt/bids_cascade \
+expect "another, HOME read-only, with -w" 0 "1 of 1 visit done" container --env HOME=/opt/bids_cascade \
     --volume "$data:/data:ro" --volume "$out:/out" "$image" /data /out participant --participant-label 02 \
     --work-dir /out/work
 expect "a broken image fails its own visit only" 65 "2 of 3 visits done, 1 not" container --volume "$data:/data:ro" \

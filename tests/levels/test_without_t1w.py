@@ -86,7 +86,7 @@ def test_without_dropout_it_is_refused_with_what_would_help(dataset: Path, tmp_p
     assert row.endswith(
         "not processed: no T1w image; with --sequence-dropout 0.25, such visits are used for training, too"
     )
-    assert "none of the 1 selected visits has a T1w image" in said.err
+    assert "none of the selected visits (1) has a T1w image" in said.err
     assert "--sequence-dropout 0.25, or --sequences FLAIR" in said.err
 
 

@@ -37,7 +37,7 @@ def test_a_visit_without_t1w_is_left_out_if_all_sequences_are_required(
     assert [missing_outcome(visit).message for visit in lacking] == [
         "not processed: no T1w image; leave out --require-sequences to process it all the same"
     ] * 2
-    assert "none of the 2 selected visits has a T1w image" in caplog.text
+    assert "none of the selected visits (2) has a T1w image" in caplog.text
     assert caplog.text.rstrip().endswith("leave out --require-sequences: the model does without")
 
 
