@@ -57,6 +57,7 @@ _TRUTH: dict[Structure, tuple[Tissue, ...]] = {
 }
 _GREY, _WHITE = 2, 3
 _HALF_VOXEL_MM = 0.5
+_WINSORISED = (0.005, 0.995)
 FILLINGS = ("none", "global_mean", "ours")
 _SHOWN = (Structure.WHITE_MATTER, Structure.CORTEX, Structure.CEREBELLUM, Structure.BRAINSTEM)
 
@@ -76,13 +77,14 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for head in pool.map(judge_one, options.label_maps, seeds):
             heads.append(head)
-            print(head, flush=True)
+            print(head["head"], head.get("wrong", "no anatomy"), flush=True)
     print(f"\nMachine: {machine.describe()}\n\n{format_table(heads)}")
 
 
 def judge_head(label_map: Path, seed: int, masks: Sequence[Path], with_filling: bool) -> dict[str, Any]:
     """Make a head from a label map, and return its figures."""
-    sick, healthy = pair(load_anatomy(label_map), [load_patient(path) for path in masks], seed)
+    anatomy, patients = load_anatomy(label_map), [load_patient(path) for path in masks]
+    sick, healthy = pair(anatomy, patients, seed) if with_filling else (make_head(anatomy, patients, seed), None)
     name = f"{label_map.name.removesuffix('.nii.gz')}, seed {seed}"
     return {"head": name, **measure(sick, healthy if with_filling else None)}
 
@@ -105,7 +107,6 @@ def measure(sick: TrainingHead, healthy: TrainingHead | None) -> dict[str, Any]:
         return figures | found.flags
     structures = np.asarray(found.structures.dataobj)
     figures |= judge_structures(structures, sick)
-    print(figures, flush=True)  # the segmentations by Atropos take much longer
     return figures if healthy is None else figures | volume_errors(sick, healthy, structures)
 
 
@@ -121,8 +122,9 @@ def format_table(heads: Sequence[dict[str, Any]]) -> str:
     """Return the figures as Markdown: structures and locations, confusions of these, and errors of volumes."""
     known = [head for head in heads if "n_lesions" in head]
     filled = [head for head in known if "lesion_ml" in head]
-    tables = [_structure_rows(known), _confusion_rows(known), *([_volume_rows(filled)] if filled else [])]
-    return "\n\n".join("\n".join(rows) for rows in tables)
+    failed = [f"No anatomy: {head['head']}" for head in heads if head not in known]
+    tables = [_structure_rows(known), failed, _confusion_rows(known), _volume_rows(filled)]
+    return "\n\n".join("\n".join(rows) for rows in tables if rows)
 
 
 def _structure_rows(heads: Sequence[dict[str, Any]]) -> list[str]:
@@ -154,6 +156,8 @@ def _confusion_rows(heads: Sequence[dict[str, Any]]) -> list[str]:
 
 def _volume_rows(heads: Sequence[dict[str, Any]]) -> list[str]:
     """Return the errors of each head, then the sums of their magnitudes, relative to no filling."""
+    if not heads:
+        return []
     rows = _header(["head", "lesions", "filling", "error of white matter", "error of grey matter"])
     for head in heads:
         for name in FILLINGS:
@@ -178,23 +182,28 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
-    """Return a head with lesions, and the same without them."""
+def make_head(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> TrainingHead:
+    """Return a head with lesions, scanned in 3D."""
     config = SynthesisConfig()
     config = replace(
         config,
         acquisition=replace(config.acquisition, protocol_fractions=(1.0, 0.0, 0.0, 0.0)),
         lesions=replace(config.lesions, none_fraction=0.0),
     )
-    sick = make_training_head(anatomy, patients, seed, config)
+    return make_training_head(anatomy, patients, seed, config)
+
+
+def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
+    """Return a head with lesions, and the same without them."""
 
     def without(*arguments: Any) -> Any:
         lesions = paint_lesions(*arguments)  # the random numbers are drawn all the same
         none = np.zeros_like(lesions.fraction)
         return replace(lesions, fraction=none, flair_gain=none, t1w_drop=none)
 
+    sick = make_head(anatomy, patients, seed)
     with mock.patch.object(synthesis, "paint_lesions", without):
-        return sick, make_training_head(anatomy, patients, seed, config)
+        return sick, make_head(anatomy, patients, seed)
 
 
 def true_structures(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -267,7 +276,9 @@ def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray
 def tissue_volumes_ml(t1w: NDArray[np.floating], head: TrainingHead) -> dict[str, float]:
     """Return grey and white matter of a T1w by ANTs Atropos, which knows nothing of lesions or of our atlas."""
     ants = load_ants()
-    image, mask = (to_ants(nib.Nifti1Image(a.astype(np.float32), head.affine)) for a in (t1w * head.brain, head.brain))
+    # Otherwise a few bright voxels may become a class of their own.
+    clipped = t1w.clip(*np.quantile(t1w[head.brain], _WINSORISED)) * head.brain
+    image, mask = (to_ants(nib.Nifti1Image(a.astype(np.float32), head.affine)) for a in (clipped, head.brain))
     found = ants.atropos(image, mask, i="KMeans[3]", m="[0.1,1x1x1]", c="[5,0]")["segmentation"].numpy()
     return {"grey": float((found == _GREY).sum()) / 1000, "white": float((found == _WHITE).sum()) / 1000}
 
