@@ -2,8 +2,8 @@
 
 A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
 .5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
-evaluated by stage 2 can be estimated from their probabilities alone, by expectation maximisation [1]_; a fraction of
-its logit is added to theirs.
+evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation
+maximisation [1]_; a fraction of its logit is added to theirs.
 
 References
 ----------
@@ -22,11 +22,17 @@ UNCHANGED = (1.0, 0.0)
 LOGIT_RANGE = (-6.0, 3.0)
 """To which the logit of a scan's prevalence is cut off.
 
-Beyond, the estimate is uninformative. Most brains without lesions lie below -6, patients with few lesions at -2 to -3:
-with a limit of -2, some tenths of a millilitre were found in a healthy brain, with this one nothing.
+Beyond, the estimate is uninformative. Brains without lesions lie at -5 or below, patients with few lesions at -2 to -4.
 """
 
-_STEPS = 100
+_STEPS = 5
+"""Of expectation maximisation.
+
+Neighbouring voxels depend on each other and their probabilities are not exact; iterated until it converges, the
+estimate magnifies this and runs away from .5. On twelve synthetic heads, the median error of the logit is 0.2 after 5
+steps and 0.7 at convergence, where heads of -2.9 and -3.1 are taken for heads without lesions.
+"""
+
 _SMALLEST = 1e-3
 """Probabilities are clipped to this distance from 0 and 1, so that a few voxels don't dominate."""
 
@@ -37,7 +43,7 @@ def prevalence_logit(probability: NDArray[np.floating]) -> float:
     Parameters
     ----------
     probability : array
-        The classifier was trained on as many lesion voxels as negatives. Voxels with a probability of 0 were not
+        Of a classifier that was trained on as many lesion voxels as negatives. Voxels with a probability of 0 were not
         evaluated; if none was, the logit is 0.
     """
     looked_at = probability[probability > 0].astype(np.float64).clip(_SMALLEST, 1 - _SMALLEST)

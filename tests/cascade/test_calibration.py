@@ -42,21 +42,26 @@ def test_an_offset_is_added_to_the_logits() -> None:
 
 
 def test_prevalence_of_what_a_balanced_classifier_says_is_recovered() -> None:
-    """Two Gaussians one unit apart on either side of 0 have the logit 2x when there are as many of both."""
+    """Two Gaussians 1.5 units on either side of 0 have the logit 3x when there are as many of both."""
     rng = np.random.default_rng(0)
-    for prevalence in (0.2, 0.5, 0.9):
+    for prevalence in (0.05, 0.2, 0.5, 0.9):
         n_lesion = int(prevalence * 200_000)
-        x = np.concatenate([rng.normal(1, 1, n_lesion), rng.normal(-1, 1, 200_000 - n_lesion)])
-        found = prevalence_logit(1 / (1 + np.exp(-2 * x)))
+        x = np.concatenate([rng.normal(1.5, 1, n_lesion), rng.normal(-1.5, 1, 200_000 - n_lesion)])
+        found = prevalence_logit(1 / (1 + np.exp(-3 * x)))
         assert found == pytest.approx(np.log(prevalence / (1 - prevalence)), abs=0.05)
 
 
 def test_prevalence_counts_what_was_looked_at_and_is_cut_off() -> None:
     assert prevalence_logit(np.zeros((3, 3, 3))) == 0
-    some = np.full(50, 0.4)
+    some = np.full(50, 0.2)
     assert prevalence_logit(np.concatenate([some, np.zeros(1000)])) == prevalence_logit(some)
     assert prevalence_logit(some) == LOGIT_RANGE[0]
     assert prevalence_logit(np.full(50, 0.9)) == LOGIT_RANGE[1]
+
+
+def test_prevalence_does_not_run_away_where_all_voxels_say_the_same() -> None:
+    """Each step adds a voxel's logit to that of the prevalence, without end; there are five of them."""
+    assert prevalence_logit(np.full(50, 0.4)) == pytest.approx(5 * np.log(0.4 / 0.6))
 
 
 @pytest.mark.parametrize("weight", [-0.1, np.nan, np.inf])
