@@ -180,7 +180,8 @@ class CascadeConfig:
     normalisation : str
         One of ``NORMALISATIONS``.
     mirrored : bool
-        Whether the networks also evaluate the mirror image of each scan, and the mean of both is used: twice the time.
+        Whether stage 2 also evaluates the mirror image of each scan, and the mean of both is used. Stage 1, which takes
+        most of the time, evaluates the scan alone; that of every second cascade of an ensemble only the mirror image.
     optional_sequences : tuple of str
         Those of the sequences that a scan may lack, since the networks were also trained without them: their channels
         are then 0.

@@ -164,7 +164,7 @@ def _add_join(commands: argparse._SubParsersAction[CommandParser]) -> None:
         "--mirrored",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="average the results for the scan and its mirror image; takes twice as long",
+        help="average the second network's results for the scan and its mirror image; takes a little longer",
     )
     join.set_defaults(run=_join)
 

@@ -1,4 +1,4 @@
-"""The cascade of two stages; only this file knows that there are two."""
+"""The cascade of two stages: how they are run, and how they are trained."""
 
 from __future__ import annotations
 
@@ -91,14 +91,27 @@ def segment(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engin
     ValueError
         When the shapes do not fit the model or each other.
     """
+    first = first_probability(cascade, channels, brain, engine)
+    gate = open_gate(first, cascade.config.gate)
+    return Segmentation(first, final_probability(cascade, channels, gate, engine))
+
+
+def first_probability(cascade: Cascade, channels: Volume, brain: BoolVolume, engine: Engine) -> Volume:
+    """Return stage 1's probability at all candidates, 0 elsewhere.
+
+    Parameters and errors are those of :func:`segment`.
+    """
     if len(channels) != len(cascade.config.sequences):
         raise ValueError(
             f"the model takes {len(cascade.config.sequences)} channels ({', '.join(cascade.config.sequences)}), "
             f"found {len(channels)}"
         )
-    first = engine(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
-    final = engine(cascade.networks[1], channels, open_gate(first, cascade.config.gate))
-    return Segmentation(first, final)
+    return engine(cascade.networks[0], channels, candidates(channels, brain, cascade.config))
+
+
+def final_probability(cascade: Cascade, channels: Volume, gate: BoolVolume, engine: Engine) -> Volume:
+    """Return stage 2's probability within the gate, 0 elsewhere."""
+    return engine(cascade.networks[1], channels, gate)
 
 
 def train_cascade(

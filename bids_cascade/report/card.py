@@ -48,7 +48,7 @@ def model_card(stored: StoredModel) -> str:
         *_networks(header.networks),
         f"- {stored.n_weights:,} weights together",
         *_calibration(config),
-        *(["- The probability is the mean over each scan and its mirror image"] if config.mirrored else []),
+        *(["- Stage 2 evaluates each scan and its mirror image, and the mean counts"] if config.mirrored else []),
         *([f"- Scans may lack {', '.join(config.optional_sequences)}"] if config.optional_sequences else []),
         "",
         "## Training",

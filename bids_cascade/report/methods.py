@@ -129,7 +129,9 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
     n, (slope, intercept) = sidecar.get("NumberOfCascades", 1), sidecar.get("Calibration", UNCHANGED)
     sentences = [f"The probabilities of {n} such cascades were averaged."] if n > 1 else []
     if sidecar.get("Mirrored", False):
-        sentences.append("The probabilities of the scan and of its left-right mirror image were averaged.")
+        sentences.append(
+            "The second network's probabilities of the scan and of its left-right mirror image were averaged."
+        )
     weight = sidecar.get("PrevalenceWeight", 0)
     if (slope, intercept) != UNCHANGED or weight:
         sentences.append(f"The probability p was calibrated to {calibration_formula(slope, intercept, weight)}.")

@@ -1,10 +1,16 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bids_cascade.cascade.calibration import calibrate, prevalence_logit
+from bids_cascade.cascade.engine import lesion_probability
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
+from bids_cascade.cascade.gate import open_gate
+from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.cascade.two_stage import Cascade, segment
 from bids_cascade.config import CascadeConfig
 
@@ -28,18 +34,32 @@ def test_one_cascade_says_what_it_says_alone() -> None:
     assert found.members == ()
 
 
-def test_several_say_their_mean_calibrated() -> None:
+def final_within(cascade: Cascade, visit: LabelledVisit, gate: NDArray[np.bool_], flipped: bool = False) -> Any:
+    """Return stage 2's probability of a visit, or, brought back, of its mirror image."""
+    step = -1 if flipped else 1
+    channels, gate = visit.channels[:, ::step].copy(), gate[::step].copy()
+    return lesion_probability(cascade.networks[1], channels, gate)[::step]
+
+
+def first_of(cascade: Cascade, visit: LabelledVisit, flipped: bool = False) -> Any:
+    """Return stage 1's probability of a visit, or, brought back, of its mirror image."""
+    step = -1 if flipped else 1
+    return segment(cascade, visit.channels[:, ::step].copy(), visit.brain[::step].copy()).first[::step]
+
+
+def test_several_share_the_gate_that_their_mean_opens_and_say_their_mean_calibrated() -> None:
     visit, calibration = make_visit("a", 0), (0.5, 1.0)
     config = replace(CONFIG, calibration=calibration)
     members = [random_cascade(seed, config) for seed in (0, 10, 20)]
-    alone = [segment(one, visit.channels, visit.brain) for one in members]
     found = segment_by_ensemble(Ensemble(tuple(members)), visit.channels, visit.brain)
-    mean = np.mean([one.final for one in alone], axis=0)
-    assert len({one.final.sum() for one in alone}) == 3
-    np.testing.assert_allclose(found.first, np.mean([one.first for one in alone], axis=0), atol=1e-6)
-    np.testing.assert_allclose(found.final, calibrate(mean, calibration), atol=1e-6)
-    for member, one in zip(found.members, alone, strict=True):
-        np.testing.assert_array_equal(member, calibrate(one.final, calibration))
+    first = np.mean([first_of(one, visit) for one in members], axis=0)
+    gate = open_gate(first, config.gate)
+    finals = [final_within(one, visit, gate) for one in members]
+    assert len({one.sum() for one in finals}) == 3
+    np.testing.assert_allclose(found.first, first, atol=1e-6)
+    np.testing.assert_allclose(found.final, calibrate(np.mean(finals, axis=0), calibration), atol=1e-6)
+    for member, one in zip(found.members, finals, strict=True):
+        np.testing.assert_allclose(member, calibrate(one, calibration), atol=1e-6)
 
 
 def test_all_are_moved_by_the_prevalence_that_their_mean_shows() -> None:
@@ -54,18 +74,17 @@ def test_all_are_moved_by_the_prevalence_that_their_mean_shows() -> None:
         np.testing.assert_allclose(now, calibrate(was, (0.5, 1.0), offset), atol=1e-6)
 
 
-def test_mirrored_it_says_the_same_of_a_scan_and_its_mirror_image() -> None:
-    visit, plain = make_visit("a", 0), random_cascade(0)
-    cascade = replace(plain, config=replace(CONFIG, mirrored=True))
-    found = segment_by_ensemble(Ensemble((cascade,)), visit.channels, visit.brain)
-    of_mirror = segment_by_ensemble(Ensemble((cascade,)), visit.channels[:, ::-1].copy(), visit.brain[::-1].copy())
-    np.testing.assert_array_equal(of_mirror.final[::-1], found.final)
-    both = [
-        segment(plain, visit.channels, visit.brain).final,
-        segment(plain, visit.channels[:, ::-1].copy(), visit.brain[::-1].copy()).final[::-1],
-    ]
-    assert not np.array_equal(*both)
-    np.testing.assert_allclose(found.final, np.mean(both, axis=0), atol=1e-6)
+@pytest.mark.parametrize("seeds", [(0,), (0, 10), (0, 10, 20)])
+def test_mirrored_stage_2_evaluates_both_images_and_stage_1_one_by_turns(seeds: Sequence[int]) -> None:
+    visit, config = make_visit("a", 0), replace(CONFIG, mirrored=True)
+    members = [random_cascade(seed, config) for seed in seeds]
+    found = segment_by_ensemble(Ensemble(tuple(members)), visit.channels, visit.brain)
+    first = np.mean([first_of(one, visit, flipped=place % 2 == 1) for place, one in enumerate(members)], axis=0)
+    gate = open_gate(first, config.gate)
+    finals = [final_within(one, visit, gate, flipped) for one in members for flipped in (False, True)]
+    assert len({one.sum() for one in finals}) == 2 * len(seeds)
+    np.testing.assert_allclose(found.first, first, atol=1e-6)
+    np.testing.assert_allclose(found.final, np.mean(finals, axis=0), atol=1e-6)
 
 
 def test_members_have_one_configuration() -> None:

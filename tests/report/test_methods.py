@@ -125,7 +125,7 @@ def test_what_is_done_to_the_probability_is_said() -> None:
         "sigmoid(0.75 logit(p) - 0.5). The probability map was interpolated"
     ) in several
     assert "above 0.3. Its probability map was interpolated" in _paragraph(once)
-    mirrored = "The probabilities of the scan and of its left-right mirror image were averaged. The probability map"
+    mirrored = "probabilities of the scan and of its left-right mirror image were averaged. The probability map"
     assert mirrored in _paragraph({"Mirrored": True})
     adapted = _paragraph({"Calibration": [0.75, -0.5], "PrevalenceWeight": 0.5})
     assert "sigmoid(0.75 logit(p) - 0.5 + 0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
