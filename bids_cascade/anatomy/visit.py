@@ -27,6 +27,7 @@ from bids_cascade.anatomy.tissue import (
 )
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.grid import grid_of
+from bids_cascade.errors import BadDataError
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 
 ANATOMY_FAILED = "anatomy_looks_failed"
@@ -101,7 +102,7 @@ def register_visit(
     MissingInputError
         When there is no such template.
     BadDataError
-        When the registration fails.
+        When the brain has no tissues that can be told apart, or the registration fails.
     """
     inside = mask_of(brain)
     lesion = np.zeros(inside.shape, bool)
@@ -111,6 +112,8 @@ def register_visit(
     likelihoods = tissue_likelihoods(channels, inside & ~lesion, sequences)
     likelihoods[:, lesion] = np.array(_LESION_LIKE)[:, None]
     head = _paint(likelihoods, inside, levels)
+    if not np.ptp(head[inside]):
+        raise BadDataError("the brain has one intensity only, so its tissues can't be told apart")
     target = painted_template(template, levels)
     return register_to_template([target], [nib.Nifti1Image(head, brain.affine)], folder, _EFFORT, seed)
 
