@@ -26,8 +26,8 @@ from bids_cascade.anatomy.tissue import (
     tissue_likelihoods,
 )
 from bids_cascade.cascade.normalisation import normalise
-from bids_cascade.imaging.grid import grid_of
 from bids_cascade.errors import BadDataError
+from bids_cascade.imaging.grid import grid_of
 from bids_cascade.imaging.images import data_of, mask_of, save_image
 
 ANATOMY_FAILED = "anatomy_looks_failed"

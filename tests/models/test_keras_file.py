@@ -121,5 +121,5 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_without_h5py_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UsageError, match="needs h5py.*pip install h5py"):
+    with pytest.raises(UsageError, match=r"needs h5py.*pip install h5py"):
         read_keras_weights(tmp_path / "a.hdf5")
