@@ -58,6 +58,8 @@ _TRUTH: dict[Structure, tuple[Tissue, ...]] = {
 _GREY, _WHITE = 2, 3
 _HALF_VOXEL_MM = 0.5
 _WINSORISED = (0.005, 0.995)
+_FACTOR = 2.0
+"""Factor by which the healthy head's white matter must not be off: else, Atropos has found other classes."""
 FILLINGS = ("none", "global_mean", "ours")
 _SHOWN = (Structure.WHITE_MATTER, Structure.CORTEX, Structure.CEREBELLUM, Structure.BRAINSTEM)
 
@@ -123,7 +125,8 @@ def format_table(heads: Sequence[dict[str, Any]]) -> str:
     known = [head for head in heads if "n_lesions" in head]
     filled = [head for head in known if "lesion_ml" in head]
     failed = [f"No anatomy: {head['head']}" for head in heads if head not in known]
-    tables = [_structure_rows(known), failed, _confusion_rows(known), _volume_rows(filled)]
+    failed += [f"Other classes than tissues by Atropos: {head['head']}" for head in heads if "atropos_failed" in head]
+    tables = [_structure_rows(known), _confusion_rows(known), _volume_rows(filled), failed]
     return "\n\n".join("\n".join(rows) for rows in tables if rows)
 
 
@@ -265,6 +268,9 @@ def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray
         "ours": fill_lesions(t1w, sick.lesion, structures, (1, 1, 1))[0],
     }
     expected = tissue_volumes_ml(healthy.channels[0], sick)
+    true_white_ml = float(is_any(sick.tissue, (Tissue.WHITE, Tissue.CEREBELLAR_WHITE, Tissue.BRAINSTEM)).sum()) / 1000
+    if not true_white_ml / _FACTOR < expected["white"] < true_white_ml * _FACTOR:
+        return {"atropos_failed": True}
     found = {name: tissue_volumes_ml(image, sick) for name, image in filled.items()}
     return {"lesion_ml": float(sick.lesion.sum()) / 1000} | {
         f"{tissue}_error_{name}_ml": volumes[tissue] - expected[tissue]
