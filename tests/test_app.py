@@ -37,6 +37,8 @@ EXPECTED = [
     "_space-FLAIR_label-L_probseg.nii.gz",
     "_space-T1w_desc-preproc_FLAIR.json",
     "_space-T1w_desc-preproc_FLAIR.nii.gz",
+    "_space-T1w_label-L_desc-uncertainty_probseg.json",
+    "_space-T1w_label-L_desc-uncertainty_probseg.nii.gz",
     "_space-T1w_label-L_mask.json",
     "_space-T1w_label-L_mask.nii.gz",
     "_space-T1w_label-L_probseg.json",
