@@ -33,8 +33,9 @@ class _Rule:
 # 6.2. Noise was 0.004 to 0.056, and 0.075 after adding noise of 8 % of the brain's intensity. Ghosting was -0.053 to
 # 0.002 (below 0 since scanners dim the edges of the field of view, which are nearer in front and behind), 0.065 with
 # ghosts of 7.5 %, 0.025 to 0.034 with visible motion. Cut areas up to 18 cm^2 were the medulla or the rim of the mask;
-# scans that do cut the brain had 55 to 84 cm^2. What is bright in which sequence: see contrast. The limit of the
-# cascades' agreement is a first guess.
+# scans that do cut the brain had 55 to 84 cm^2. What is bright in which sequence: see contrast. The packaged
+# model's cascades agree by 0.69 or more on 22 scans and synthetic heads with lesions, and by 0.34 or less in four of
+# five heads without lesions in which at least one of them finds some.
 RULES = {
     "registration_similarity": _Rule(
         "Normalised mutual information of the registered {sequence} image and the T1w image in the brain",
