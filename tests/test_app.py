@@ -414,10 +414,22 @@ def test_a_batch_system_takes_the_steps_over(
         str(work),
         "--skip-bids-validation",
     ]
-    arguments += ["--participant-label", "01"]
-    assert main([*arguments, "--use-plugin", str(repository / "hpc" / "slurmgraph.yml")]) == 75
-    assert "sub-01  submitted to the batch system: rerun without --use-plugin" in capsys.readouterr().out
-    assert sorted(path.name.removeprefix("sub-01") for path in anat(tmp_path / "out").iterdir()) == EXPECTED
+    # The work folder has results of another threshold, which nipype's plugin would take for this one's if told to.
+    arguments += ["--participant-label", "01", "--threshold", "0.9"]
+    plugin = tmp_path / "plugin.yml"
+    plugin.write_text((repository / "hpc" / "slurmgraph.yml").read_text() + "  dont_resubmit_completed_jobs: true\n")
+    assert main([*arguments, "--use-plugin", str(plugin)]) == 75
+    said = capsys.readouterr()
+    assert "sub-01  submitted to the batch system: rerun without --use-plugin" in said.out
+    assert "dont_resubmit_completed_jobs is ignored" in said.err
+    files = anat(tmp_path / "out")
+    assert sorted(path.name.removeprefix("sub-01") for path in files.iterdir()) == EXPECTED
+    probability, mask = (
+        np.asarray(nib.Nifti1Image.from_filename(files / f"sub-01_space-T1w_label-L_{suffix}.nii.gz").dataobj)
+        for suffix in ("probseg", "mask")
+    )
+    assert mask.any()
+    assert probability[mask > 0].mean() > 0.85, "found at a threshold of 0.9 on the model's grid"
     assert main(arguments) == 0
 
 

@@ -32,6 +32,8 @@ from bids_cascade.workflow.progress import Progress, is_step, visit_and_step
 from bids_cascade.workflow.visit_run import VisitRun
 
 _LOGGER = logging.getLogger(__name__)
+_SKIPS_FINISHED = "dont_resubmit_completed_jobs"
+"""Argument of nipype's plugins for whole graphs."""
 
 
 def run_graphs(
@@ -249,4 +251,8 @@ def _plugin_from_file(path: Path, callback: Any) -> Any:
         raise UsageError(
             f"{path}: not a nipype plugin file ({error}); expected YAML with `plugin` and `plugin_args`"
         ) from error
-    return kind(plugin_args={**(content.get("plugin_args") or {}), "status_callback": callback})
+    arguments = dict(content.get("plugin_args") or {})
+    if arguments.pop(_SKIPS_FINISHED, False):
+        # nipype then takes a step with outdated results, as of another model, for a finished one.
+        _LOGGER.warning("%s: %s is ignored; a job whose results are up to date ends at once", path, _SKIPS_FINISHED)
+    return kind(plugin_args={**arguments, "status_callback": callback})
