@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 # As the app does; before torch is imported.
@@ -19,6 +21,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name raw bytes by their argument: processes must agree on the names of tests, and gzip holds the time."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Start each test with the same global random numbers, whichever tests ran before it in its process."""
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
