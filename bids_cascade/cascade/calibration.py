@@ -2,8 +2,8 @@
 
 A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
 .5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
-evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation
-maximisation [1]_; a fraction of its logit is added to theirs.
+evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation maximisation [1]_; a
+fraction of its logit is added to theirs.
 
 References
 ----------
@@ -28,9 +28,9 @@ Beyond, the estimate is uninformative. Brains without lesions lie at -5 or below
 _STEPS = 5
 """Of expectation maximisation.
 
-Neighbouring voxels depend on each other and their probabilities are not exact; iterated until it converges, the
-estimate magnifies this and runs away from .5. On twelve synthetic heads, the median error of the logit is 0.2 after 5
-steps and 0.7 at convergence, where heads of -2.9 and -3.1 are taken for heads without lesions.
+Neighbouring voxels depend on each other, and their probabilities are not exact: iteration until convergence magnifies
+these errors, and the estimate moves too far from 0.5. On twelve synthetic heads, the median error of the logit is 0.2
+after 5 steps and 0.7 at convergence, where heads of -2.9 and -3.1 are taken for heads without lesions.
 """
 
 _SMALLEST = 1e-3
