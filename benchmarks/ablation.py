@@ -87,7 +87,9 @@ def dice_of(
     visits = [prepare(visit) for visit in learn if visit.synthetic or variant.with_real]
     if variant.training.synthetic_fraction == 0:
         visits = [visit for visit in visits if not visit.synthetic]
-    trained = train_cascade(visits, variant.cascade, variant.network, replace(variant.training, seed=seed))
+    trained = train_cascade(
+        visits, variant.cascade, (variant.network, variant.network), replace(variant.training, seed=seed)
+    )
     found = {}
     for name, visit in judge.items():
         channels = np.asarray(prepare(visit).channels, np.float32)

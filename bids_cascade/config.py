@@ -271,6 +271,8 @@ class TrainingConfig:
         The learning rate falls to zero at the last one.
     second_stage_epochs : int or None
         The same for stage 2; None for as many.
+    stages : tuple of int
+        Those to train; another one keeps the weights of the cascade to start from.
     crops_per_epoch, batch_size : int
         Crops drawn an epoch, and in each step.
     crop_size : int
@@ -310,6 +312,7 @@ class TrainingConfig:
 
     max_epochs: int = 20
     second_stage_epochs: int | None = None
+    stages: tuple[int, ...] = (1, 2)
     crops_per_epoch: int = 300
     batch_size: int = 6
     crop_size: int = 24
@@ -478,8 +481,8 @@ class TrainConfig:
     start_from : Path or None
         Model file with the starting weights.
     features, dense : tuple of int or None
-        Widths of the networks' blocks and hidden dense layers; None for those of the starting model, or the standard
-        ones.
+        Widths of the trained networks' blocks and hidden dense layers; None for those of the starting model, or the
+        standard ones.
     kept_fraction : float
         Weight of the starting model in the average with the trained one.
     choose_threshold : bool

@@ -320,6 +320,7 @@ def test_train_makes_a_model_that_the_participant_level_takes(dataset: Path, don
 def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, capsys) -> None:
     _, work, *_ = done
     few = ["--max-epochs", "1", "--crops-per-epoch", "6", "--learning-rate", "1e-6", "--start-from", "default"]
+    few += ["--second-stage-only"]
     selected = ["--participant-label", "01", "-w", str(work), "--skip-bids-validation"]
     assert main([str(dataset), str(tmp_path / "out"), "train", "--labels", "truth", *few, *selected]) == 0
     start, adapted = load_model(), load_model(tmp_path / "out" / "models" / "cascade.safetensors")
@@ -333,6 +334,8 @@ def test_train_begins_with_another_model(dataset: Path, done, tmp_path: Path, ca
     name = "cascade1.stage2.dense.0.weight"
     np.testing.assert_allclose(*(one[name] for one in weights), atol=1e-4)
     assert not np.array_equal(*(one[name] for one in weights))
+    name = "cascade1.stage1.dense.0.weight"
+    np.testing.assert_array_equal(*(one[name] for one in weights))
     flair = ["--sequences", "FLAIR"]
     assert main([str(dataset), str(tmp_path / "flair"), "train", "--labels", "truth", *few, *selected, *flair]) == 65
     said = capsys.readouterr().err

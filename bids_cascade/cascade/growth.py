@@ -97,9 +97,12 @@ def _make_identity(layer: nn.Linear, n: int) -> None:
     layer.bias[:n] = 0
 
 
-def grow_cascade(cascade: Cascade, config: NetworkConfig, seed: int) -> Cascade:
-    """Return a cascade with both networks grown, see :func:`grow_network`."""
+def grow_cascade(cascade: Cascade, configs: tuple[NetworkConfig, NetworkConfig], seed: int) -> Cascade:
+    """Return a cascade with its networks grown to those of two configurations, see :func:`grow_network`."""
     first, second = (
-        grow_network(network, config, seed) for network in cascade.networks if isinstance(network, PatchNetwork)
+        network
+        if network.config == config or not isinstance(network, PatchNetwork)
+        else grow_network(network, config, seed)
+        for network, config in zip(cascade.networks, configs, strict=True)
     )
     return replace(cascade, networks=(first, second))

@@ -117,7 +117,7 @@ def final_probability(cascade: Cascade, channels: Volume, gate: BoolVolume, engi
 def train_cascade(
     visits: Sequence[LabelledVisit],
     config: CascadeConfig,
-    network_config: NetworkConfig,
+    network_configs: tuple[NetworkConfig, NetworkConfig],
     training_config: TrainingConfig,
     *,
     start: Cascade | None = None,
@@ -133,10 +133,13 @@ def train_cascade(
         Visits of one subject stay together. Those without any lesion voxel are left out unless they are synthetic: it
         is not certain that a real one has no lesion. Synthetic visits are used for validation only if there are no
         others.
-    config, network_config, training_config
+    config, training_config
         What is trained, and how.
+    network_configs : pair of NetworkConfig
+        Of the two stages: the same unless there is a cascade to start from.
     start : Cascade, optional
-        Of the same sequences and networks; each stage begins with its weights.
+        Of the same sequences and networks; each stage begins with its weights, and keeps them if it is not among the
+        stages to train.
     device : str
         A torch device.
     progress : mapping of int to StageProgress, optional
@@ -147,18 +150,24 @@ def train_cascade(
     Raises
     ------
     ValueError
-        When no visit has a lesion, or the shapes or the cascade to start from do not fit.
+        When no visit has a lesion, the shapes or the cascade to start from do not fit, or there is none where one is
+        needed.
     """
+    if start is None and (training_config.stages != STAGES or network_configs[0] != network_configs[1]):
+        raise ValueError("to train one stage only, or networks of two kinds, a cascade to start from is needed")
     start_networks: tuple[PatchNetwork, ...] = (
-        () if start is None else _networks_to_start_from(start, config, network_config)
+        () if start is None else _networks_to_start_from(start, config, network_configs)
     )
-    labelled = _usable_visits(visits, config, network_config)
+    labelled = _usable_visits(visits, config, network_configs)
     train_on, validate_on = _split(labelled, training_config)
     has_real = not all(visit.synthetic for visit in labelled)
     all_to_train_on = {*train_on, *(visit.subject for visit in labelled if visit.synthetic and has_real)}
     networks: list[PatchNetwork] = []
     history = {}
-    for stage in STAGES:
+    for stage, network_config in zip(STAGES, network_configs, strict=True):
+        if stage not in training_config.stages:
+            networks.append(start_networks[stage - 1])
+            continue
         begin_with: tuple[PatchNetwork | None, ...] = start_networks or (None, *networks)
         earlier = (progress or {}).get(stage)
         needed = () if earlier is not None and earlier.finished else labelled
@@ -184,14 +193,15 @@ def train_cascade(
 
 
 def _usable_visits(
-    visits: Sequence[LabelledVisit], config: CascadeConfig, network_config: NetworkConfig
+    visits: Sequence[LabelledVisit], config: CascadeConfig, network_configs: Sequence[NetworkConfig]
 ) -> list[LabelledVisit]:
     """Return the visits to train on or to validate on; raise ValueError if none has a lesion or channels don't fit."""
     labelled = [visit for visit in visits if visit.synthetic or visit.lesion.any()]
     if not any(visit.lesion.any() for visit in labelled):
         raise ValueError(f"none of the {len(visits)} labelled visits has a lesion voxel")
     n_channels = len(config.sequences)
-    if {network_config.n_channels, *(len(visit.channels) for visit in labelled)} != {n_channels}:
+    found = {*(network.n_channels for network in network_configs), *(len(visit.channels) for visit in labelled)}
+    if found != {n_channels}:
         raise ValueError(f"expected {n_channels} channels ({', '.join(config.sequences)}) in every visit")
     return labelled
 
@@ -234,7 +244,7 @@ def interpolate_weights(start: Cascade, trained: Cascade, fraction: float) -> Ca
 
 
 def _networks_to_start_from(
-    start: Cascade, config: CascadeConfig, network_config: NetworkConfig
+    start: Cascade, config: CascadeConfig, network_configs: tuple[NetworkConfig, NetworkConfig]
 ) -> tuple[PatchNetwork, ...]:
     if start.config.sequences != config.sequences:
         raise ValueError(
@@ -242,9 +252,10 @@ def _networks_to_start_from(
         )
     trainable = tuple(network for network in start.networks if isinstance(network, PatchNetwork))
     if len(trainable) < len(STAGES) or any(
-        replace(network.config, dropout=network_config.dropout) != network_config for network in trainable
+        replace(network.config, dropout=expected.dropout) != expected
+        for network, expected in zip(trainable, network_configs, strict=True)
     ):
-        raise ValueError(f"the model to start from has other networks; expected {network_config}")
+        raise ValueError("the model to start from has other networks; expected {} and {}".format(*network_configs))
     return trainable
 
 

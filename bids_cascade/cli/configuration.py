@@ -125,6 +125,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         training=TrainingConfig(
             max_epochs=options.max_epochs,
             second_stage_epochs=options.second_stage_epochs,
+            stages=(2,) if options.second_stage_only else TrainingConfig.stages,
             crops_per_epoch=options.crops_per_epoch,
             validation_fraction=options.validation_fraction,
             learning_rate=options.learning_rate,

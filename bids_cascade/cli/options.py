@@ -343,13 +343,20 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             help="model file to start from, or default: the packaged one; needs fewer epochs",
         ),
         _option(
+            "--second-stage-only",
+            levels=_TRAIN,
+            needs="--start-from",
+            action="store_true",
+            help="train stage 2 only, and keep stage 1 of the model to start from",
+        ),
+        _option(
             "--features",
             levels=_TRAIN,
             nargs=2,
             type=values.count,
             metavar=("N1", "N2"),
-            help="features of the networks' two blocks (default: those of the model to start from, else 32 64); a "
-            "smaller model is grown",
+            help="features of the trained networks' two blocks (default: those of the model to start from, else 32 "
+            "64); a smaller model is grown",
         ),
         _option(
             "--dense",
@@ -357,7 +364,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             nargs="+",
             type=values.count,
             metavar="N",
-            help="widths of the networks' hidden dense layers (default: those of the model to start from, else 256)",
+            help="widths of the trained networks' hidden dense layers (default: those of the model to start from, else "
+            "256)",
         ),
         _option(
             "--kept-fraction",

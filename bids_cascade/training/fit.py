@@ -193,7 +193,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     """Train both stages, resuming from the checkpoints of an interrupted run of the same training."""
     import torch
 
-    start, network = _start_and_network(config)
+    start, networks = _start_and_networks(config)
     torch.set_num_threads(run.omp_nthreads)
     heads: list[LabelledVisit] = []
     made_from = None
@@ -205,7 +205,15 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     del learnt["peak_probability"], learnt["calibration"], learnt["prevalence_weight"], learnt["mirrored"]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
     code = hash_sources("cascade"), versions()
-    choices = (code, learnt, asdict(config.training), asdict(network), made_from, len(heads), start_sha256)
+    choices = (
+        code,
+        learnt,
+        asdict(config.training),
+        [asdict(network) for network in networks],
+        made_from,
+        len(heads),
+        start_sha256,
+    )
     fingerprint = fingerprint_of(prepared, *choices)
     folder = run.work_dir / "training"
     paths = {stage: folder / f"{fingerprint[:12]}_stage{stage}.safetensors" for stage in STAGES}
@@ -219,7 +227,7 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         trained = train_cascade(
             [*(visit.data for visit in prepared), *heads],
             config.cascade,
-            network,
+            networks,
             config.training,
             start=start,
             device=run.device,
@@ -233,21 +241,29 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
     return replace(trained, cascade=interpolate_weights(start, trained.cascade, config.kept_fraction))
 
 
-def _start_and_network(config: TrainConfig) -> tuple[Cascade | None, NetworkConfig]:
-    """Return the starting cascade, grown to the requested networks, and those networks."""
+def _start_and_networks(config: TrainConfig) -> tuple[Cascade | None, tuple[NetworkConfig, NetworkConfig]]:
+    """Return the starting cascade, grown to the requested networks, and the networks of both stages."""
     standard = NetworkConfig(n_channels=len(config.cascade.sequences))
-    start = load_ensemble(config.start_from).members[0] if config.start_from else None
-    begun = start.networks[0].config if start else standard
-    if not isinstance(begun, NetworkConfig):
-        raise BadDataError(f"{config.start_from}: its networks can be used but not trained here")
-    network = replace(begun, features=config.features or begun.features, dense=config.dense or begun.dense)
-    network = replace(network, dropout=standard.dropout)
-    if start is not None and network != begun:
-        try:
-            start = grow_cascade(start, network, config.training.seed)
-        except ValueError as error:
-            raise BadDataError(f"{config.start_from}: {error}; see --features and --dense") from error
-    return start, network
+    if config.start_from is None:
+        network = _resized(standard, config)
+        return None, (network, network)
+    start = load_ensemble(config.start_from).members[0]
+    networks = []
+    for stage, trained in zip(STAGES, start.networks, strict=True):
+        begun = trained.config
+        if not isinstance(begun, NetworkConfig):
+            raise BadDataError(f"{config.start_from}: its networks can be used but not trained here")
+        wanted = _resized(begun, config) if stage in config.training.stages else begun
+        networks.append(replace(wanted, dropout=standard.dropout))
+    first, second = networks
+    try:
+        return grow_cascade(start, (first, second), config.training.seed), (first, second)
+    except ValueError as error:
+        raise BadDataError(f"{config.start_from}: {error}; see --features and --dense") from error
+
+
+def _resized(network: NetworkConfig, config: TrainConfig) -> NetworkConfig:
+    return replace(network, features=config.features or network.features, dense=config.dense or network.dense)
 
 
 def _describe(progress: StageProgress) -> str:

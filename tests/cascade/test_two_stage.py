@@ -7,6 +7,7 @@ import torch
 
 from bids_cascade.cascade import two_stage as module
 from bids_cascade.cascade.gate import open_gate
+from bids_cascade.cascade.growth import grow_cascade
 from bids_cascade.cascade.inference import patchwise_probability
 from bids_cascade.cascade.samples import LabelledVisit, candidates
 from bids_cascade.cascade.two_stage import Cascade, interpolate_weights, segment, train_cascade, without_sequences
@@ -21,7 +22,7 @@ TRAINING = TrainingConfig(max_epochs=8, crops_per_epoch=60, crop_size=8, learnin
 
 @pytest.fixture(scope="module")
 def trained(visits):
-    return train_cascade(visits, CONFIG, TINY, TRAINING)
+    return train_cascade(visits, CONFIG, (TINY, TINY), TRAINING)
 
 
 def test_it_finds_lesions_of_a_subject_it_never_saw_and_stage_two_throws_out_what_is_none(trained) -> None:
@@ -62,7 +63,7 @@ def test_training_says_who_was_held_out(trained) -> None:
 
 
 def test_equal_seeds_give_equal_cascades(visits) -> None:
-    one, other = (train_cascade(visits, CONFIG, TINY, SHORT) for _ in range(2))
+    one, other = (train_cascade(visits, CONFIG, (TINY, TINY), SHORT) for _ in range(2))
     for a, b in zip(one.cascade.networks, other.cascade.networks, strict=True):
         for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
             assert torch.equal(x, y)
@@ -74,7 +75,7 @@ def first_weights(cascade: Cascade) -> list[torch.Tensor]:
 
 def test_the_second_stage_begins_with_the_weights_of_the_first(visits) -> None:
     nearly_still = replace(SHORT, max_epochs=1, learning_rate=1e-9)
-    first, second = first_weights(train_cascade(visits, CONFIG, TINY, nearly_still).cascade)
+    first, second = first_weights(train_cascade(visits, CONFIG, (TINY, TINY), nearly_still).cascade)
     assert not torch.equal(first, second)
     assert torch.allclose(first, second, atol=1e-6)
 
@@ -82,7 +83,7 @@ def test_the_second_stage_begins_with_the_weights_of_the_first(visits) -> None:
 def test_each_stage_begins_with_the_weights_of_a_cascade_to_start_from(visits, trained) -> None:
     nearly_still = replace(SHORT, max_epochs=1, learning_rate=1e-9)
     start = replace(trained.cascade, networks=trained.cascade.networks[::-1])
-    done = train_cascade(visits, CONFIG, TINY, nearly_still, start=start)
+    done = train_cascade(visits, CONFIG, (TINY, TINY), nearly_still, start=start)
     for one, other in zip(first_weights(done.cascade), first_weights(start), strict=True):
         assert not torch.equal(one, other)
         assert torch.allclose(one, other, atol=1e-6)
@@ -105,13 +106,31 @@ def test_weights_between_those_of_two_cascades(trained) -> None:
 def test_a_cascade_to_start_from_must_fit(visits, trained) -> None:
     flair = replace(trained.cascade, config=replace(CONFIG, sequences=("FLAIR",)))
     with pytest.raises(ValueError, match=r"the model to start from takes FLAIR; expected T1w, FLAIR"):
-        train_cascade(visits, CONFIG, TINY, SHORT, start=flair)
+        train_cascade(visits, CONFIG, (TINY, TINY), SHORT, start=flair)
     with pytest.raises(ValueError, match=r"the model to start from has other networks; expected .*features=\(5,"):
-        train_cascade(visits, CONFIG, replace(TINY, features=(5, 5)), SHORT, start=trained.cascade)
+        train_cascade(visits, CONFIG, (TINY, replace(TINY, features=(5, 5))), SHORT, start=trained.cascade)
+
+
+def test_the_second_stage_alone_is_trained(visits, trained) -> None:
+    larger = replace(TINY, features=(7,))
+    start = grow_cascade(trained.cascade, (TINY, larger), seed=0)
+    done = train_cascade(visits, CONFIG, (TINY, larger), replace(SHORT, max_epochs=2, stages=(2,)), start=start)
+    assert {stage: len(epochs) for stage, epochs in done.history.items()} == {2: 2}
+    (kept, changed), (first, second) = done.cascade.networks, start.networks
+    assert all(torch.equal(one, other) for one, other in zip(kept.parameters(), first.parameters(), strict=True))
+    assert not torch.equal(changed.branches[0][0].convolution.weight, second.branches[0][0].convolution.weight)
+
+
+@pytest.mark.parametrize(
+    ("networks", "stages"), [((TINY, TINY), (2,)), ((TINY, replace(TINY, features=(5, 5))), (1, 2))]
+)
+def test_what_needs_a_cascade_to_start_from(visits, networks, stages) -> None:
+    with pytest.raises(ValueError, match="a cascade to start from is needed"):
+        train_cascade(visits, CONFIG, networks, replace(SHORT, stages=stages))
 
 
 def test_the_second_stage_may_have_epochs_of_its_own(visits) -> None:
-    trained = train_cascade(visits, CONFIG, TINY, replace(SHORT, max_epochs=1, second_stage_epochs=2))
+    trained = train_cascade(visits, CONFIG, (TINY, TINY), replace(SHORT, max_epochs=1, second_stage_epochs=2))
     assert [len(epochs) for epochs in trained.history.values()] == [1, 2]
 
 
@@ -124,17 +143,17 @@ def test_interrupted_in_a_stage(visits, stage: int) -> None:
         if at == stage:
             raise KeyboardInterrupt
 
-    whole = train_cascade(visits, CONFIG, TINY, SHORT)
+    whole = train_cascade(visits, CONFIG, (TINY, TINY), SHORT)
     with pytest.raises(KeyboardInterrupt):
-        train_cascade(visits, CONFIG, TINY, SHORT, on_epoch=stop)
-    resumed = train_cascade(visits, CONFIG, TINY, SHORT, progress=kept)
+        train_cascade(visits, CONFIG, (TINY, TINY), SHORT, on_epoch=stop)
+    resumed = train_cascade(visits, CONFIG, (TINY, TINY), SHORT, progress=kept)
     for one, other in zip(whole.cascade.networks, resumed.cascade.networks, strict=True):
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
 
 def test_one_subject_is_enough() -> None:
-    done = train_cascade([make_visit("a", 0)], CONFIG, TINY, SHORT)
+    done = train_cascade([make_visit("a", 0)], CONFIG, (TINY, TINY), SHORT)
     assert done.validation_subjects == ()
     assert len(done.history[1]) == SHORT.max_epochs
 
@@ -172,44 +191,44 @@ def names(samples) -> list[str]:
 def test_synthetic_visits_are_never_validated_on_beside_real_ones(visits, stages, seed: int) -> None:
     synthetic = [make_visit(f"head{n}", 10 + n, synthetic=True) for n in range(9)]
     config = replace(SHORT, seed=seed, validation_fraction=0.5)
-    done = train_cascade([*synthetic, *visits], CONFIG, TINY, config)
+    done = train_cascade([*synthetic, *visits], CONFIG, (TINY, TINY), config)
     for training, validation in stages.seen:
         assert len(validation) == 2
         assert set(names(validation)) == set(done.validation_subjects) <= set("abcd")
         assert sorted(names(training)) == sorted([*done.training_subjects, *(f"head{n}" for n in range(9))])
     assert set(done.training_subjects) | set(done.validation_subjects) == set("abcd")
-    alone = train_cascade(visits, CONFIG, TINY, config)
+    alone = train_cascade(visits, CONFIG, (TINY, TINY), config)
     assert alone.validation_subjects == done.validation_subjects, "synthetic visits change nothing about the split"
 
 
 def test_all_real_visits_may_be_validated_on_beside_synthetic_ones(visits, stages) -> None:
     synthetic = [make_visit(f"head{n}", 10 + n, synthetic=True) for n in range(2)]
     config = replace(SHORT, validation_fraction=1)
-    done = train_cascade([*visits, *synthetic], CONFIG, TINY, config)
+    done = train_cascade([*visits, *synthetic], CONFIG, (TINY, TINY), config)
     assert (done.training_subjects, done.validation_subjects) == ((), ("a", "b", "c", "d"))
     for training, validation in stages.seen:
         assert (names(training), names(validation)) == (["head0", "head1"], list("abcd"))
     for some in (visits, synthetic):
         with pytest.raises(ValueError, match="the validation fraction is 1; expected 0 <= fraction < 1"):
-            train_cascade(some, CONFIG, TINY, config)
+            train_cascade(some, CONFIG, (TINY, TINY), config)
 
 
 @pytest.mark.parametrize(("largest", "expected"), [(1.0, [1.0, 4.0]), (6.0, [6.0, 6.0])])
 def test_the_second_stage_sees_lesions_nearly_as_often_as_they_are(visits, stages, largest, expected) -> None:
-    train_cascade(visits, CONFIG, TINY, replace(SHORT, seed=7, largest_negative_weight=largest))
+    train_cascade(visits, CONFIG, (TINY, TINY), replace(SHORT, seed=7, largest_negative_weight=largest))
     assert [config.largest_negative_weight for config in stages.configs] == expected
     assert [config.seed for config in stages.configs] == [15, 16]
 
 
 def test_synthetic_visits_alone_are_split(stages) -> None:
-    done = train_cascade([make_visit(f"head{n}", n, synthetic=True) for n in range(4)], CONFIG, TINY, SHORT)
+    done = train_cascade([make_visit(f"head{n}", n, synthetic=True) for n in range(4)], CONFIG, (TINY, TINY), SHORT)
     assert (len(done.training_subjects), len(done.validation_subjects)) == (3, 1)
     assert [len(some) for some in stages.seen[0]] == [3, 1]
 
 
 def test_visits_without_lesions_are_learnt_from_only_if_synthetic(visits, stages) -> None:
     healthy = [without_lesions(make_visit("real", 20)), without_lesions(make_visit("head", 21, synthetic=True))]
-    train_cascade([*visits, *healthy], CONFIG, TINY, SHORT)
+    train_cascade([*visits, *healthy], CONFIG, (TINY, TINY), SHORT)
     assert len(stages.seen) == 2
     for training, validation in stages.seen:
         assert "real" not in names([*training, *validation])
@@ -217,7 +236,7 @@ def test_visits_without_lesions_are_learnt_from_only_if_synthetic(visits, stages
 
 
 def test_the_second_stage_learns_from_what_the_first_takes_for_lesion(visits, stages) -> None:
-    train_cascade(visits, CONFIG, TINY, replace(SHORT, validation_fraction=0))
+    train_cascade(visits, CONFIG, (TINY, TINY), replace(SHORT, validation_fraction=0))
     first = random_network(TINY, 1)
     for visit, (name, n_negative) in zip(visits, stages.seen[1][0], strict=True):
         looked_at = candidates(visit.channels, visit.brain, CONFIG) & ~visit.lesion
@@ -237,7 +256,7 @@ def test_a_visit_without_a_sequence_is_looked_at_once_and_one_with_it_both_ways(
     )
     lone = replace(visits[0], channels=without_sequences(visits[0].channels, ("T1w",), CONFIG), absent=(0,))
     config = CascadeConfig(optional_sequences=("T1w",))
-    train_cascade([lone, visits[1]], config, TINY, replace(SHORT, validation_fraction=0))
+    train_cascade([lone, visits[1]], config, (TINY, TINY), replace(SHORT, validation_fraction=0))
     assert [bool(channels[0].any()) for channels in looks] == [False, True, False]
 
 
@@ -248,20 +267,20 @@ def test_channels_of_half_precision_on_disk(visits, tmp_path) -> None:
         replace(visit, channels=np.load(tmp_path / f"{visit.subject}.npy", mmap_mode="r"), synthetic=True)
         for visit in visits[:2]
     ]
-    done = train_cascade(mapped, CONFIG, TINY, replace(SHORT, max_epochs=1))
+    done = train_cascade(mapped, CONFIG, (TINY, TINY), replace(SHORT, max_epochs=1))
     assert len(done.history[2]) == 1
 
 
 def test_errors(trained, visits) -> None:
     visit = visits[0]
     with pytest.raises(ValueError, match="none of the 1 labelled visits has a lesion voxel"):
-        train_cascade([without_lesions(visit)], CONFIG, TINY, SHORT)
+        train_cascade([without_lesions(visit)], CONFIG, (TINY, TINY), SHORT)
     with pytest.raises(ValueError, match="none of the 0 labelled visits has a lesion voxel"):
-        train_cascade([], CONFIG, TINY, SHORT)
+        train_cascade([], CONFIG, (TINY, TINY), SHORT)
     with pytest.raises(ValueError, match=r"expected 3 channels \(T1w, FLAIR, T2w\) in every visit"):
-        train_cascade([visit], CascadeConfig(sequences=("T1w", "FLAIR", "T2w")), TINY, SHORT)
+        train_cascade([visit], CascadeConfig(sequences=("T1w", "FLAIR", "T2w")), (TINY, TINY), SHORT)
     with pytest.raises(ValueError, match=r"expected 2 channels \(T1w, FLAIR\) in every visit"):
-        train_cascade([visit], CONFIG, NetworkConfig(3), SHORT)
+        train_cascade([visit], CONFIG, (NetworkConfig(3), NetworkConfig(3)), SHORT)
     with pytest.raises(ValueError, match=r"takes 2 channels \(T1w, FLAIR\), found 1"):
         segment(trained.cascade, visit.channels[:1], visit.brain)
 
