@@ -88,16 +88,22 @@ def timeline_url(views: Sequence[ChangeView], volumes_ml: Mapping[VisitKey, floa
     volumes_ml : mapping of VisitKey to float or None
         Of each visit's own mask.
     """
-    points = _points({view.stats.get("compared_with"): view for view in views if view.desc == PREVIOUS}, volumes_ml)
+    points = timeline_points(views, volumes_ml)
     if len(points) < 2:
         return ""
     return "data:image/svg+xml;base64," + base64.b64encode(draw_timeline(points)).decode()
 
 
-def _points(
-    by_earlier: Mapping[str | None, ChangeView], volumes_ml: Mapping[VisitKey, float | None]
-) -> list[TimePoint]:
-    """Return the visits in the order in which they were compared."""
+def timeline_points(views: Sequence[ChangeView], volumes_ml: Mapping[VisitKey, float | None]) -> list[TimePoint]:
+    """Return the visits in the order in which they were compared.
+
+    Where a visit can't be compared with the previous one, its changes are those since the first visit, if it can be
+    compared with that.
+
+    Parameters are those of :func:`timeline_url`.
+    """
+    by_earlier = {view.stats.get("compared_with"): view for view in views if view.desc == PREVIOUS}
+    from_first = {view.later: view for view in views if view.desc == FIRST and view.comparable}
     names = {visit.label: volume for visit, volume in volumes_ml.items()}
     later = {f"ses-{view.later.session}" for view in by_earlier.values()}
     starts = [name for name in by_earlier if name not in later]
@@ -108,18 +114,19 @@ def _points(
     while name in by_earlier and len(points) <= len(by_earlier):
         view = by_earlier[name]
         name = f"ses-{view.later.session}"
-        numbers = {
-            key: _number(view.stats.get(key)) for key in ("days", "before_ml", "after_ml", "change_sd_ml", "n_new")
-        }
+        shown = view if view.comparable else from_first.get(view.later, view)
+        numbers = {key: _number(shown.stats.get(key)) for key in ("before_ml", "after_ml", "change_sd_ml", "n_new")}
+        days = _number(view.stats.get("days"))
         points.append(
             TimePoint(
                 name,
-                days=None if numbers["days"] is None else int(numbers["days"]),
+                days=None if days is None else int(days),
                 mask_ml=names.get(name),
                 before_ml=numbers["before_ml"],
                 after_ml=numbers["after_ml"],
                 sd_ml=numbers["change_sd_ml"],
                 n_new=None if numbers["n_new"] is None else int(numbers["n_new"]),
+                since="" if shown is view else str(shown.stats["compared_with"]),
             )
         )
     return points

@@ -20,7 +20,7 @@ _YEAR = 365.25
 
 @dataclass(frozen=True)
 class TimePoint:
-    """A visit, and the changes since the previous one.
+    """A visit, and the changes since an earlier one.
 
     Attributes
     ----------
@@ -30,9 +30,11 @@ class TimePoint:
     mask_ml : float or None
         Volume of the visit's own mask.
     before_ml, after_ml, sd_ml : float or None
-        Lesion volumes at the previous visit and at this one by both visits' evidence, and the noise of their
+        Lesion volumes at the earlier visit and at this one by both visits' evidence, and the noise of their
         difference; None for the first visit and if the two can't be compared.
     n_new : int or None
+    since : str
+        The earlier visit's name; empty if it is the previous one.
     """
 
     name: str
@@ -42,13 +44,14 @@ class TimePoint:
     after_ml: float | None = None
     sd_ml: float | None = None
     n_new: int | None = None
+    since: str = ""
 
 
 def draw_timeline(points: Sequence[TimePoint]) -> bytes:
     """Draw two or more visits, on a time scale if all intervals are known.
 
-    A line connects the volumes of two visits that can be compared; its band is the noise of the change, two standard
-    deviations to each side.
+    A line connects the volumes of two visits that can be compared, a dashed one those of visits with others between
+    them; its band is the noise of the change, two standard deviations to each side.
     """
     dated = all(point.days is not None for point in points[1:])
     steps = [0.0, *((point.days or 0) / _YEAR if dated else 1.0 for point in points[1:])]
@@ -59,26 +62,29 @@ def draw_timeline(points: Sequence[TimePoint]) -> bytes:
     masks = [(place, point.mask_ml) for place, point in zip(places, points, strict=True) if point.mask_ml is not None]
     if masks:
         top.plot(*zip(*masks, strict=True), "o", color=_MASK_COLOUR, markersize=4, label="each visit's own mask")
-    label: str | None = "compared with the visit before"
+    place_of = {point.name: place for point, place in zip(points, places, strict=True)}
+    labels = {"-": "compared with the visit before", "--": "compared with an earlier visit"}
     for start, end, point in zip(places[:-1], places[1:], points[1:], strict=True):
         if point.before_ml is None or point.after_ml is None:
             continue
+        interval = [place_of[point.since] if point.since else start, end]
         volumes = [point.before_ml, point.after_ml]
         reach = _BAND_SDS * (point.sd_ml or 0)
         low, high = ([volumes[0], volumes[1] + sign * reach] for sign in (-1, 1))
-        top.plot([start, end], volumes, color=_VOLUME_COLOUR, linewidth=2, label=label)
-        top.fill_between([start, end], low, high, color=_VOLUME_COLOUR, alpha=0.2, lw=0)
-        label = None
+        style = "--" if point.since else "-"
+        top.plot(interval, volumes, style, color=_VOLUME_COLOUR, linewidth=2, label=labels.pop(style, None))
+        top.fill_between(interval, low, high, color=_VOLUME_COLOUR, alpha=0.2, lw=0)
     top.set(ylabel="lesions (ml)", ylim=(0, 1.08 * top.get_ylim()[1]))
     # Above the axes, where its dot is not mistaken for a visit's.
-    top.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    top.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
     width = 0.3 * min(np.diff(places), default=1.0) or 0.3
     for place, point in zip(places[1:], points[1:], strict=True):
         if point.n_new is None:
             bottom.text(place, 0, "not compared", ha="center", va="bottom", fontsize=8, color="#566472")
         else:
             bottom.bar(place, point.n_new, width, color=KIND_COLOURS["new"])
-            bottom.text(place, point.n_new, str(point.n_new), ha="center", va="bottom", fontsize=8)
+            number = f"{point.n_new} since {point.since}" if point.since else str(point.n_new)
+            bottom.text(place, point.n_new, number, ha="center", va="bottom", fontsize=8)
     most = max((point.n_new or 0 for point in points), default=0)
     bottom.set(ylabel="new lesions", ylim=(0, 1.3 * most or 1), yticks=[])
     bottom.set_xticks(places, [point.name for point in points], fontsize=8)
