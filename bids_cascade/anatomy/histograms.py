@@ -25,6 +25,9 @@ _RANGE = (-0.5, 1.8)
 _SMOOTHING_BINS = 1.0
 _ROUNDS = 6
 _MOST_VOXELS = 150_000
+_SURELY_FLUID = 0.4
+"""Normalised intensity below which a voxel is fluid if all sequences agree: white matter is 1, and grey matter is at
+least 0.6 in T1w, and brighter in FLAIR. With 0.5, cortex beside sulci became fluid."""
 _RAREST = 1e-6
 """Added to all frequencies, so that intensities not seen in a structure are not impossible."""
 
@@ -36,7 +39,8 @@ def structure_likelihoods(
 
     All fluid shares one histogram: that of small ventricles alone would include the tissue around them. During the
     estimation, fluid and tissue are separated by intensity alone, so that ventricles larger than the atlas's don't
-    distort the histogram of white matter.
+    distort the histogram of white matter. What is dark in all sequences is fluid from the start: once in the histogram
+    of a tissue, it would stay there.
 
     Parameters
     ----------
@@ -58,10 +62,11 @@ def structure_likelihoods(
     sample = sample[:: max(1, len(sample) // _MOST_VOXELS)]
     bins = _bins(channels)
     known, weights = bins[sample], np.asarray(priors[:, sample], np.float32)
-    structure = weights.argmax(axis=0)
+    dark = (channels[:, sample] < _SURELY_FLUID).all(axis=0)
+    structure = np.where(dark, FLUID[0], weights.argmax(axis=0))
     for _ in range(_ROUNDS):
         histograms = _histograms(known, structure, len(priors), len(channels))
-        structure = _sort(weights, histograms[:, known])
+        structure = np.where(dark, FLUID[0], _sort(weights, histograms[:, known]))
     return np.asarray(histograms[:, bins])
 
 

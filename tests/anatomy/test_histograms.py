@@ -51,6 +51,19 @@ def test_all_fluid_looks_the_same() -> None:
     assert (found[VENTRICLE, :200] > 100 * found[WHITE, :200]).all()
 
 
+def test_fluid_that_the_atlas_takes_for_tissue_is_fluid() -> None:
+    # As around a third ventricle wider than the atlas's: most of what the atlas expects to be deep grey is fluid, and
+    # most fluid is of another intensity.
+    rng = np.random.default_rng(0)
+    n = {"sulci": 20_000, "third": 2_000, "grey": 1_000}
+    levels = np.repeat([[0.3, 0.3], [0.1, 0.0], [0.8, 1.1]], list(n.values()), axis=0).T
+    told = np.repeat([SULCI, Structure.DEEP_GREY, Structure.DEEP_GREY], list(n.values()))
+    channels = levels + rng.normal(0, 0.02, levels.shape)
+    found = structure_likelihoods(channels, sharp(told, 0.9), np.ones(told.size, bool))
+    third = slice(n["sulci"], n["sulci"] + n["third"])
+    assert (found[SULCI, third] > found[Structure.DEEP_GREY, third]).all()
+
+
 def test_there_must_be_normal_tissue() -> None:
     with pytest.raises(ValueError, match="no voxel of normal tissue"):
         structure_likelihoods(np.ones((1, 5)), np.ones((9, 5)), np.zeros(5, bool))
