@@ -11,7 +11,6 @@ from scipy import ndimage
 from bids_cascade.anatomy.structures import Structure
 
 _WHITE = (Structure.WHITE_MATTER + 1, Structure.BRAINSTEM + 1)
-_CORTEX = Structure.CORTEX + 1
 _REACHES_MM = (3.0, 6.0, 12.0, 24.0)
 """Standard deviations of the neighbourhoods to fill a voxel from; the smallest with enough white matter is used."""
 _ENOUGH = 0.02
@@ -19,6 +18,8 @@ _ENOUGH = 0.02
 _TOUCHING = np.ones((3, 3, 3), bool)
 _MARGIN_REACHES = 3.0
 _FURTHEST_SD = 2.5
+_LEAST_CORRELATION, _MOST_CORRELATION = 0.05, 0.97
+"""Correlation of neighbours below which noise is white, and the largest that is used: a Gaussian of 3 voxels."""
 
 
 def fill_lesions(
@@ -30,10 +31,9 @@ def fill_lesions(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Fill the lesions of a T1w image, and the white matter that touches them.
 
-    Each voxel gets the mean of the normal white matter near it, plus noise of that white matter's spread. A mask that
-    misses a lesion's rim harms tissue volumes more than one that is too large, so masks are dilated by one voxel, but
-    not into cortex, deep grey matter or fluid. Parts of lesions in cortex are not filled: white matter in their place
-    would thin the cortex.
+    Each voxel gets the mean of the normal white matter near it, plus noise as large and as smooth as that white
+    matter's. A mask that misses a lesion's rim harms tissue volumes more than one that is too large, so masks are
+    dilated by one voxel, but not into cortex, deep grey matter or fluid.
 
     Parameters
     ----------
@@ -64,15 +64,13 @@ def fill_lesions(
     if not lesion.any():
         return filled, refilled
     grown = ndimage.binary_dilation(lesion, _TOUCHING)
-    refilled[:] = (lesion & (structures != _CORTEX)) | (grown & np.isin(structures, _WHITE))
-    if not refilled.any():
-        return filled, refilled
     normal = normal_white_matter(t1w, grown, structures)
     if not normal.any():
-        return filled, np.zeros(lesion.shape, bool)
+        return filled, refilled
+    refilled[:] = lesion | (grown & np.isin(structures, _WHITE))
     mean, spread = _local_white_matter(filled, normal, refilled, voxel_mm)
-    noise = np.random.default_rng(seed).standard_normal(len(mean)).clip(-_FURTHEST_SD, _FURTHEST_SD)
-    filled[refilled] = mean + spread * noise
+    sigmas = _smoothness(filled, normal, float(np.sqrt(np.mean(spread.astype(np.float64) ** 2))))
+    filled[refilled] = mean + spread * _smooth_noise(refilled, sigmas, seed)
     return filled, refilled
 
 
@@ -121,6 +119,41 @@ def _local_white_matter(
         if not left.any():
             break
     return mean, spread
+
+
+def _smoothness(t1w: NDArray[np.float32], normal: NDArray[np.bool_], spread: float) -> list[float]:
+    """Return the standard deviation, in voxels along each axis, of a Gaussian that makes white noise as smooth as T1w.
+
+    White noise smoothed by it has the correlation exp(-1 / (4 sigma^2)) between neighbours [1]_. That of normal white
+    matter follows from the variance of their differences, which slow changes hardly affect.
+
+    References
+    ----------
+    .. [1] Worsley K. J. et al., A three-dimensional statistical analysis for CBF activation studies in human brain,
+       Journal of Cerebral Blood Flow and Metabolism 12 (1992) 900-918.
+    """
+    sigmas = []
+    for axis in range(3):
+        values, here = np.moveaxis(t1w, axis, 0), np.moveaxis(normal, axis, 0)
+        steps = np.diff(values, axis=0)[here[1:] & here[:-1]]
+        rough = float(np.mean(steps.astype(np.float64) ** 2)) if len(steps) else 2 * spread**2
+        correlation = 1 - rough / (2 * spread**2) if spread > 0 else 0.0
+        likely = correlation > _LEAST_CORRELATION
+        sigmas.append(float(np.sqrt(-1 / (4 * np.log(min(correlation, _MOST_CORRELATION))))) if likely else 0.0)
+    return sigmas
+
+
+def _smooth_noise(wanted: NDArray[np.bool_], sigmas: Sequence[float], seed: int) -> NDArray[np.float32]:
+    """Return Gaussian noise of this smoothness and of variance 1 at the wanted voxels, (N,), without outliers."""
+    inside = wanted[_box_around(wanted, [_MARGIN_REACHES * sigma for sigma in sigmas])]
+    noise = np.random.default_rng(seed).standard_normal(inside.shape, dtype=np.float32)
+    for axis, sigma in enumerate(sigmas):
+        if sigma > 0:
+            noise = ndimage.gaussian_filter1d(noise, sigma, axis, truncate=_MARGIN_REACHES)
+            impulse = np.zeros(2 * int(np.ceil(_MARGIN_REACHES * sigma)) + 1)
+            impulse[len(impulse) // 2] = 1
+            noise /= np.linalg.norm(ndimage.gaussian_filter1d(impulse, sigma, truncate=_MARGIN_REACHES))
+    return np.asarray(noise[inside].clip(-_FURTHEST_SD, _FURTHEST_SD))
 
 
 def _box_around(mask: NDArray[np.bool_], margins: Sequence[float]) -> tuple[slice, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_cascade.anatomy.filling import fill_lesions
 from bids_cascade.anatomy.structures import Structure
@@ -46,16 +47,35 @@ def test_fluid_and_cortex_outside_the_mask_stay(head: dict[str, np.ndarray]) -> 
     assert refilled[6, 11, 11]  # the white matter that touches it
 
 
-def test_a_lesion_in_cortex_stays(head: dict[str, np.ndarray]) -> None:
+def test_all_of_a_lesion_is_filled_but_cortex_beside_it_stays(head: dict[str, np.ndarray]) -> None:
     lesion = np.zeros_like(head["lesion"])
-    lesion[27:33, 10:13, 10:13] = True
+    lesion[27:32, 10:13, 10:13] = True
+    _, refilled = fill_lesions(head["t1w"], lesion, head["structures"], (1, 1, 1))
+    assert refilled[lesion].all()
+    assert not refilled[30:][~lesion[30:]].any()
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.8, 1.5])
+def test_noise_is_as_smooth_as_the_white_matter_around(sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.normal(0, 1, (48, 48, 48)), sigma)
+    t1w, structures = 100 + 3 * noise / noise.std(), np.full(noise.shape, WHITE, np.uint8)
+    lesion = np.zeros(noise.shape, bool)
+    lesion[14:34, 14:34, 14:34] = True
+    filled, _ = fill_lesions(np.where(lesion, 60, t1w), lesion, structures, (1, 1, 1))
+    for axis in range(3):
+        here, before = (np.moveaxis(image[14:34, 14:34, 14:34], axis, 0) for image in (filled, t1w))
+        found, expected = (np.corrcoef(a[1:].ravel(), a[:-1].ravel())[0, 1] for a in (here, before))
+        assert abs(found - expected) < 0.15
+    assert 2 < filled[lesion].std() < 4
+
+
+def test_a_single_voxel_is_filled(head: dict[str, np.ndarray]) -> None:
+    lesion = np.zeros_like(head["lesion"])
+    lesion[15, 12, 12] = True
     filled, refilled = fill_lesions(head["t1w"], lesion, head["structures"], (1, 1, 1))
-    assert refilled[27:30, 10:13, 10:13].all()
-    assert not refilled[30:].any()
-    lesion[:30] = False
-    filled, refilled = fill_lesions(head["t1w"], lesion[::-1], np.full_like(head["structures"], CORTEX), (1, 1, 1))
-    assert not refilled.any()
-    assert (filled == head["t1w"].astype(np.float32)).all()
+    assert refilled.sum() == 27
+    assert np.abs(filled[refilled] - 107).max() < 10
 
 
 def test_equal_seeds_give_equal_images(head: dict[str, np.ndarray]) -> None:
