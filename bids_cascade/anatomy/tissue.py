@@ -47,6 +47,13 @@ _SMALLEST_ISLAND = {
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _TOWARDS_WHITE = 0.65
 """Fraction of the way in T1w from cortex (darkened by sulcal fluid) to white matter where a voxel is half of each."""
+_UNSURE_OF_CORTEX, _TOWARDS_WHITE_UNSURE = 0.4, 0.5
+"""Prior of cortex below which less than this fraction suffices: there, it is more often the rim of a lesion."""
+_IN_VENTRICLE, _SLIT = 0.5, 0.35
+"""Prior of lateral ventricle, and fraction of the way from white matter to its fluid, from which a voxel is a slit."""
+_SLIT_LOOKS_LIKE = (Structure.CORTEX, Structure.DEEP_GREY, Structure.WHITE_MATTER)
+_VENTRICLE = Structure.LATERAL_VENTRICLES + 1
+_TOUCHING = np.ones((3, 3, 3), bool)
 STRUCTURES_TOLD_BY = ("T1w", "FLAIR")
 """Sequences whose tissue intensities are known."""
 _FLUID_TO_TISSUE = (0.3, 0.7)
@@ -128,26 +135,44 @@ def find_structures(
     tell_fluid_apart(structures, priors, lesion)
     if with_t1w:
         extend_to_walls(structures, channels[0], lesion)
-        _leave_white_matter_beside(structures, channels[0], lesion)
+        _settle_beside(structures, channels, priors, lesion)
     _remove_islands(structures)
     return structures
 
 
-def _leave_white_matter_beside(
-    structures: NDArray[np.uint8], t1w: NDArray[np.floating], lesion: NDArray[np.bool_]
+def _settle_beside(
+    structures: NDArray[np.uint8],
+    channels: NDArray[np.floating],
+    priors: NDArray[np.floating],
+    lesion: NDArray[np.bool_],
 ) -> None:
-    """Relabel cortex beside lesions as white matter, in place, if its T1w is nearer to white matter than to cortex.
+    """Decide, in place, on mixed voxels beside lesions by T1w and atlas: one of them may decide on a lesion's location.
 
-    Where the two mix, too much is labelled cortex, and a lesion one voxel away seems to touch it.
+    Where cortex and white matter mix, too much is labelled cortex, and a lesion one voxel away seems to touch it. Slits
+    of a ventricle, no voxel of which is mostly fluid, are labelled as tissue.
     """
-    cortex, white = (
-        (structures == structure + 1) & ~lesion for structure in (Structure.CORTEX, Structure.WHITE_MATTER)
+    beside = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS) & ~lesion
+    ventricle, cortex, white = (
+        (structures == structure + 1) & ~lesion
+        for structure in (Structure.LATERAL_VENTRICLES, Structure.CORTEX, Structure.WHITE_MATTER)
     )
-    if not (cortex.any() and white.any()):
-        return
-    limit = (1 - _TOWARDS_WHITE) * np.median(t1w[cortex]) + _TOWARDS_WHITE * np.median(t1w[white])
-    beside = ndimage.binary_dilation(lesion, iterations=_RIM_VOXELS)
-    structures[cortex & beside & (t1w > limit)] = Structure.WHITE_MATTER + 1
+    if cortex.any() and white.any():
+        towards = _fraction(channels[:1], cortex, white)
+        least = np.where(priors[Structure.CORTEX] < _UNSURE_OF_CORTEX, _TOWARDS_WHITE_UNSURE, _TOWARDS_WHITE)
+        structures[cortex & beside & (towards > least)] = Structure.WHITE_MATTER + 1
+    if ventricle.any() and white.any():
+        slit = (_fraction(channels, white, ventricle) > _SLIT) & (priors[Structure.LATERAL_VENTRICLES] > _IN_VENTRICLE)
+        solid = np.isin(structures, [structure + 1 for structure in _SLIT_LOOKS_LIKE])
+        structures[slit & beside & solid & ndimage.binary_dilation(ventricle, _TOUCHING)] = _VENTRICLE
+
+
+def _fraction(channels: NDArray[np.floating], start: NDArray[np.bool_], end: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return how far each voxel (X, Y, Z) is on the way from one tissue's median to another's, mean of all channels."""
+    ways = []
+    for channel in channels:
+        low, high = np.median(channel[start]), np.median(channel[end])
+        ways.append((channel - low) / (high - low) if high != low else np.zeros_like(channel))
+    return np.asarray(np.mean(ways, axis=0))
 
 
 def _remove_islands(structures: NDArray[np.uint8]) -> None:

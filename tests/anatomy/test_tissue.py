@@ -95,6 +95,32 @@ def test_white_matter_between_a_lesion_and_cortex_is_not_called_cortex(head: dic
     assert (found[6, 15:20, 15:20] == CORTEX + 1).all()
 
 
+@pytest.mark.parametrize(("sure", "called"), [(0.6, CORTEX), (0.3, WHITE)])
+def test_a_lesions_rim_as_dark_as_half_cortex_is_cortex_only_where_the_atlas_is_sure(
+    head: dict[str, np.ndarray], sure: float, called: Structure
+) -> None:
+    lesion = np.zeros_like(head["brain"])
+    lesion[8:12, 15:20, 15:20] = True
+    head["channels"][:, 7, 14:21, 14:21] = np.array([0.83, 1.2])[:, None, None]  # 0.58 of the way to white matter
+    priors = priors_of(head["truth"]) * 0.9 + 0.02
+    priors[[CORTEX, WHITE], 7] = [[[sure]], [[sure / 4]]]
+    found = structures_of(head, priors, lesion)
+    assert (found[7, 15:20, 15:20] == called + 1).all()
+
+
+@pytest.mark.parametrize(("prior", "called"), [(0.7, LV), (0.3, WHITE)])
+def test_a_slit_of_a_ventricle_beside_a_lesion_is_ventricle_where_the_atlas_expects_it(
+    head: dict[str, np.ndarray], prior: float, called: Structure
+) -> None:
+    lesion = np.zeros_like(head["brain"])
+    lesion[9:13, 15:20, 15:20] = True
+    head["channels"][:, 13, 15:20, 15:20] = 0.57  # 0.43 of the way to fluid
+    priors = priors_of(head["truth"]) * 0.9 + 0.02
+    priors[[LV, WHITE], 13] = [[[prior]], [[1 - prior]]]
+    found = structures_of(head, priors, lesion)
+    assert (found[13, 15:20, 15:20] == called + 1).all()
+
+
 def test_a_ventricle_does_not_go_through_a_narrow_sulcus(head: dict[str, np.ndarray]) -> None:
     truth = head["truth"].copy()
     head["channels"][:, 3:14, 17:19, 17:19] = 0.0
