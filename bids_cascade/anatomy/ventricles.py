@@ -29,6 +29,8 @@ _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
 """Voxels of the morphological closing of ventricles, and the prior above which it applies."""
 _WALL_VOXELS = 2
 """Largest width of a blurred wall."""
+_ENHANCED, _PLEXUS_REACH_VOXELS = 1.25, 6
+"""T1w relative to white matter from which tissue beside a ventricle is plexus with contrast agent, and its width."""
 _WALL = (Structure.CORTEX + 1, Structure.DEEP_GREY + 1, Structure.WHITE_MATTER + 1)
 
 
@@ -97,7 +99,8 @@ def extend_to_walls(structures: NDArray[np.uint8], t1w: NDArray[np.floating], le
     """Extend the lateral ventricles, in place, by adjacent voxels that are more than half fluid.
 
     At a wall, voxels that mix fluid and white matter look like cortex and have been labelled so. Those darker in T1w
-    than midway between the two are mostly fluid. Choroid plexus beside the wall is treated alike.
+    than midway between the two are mostly fluid. Choroid plexus beside the wall is treated alike, also if it has taken
+    up contrast agent and is brighter than any tissue.
 
     Parameters
     ----------
@@ -109,11 +112,12 @@ def extend_to_walls(structures: NDArray[np.uint8], t1w: NDArray[np.floating], le
     ventricle, white = structures == _LATERAL, structures == Structure.WHITE_MATTER + 1
     if not (ventricle.any() and white.any()):
         return
-    middle = (np.median(t1w[ventricle]) + np.median(t1w[white])) / 2
-    box = _box_around(ventricle, _WALL_VOXELS)
-    part = structures[box]
-    dark = (t1w[box] < middle) & np.isin(part, _WALL) & ~lesion[box]
-    part[ndimage.binary_dilation(ventricle[box], mask=dark, iterations=_WALL_VOXELS)] = _LATERAL
+    white_level = np.median(t1w[white])
+    middle = (np.median(t1w[ventricle]) + white_level) / 2
+    box = _box_around(ventricle, _PLEXUS_REACH_VOXELS)
+    part, values, tissue = structures[box], t1w[box], np.isin(structures[box], _WALL) & ~lesion[box]
+    for fits, reach in ((values < middle, _WALL_VOXELS), (values > _ENHANCED * white_level, _PLEXUS_REACH_VOXELS)):
+        part[ndimage.binary_dilation(ventricle[box], mask=fits & tissue, iterations=reach)] = _LATERAL
 
 
 def _box_around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:

@@ -78,6 +78,19 @@ def test_voxels_at_a_wall_are_of_what_they_are_for_more_than_half() -> None:
     assert (structures[5:] == WHITE).all()
 
 
+def test_plexus_with_contrast_agent_is_part_of_the_ventricle_that_it_lies_in() -> None:
+    structures = np.full((30, 3, 3), WHITE, np.uint8)
+    structures[:4] = LATERAL
+    t1w = np.where(structures == LATERAL, 0.2, 1.0)
+    t1w[4:8] = t1w[14:18] = 1.5  # the further one may be a vessel
+    lesion = np.zeros(structures.shape, bool)
+    lesion[5:, 1, 1] = True
+    extend_to_walls(structures, t1w, lesion)
+    assert (structures[:8, 0] == LATERAL).all()
+    assert (structures[8:] == WHITE).all()
+    assert (structures[lesion] == WHITE).all()
+
+
 def test_without_a_ventricle_or_white_matter_nothing_changes(head: dict[str, np.ndarray]) -> None:
     for value in (WHITE, LATERAL):
         structures = np.full((6, 6, 6), value, np.uint8)
