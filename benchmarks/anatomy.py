@@ -1,9 +1,12 @@
 """``python -m benchmarks.anatomy LABEL_MAP ... --lesion-masks MASK ...``: anatomy and filling where the truth is known.
 
-Each label map becomes a 3D scan with lesions and, with the same signals, noise and position, one without. The label
-maps must be those that the atlas was not made from; a map that is named twice gives two heads. A head takes half a
-minute of one processor, and one and a half more for the four segmentations by Atropos, which ``--no-filling`` leaves
-out.
+Each label map becomes a 3D scan with lesions as dark in T1w as measured in such scans. The label maps must be those
+that the atlas was not made from; a map that is named twice gives two heads. A head takes half a minute of one
+processor.
+
+If its lesions are large and dark enough to matter to other tools, it is also scanned without them, with the same
+signals, noise and position, and once more with other noise, by which volumes differ however well lesions are filled.
+This and the five segmentations by Atropos take two minutes more; ``--no-filling`` leaves them out.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -35,12 +38,14 @@ from bids_cascade.anatomy.zones import ZONE_NAMES, Places, Zone, find_places
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.imaging.anatomies import load_anatomy, load_patient
 from bids_cascade.imaging.images import load_ants, to_ants
-from bids_cascade.lesions.components import label_lesions
+from bids_cascade.lesions.components import label_lesions, remove_small_lesions
 from bids_cascade.synthesis import head as synthesis
 from bids_cascade.synthesis.anatomy import Anatomy, Tissue, is_any
 from bids_cascade.synthesis.config import SynthesisConfig
+from bids_cascade.synthesis.fields import FloatArray
 from bids_cascade.synthesis.head import SEQUENCES, TrainingHead, make_training_head
 from bids_cascade.synthesis.lesions import Patient, paint_lesions
+from bids_cascade.synthesis.scanner import Scanner
 
 _TRUTH: dict[Structure, tuple[Tissue, ...]] = {
     Structure.LATERAL_VENTRICLES: (Tissue.LATERAL_VENTRICLE, Tissue.CHOROID_PLEXUS),
@@ -60,7 +65,13 @@ _HALF_VOXEL_MM = 0.5
 _WINSORISED = (0.005, 0.995)
 _FACTOR = 2.0
 """Factor by which the healthy head's white matter must not be off: else, Atropos has found other classes."""
-FILLINGS = ("none", "global_mean", "ours")
+_T1W_DROP = (0.15, 0.28)
+"""T1w of a head's lesions below white matter's: a median of .22 was measured in 3D scans, see the synthesis."""
+_LEAST_LESION_ML, _LEAST_DROP = 10.0, 0.15
+"""Lesion volume, and fraction by which its mean T1w is below white matter's, from which filling is judged."""
+_SMALLEST_MM3 = 3
+"""Volume of the smallest lesion that the packaged model reports."""
+FILLINGS = ("none", "global_mean", "ours", "other_noise")
 _SHOWN = (Structure.WHITE_MATTER, Structure.CORTEX, Structure.CEREBELLUM, Structure.BRAINSTEM)
 
 
@@ -86,13 +97,21 @@ def main() -> None:
 def judge_head(label_map: Path, seed: int, masks: Sequence[Path], with_filling: bool) -> dict[str, Any]:
     """Make a head from a label map, and return its figures."""
     anatomy, patients = load_anatomy(label_map), [load_patient(path) for path in masks]
-    sick, healthy = pair(anatomy, patients, seed) if with_filling else (make_head(anatomy, patients, seed), None)
-    name = f"{label_map.name.removesuffix('.nii.gz')}, seed {seed}"
-    return {"head": name, **measure(sick, healthy if with_filling else None)}
+    head = make_head(anatomy, patients, seed)
+    figures, structures = measure(head)
+    if with_filling and structures is not None and matters(figures):
+        healthy, noisy = without_lesions(anatomy, patients, seed)
+        figures |= volume_errors(head, healthy, noisy, structures)
+    return {"head": f"{label_map.name.removesuffix('.nii.gz')}, seed {seed}", **figures}
 
 
-def measure(sick: TrainingHead, healthy: TrainingHead | None) -> dict[str, Any]:
-    """Return the figures of one head with lesions; those of filling need the same head without."""
+def matters(figures: Mapping[str, Any]) -> bool:
+    """Return whether a head's lesions are large and dark enough for unfilled lesions to be harmful."""
+    return bool(figures["lesion_ml"] >= _LEAST_LESION_ML and figures["t1w_drop"] >= _LEAST_DROP)
+
+
+def measure(sick: TrainingHead) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    """Return the figures of one head with lesions, and its structures, if they were found."""
     brain = nib.Nifti1Image(sick.brain.astype(np.uint8), sick.affine)
     channels = normalise(sick.channels, sick.brain, SEQUENCES)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,10 +125,12 @@ def measure(sick: TrainingHead, healthy: TrainingHead | None) -> dict[str, Any]:
         "agreement": found.agreement,
     }
     if found.structures is None:
-        return figures | found.flags
+        return figures | found.flags, None
     structures = np.asarray(found.structures.dataobj)
-    figures |= judge_structures(structures, sick)
-    return figures if healthy is None else figures | volume_errors(sick, healthy, structures)
+    t1w, lesion = sick.channels[0], sick.lesion
+    white = t1w[(structures == Structure.WHITE_MATTER + 1) & ~lesion].mean()
+    figures |= {"lesion_ml": float(lesion.sum()) / 1000, "t1w_drop": float(1 - t1w[lesion].mean() / white)}
+    return figures | judge_structures(structures, sick), structures
 
 
 def judge_structures(structures: NDArray[np.uint8], sick: TrainingHead) -> dict[str, Any]:
@@ -123,9 +144,15 @@ def judge_structures(structures: NDArray[np.uint8], sick: TrainingHead) -> dict[
 def format_table(heads: Sequence[dict[str, Any]]) -> str:
     """Return the figures as Markdown: structures and locations, confusions of these, and errors of volumes."""
     known = [head for head in heads if "n_lesions" in head]
-    filled = [head for head in known if "lesion_ml" in head]
+    filled = [head for head in known if "white_error_none_ml" in head]
     failed = [f"No anatomy: {head['head']}" for head in heads if head not in known]
     failed += [f"Other classes than tissues by Atropos: {head['head']}" for head in heads if "atropos_failed" in head]
+    failed += [
+        f"Lesions too small or too faint to judge filling by: {head['head']} ({head['lesion_ml']:.0f} ml, T1w "
+        f"{head['t1w_drop']:.0%} below white matter's)"
+        for head in known
+        if not matters(head)
+    ]
     tables = [_structure_rows(known), _confusion_rows(known), _volume_rows(filled), failed]
     return "\n\n".join("\n".join(rows) for rows in tables if rows)
 
@@ -192,21 +219,28 @@ def make_head(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> Train
         config,
         acquisition=replace(config.acquisition, protocol_fractions=(1.0, 0.0, 0.0, 0.0)),
         lesions=replace(config.lesions, none_fraction=0.0),
+        lesion_signal=replace(config.lesion_signal, t1w_drop=_T1W_DROP),
     )
     return make_training_head(anatomy, patients, seed, config)
 
 
-def pair(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
-    """Return a head with lesions, and the same without them."""
+def without_lesions(anatomy: Anatomy, patients: Sequence[Patient], seed: int) -> tuple[TrainingHead, TrainingHead]:
+    """Return a head without its lesions, and the same with other noise."""
 
     def without(*arguments: Any) -> Any:
         lesions = paint_lesions(*arguments)  # the random numbers are drawn all the same
         none = np.zeros_like(lesions.fraction)
         return replace(lesions, fraction=none, flair_gain=none, t1w_drop=none)
 
-    sick = make_head(anatomy, patients, seed)
+    def other_noise(scanner: Scanner, scan: FloatArray, rng: np.random.Generator) -> FloatArray:
+        noisy(scanner, scan, rng)  # likewise
+        return noisy(scanner, scan, np.random.default_rng(seed))
+
+    noisy = Scanner._noisy
     with mock.patch.object(synthesis, "paint_lesions", without):
-        return sick, make_head(anatomy, patients, seed)
+        healthy = make_head(anatomy, patients, seed)
+        with mock.patch.object(Scanner, "_noisy", other_noise):
+            return healthy, make_head(anatomy, patients, seed)
 
 
 def true_structures(tissue: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -225,7 +259,7 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def locations(structures: NDArray[np.uint8], truth: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> dict[str, Any]:
     """Return how many lesions are where the true structures say, and of those within half a voxel of a limit."""
     places = [find_places(one, 1.0) for one in (structures, truth)]
-    labels, n = label_lesions(lesion)
+    labels, n = label_lesions(remove_small_lesions(lesion, 1.0, _SMALLEST_MM3))
     called, near, wrong = [], [], []
     for number in range(1, n + 1):
         inside = labels == number
@@ -258,7 +292,9 @@ def _near_limit(true: Location) -> bool:
     return not periventricular and abs(true.distance_to_cortex_mm - THRESHOLDS.juxtacortical_mm) <= _HALF_VOXEL_MM
 
 
-def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray[np.uint8]) -> dict[str, Any]:
+def volume_errors(
+    sick: TrainingHead, healthy: TrainingHead, noisy: TrainingHead, structures: NDArray[np.uint8]
+) -> dict[str, Any]:
     """Return by how much grey and white matter differ from the healthy head's, in ml, by how lesions are filled."""
     t1w = sick.channels[0]
     mean = t1w[(structures == Structure.WHITE_MATTER + 1) & ~sick.lesion].mean()
@@ -266,13 +302,14 @@ def volume_errors(sick: TrainingHead, healthy: TrainingHead, structures: NDArray
         "none": t1w,
         "global_mean": np.where(sick.lesion, mean, t1w),
         "ours": fill_lesions(t1w, sick.lesion, structures, (1, 1, 1))[0],
+        "other_noise": noisy.channels[0],
     }
     expected = tissue_volumes_ml(healthy.channels[0], sick)
     true_white_ml = float(is_any(sick.tissue, (Tissue.WHITE, Tissue.CEREBELLAR_WHITE, Tissue.BRAINSTEM)).sum()) / 1000
     if not true_white_ml / _FACTOR < expected["white"] < true_white_ml * _FACTOR:
         return {"atropos_failed": True}
     found = {name: tissue_volumes_ml(image, sick) for name, image in filled.items()}
-    return {"lesion_ml": float(sick.lesion.sum()) / 1000} | {
+    return {
         f"{tissue}_error_{name}_ml": volumes[tissue] - expected[tissue]
         for name, volumes in found.items()
         for tissue in expected
