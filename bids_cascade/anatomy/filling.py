@@ -101,21 +101,23 @@ def _local_white_matter(
     overall = t1w[normal]
     mean = np.full(np.count_nonzero(wanted), overall.mean(dtype=np.float64), np.float32)
     spread = np.full(len(mean), overall.std(dtype=np.float64), np.float32)
-    left = np.ones(len(mean), bool)
+    left, remaining = np.ones(len(mean), bool), wanted.copy()
     for reach in _REACHES_MM:
         sigmas = [reach / size for size in voxel_mm]
-        box = _box_around(wanted, [_MARGIN_REACHES * sigma for sigma in sigmas])
-        inside, weight = wanted[box], normal[box].astype(np.float32)
+        box = _box_around(remaining, [_MARGIN_REACHES * sigma for sigma in sigmas])
+        inside, weight = remaining[box], normal[box].astype(np.float32)
         centred = (t1w[box] - overall.mean(dtype=np.float64)) * weight
         total, first, second = (
             ndimage.gaussian_filter(volume, sigmas, truncate=_MARGIN_REACHES)[inside]
             for volume in (weight, centred, centred * centred)
         )
-        enough = left & (total > _ENOUGH)
+        enough = total > _ENOUGH
+        found = np.flatnonzero(left)[enough]
         around = first[enough] / total[enough]
-        mean[enough] = around + overall.mean(dtype=np.float64)
-        spread[enough] = np.sqrt(np.maximum(second[enough] / total[enough] - around**2, 0))
-        left &= ~enough
+        mean[found] = around + overall.mean(dtype=np.float64)
+        spread[found] = np.sqrt(np.maximum(second[enough] / total[enough] - around**2, 0))
+        left[found] = False
+        remaining[wanted] = left
         if not left.any():
             break
     return mean, spread
