@@ -80,9 +80,10 @@ def _scaled(sidecar: Mapping[str, Any]) -> str:
             "scaled so that normal-appearing white matter, identified as smooth tissue deep in the brain that is "
             f"brighter than fluid, had the value 1 and {unit}"
         )
+    by_flair = " and, in FLAIR, also as smooth tissue deep in the brain" if "FLAIR" in _used(sidecar) else ""
     return (
         "scaled so that normal-appearing white matter, identified with a trimmed Gaussian mixture model of the tissues "
-        f"(Aït-Ali et al., 2005), had the value 1 and {unit}"
+        f"(Aït-Ali et al., 2005){by_flair}, had the value 1 and {unit}"
     )
 
 

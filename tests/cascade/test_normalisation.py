@@ -5,7 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.normalisation import FLUID, GREY, WHITE, _eroded, find_scale, find_tissues, normalise
+from bids_cascade.cascade.normalisation import (
+    FLUID,
+    GREY,
+    WHITE,
+    _eroded,
+    _white_core,
+    find_scale,
+    find_tissues,
+    normalise,
+)
 
 BOTH = ("T1w", "FLAIR")
 T1W = {FLUID: 0.3, GREY: 0.75, WHITE: 1.0}
@@ -150,6 +159,20 @@ def test_flair_alone(lesion_fraction: float) -> None:
     expected, of_both = find_scale(1000 + 300 * channels, brain, BOTH)
     assert np.isclose((zero[0] - 1000) / 300, (expected[1] - 1000) / 300, atol=0.04)
     assert np.isclose(unit[0], of_both[1], rtol=0.25)
+
+
+def test_the_level_of_flair_is_the_mean_by_both_and_by_flair_alone() -> None:
+    """Where the T1w is brighter, FLAIR is darker: the white matter that T1w tells is darker in FLAIR than most."""
+    channels, brain, tissue = make_brain(noise=0.03)
+    slope = np.linspace(-0.2, 0.2, channels.shape[1], dtype=np.float32)[:, None, None]
+    channels *= np.stack([1 + slope, 1 - slope])
+    usual = np.median(channels[1][tissue == WHITE])
+    by_t1w = np.median(channels[1][brain][_white_core(channels, channels[:, brain], brain, BOTH)])
+    (by_flair,), _ = find_scale(channels[1:], brain, ("FLAIR",))
+    (_, found), _ = find_scale(channels, brain, BOTH)
+    assert found == pytest.approx((by_t1w + by_flair) / 2, abs=1e-6)
+    assert by_t1w < usual - 0.03
+    assert abs(found - usual) < 0.8 * abs(by_t1w - usual)
 
 
 def test_t1w_alone() -> None:
