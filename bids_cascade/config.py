@@ -177,6 +177,8 @@ class CascadeConfig:
     prevalence_weight : float
         Fraction of the logit of the scan's estimated prevalence of lesion among the evaluated voxels that is added to
         the logit of each voxel, see :mod:`bids_cascade.cascade.calibration`.
+    first_stage_weight : float
+        Fraction of the logit of stage 1's probability that is added to that of each voxel, too.
     normalisation : str
         One of ``NORMALISATIONS``.
     mirrored : bool
@@ -198,6 +200,7 @@ class CascadeConfig:
     voxel_size_mm: float = 1.0
     calibration: tuple[float, float] = (1.0, 0.0)
     prevalence_weight: float = 0.0
+    first_stage_weight: float = 0.0
     normalisation: str = WHITE_MATTER
     mirrored: bool = False
     optional_sequences: tuple[str, ...] = ()
@@ -232,8 +235,11 @@ class CascadeConfig:
             raise ValueError(
                 f"the calibration is {self.calibration}; expected a slope above 0 and an intercept, both finite"
             )
-        if not (math.isfinite(self.prevalence_weight) and self.prevalence_weight >= 0):
-            raise ValueError(f"the prevalence weight is {self.prevalence_weight}; expected a number of at least 0")
+        for of_what in ("prevalence", "first_stage"):
+            weight = getattr(self, f"{of_what}_weight")
+            if not (math.isfinite(weight) and weight >= 0):
+                name = of_what.replace("_", " ")
+                raise ValueError(f"the {name} weight is {weight}; expected a number of at least 0")
         if self.normalisation not in NORMALISATIONS:
             raise ValueError(f"the normalisation is {self.normalisation!r}; expected one of {NORMALISATIONS}")
         _ = self.rule  # which refuses values out of range

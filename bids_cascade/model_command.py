@@ -25,6 +25,7 @@ _CHOICES = (
     "min_lesion_volume_mm3",
     "calibration",
     "prevalence_weight",
+    "first_stage_weight",
     "mirrored",
 )
 """Fields of the configuration that users may choose."""
@@ -161,6 +162,12 @@ def _add_join(commands: argparse._SubParsersAction[CommandParser]) -> None:
         help="add W times the logit of the scan's estimated lesion prevalence to that sum",
     )
     group.add_argument(
+        "--first-stage-weight",
+        type=values.not_negative,
+        metavar="W",
+        help="add W times the logit of the first network's probability to that sum",
+    )
+    group.add_argument(
         "--mirrored",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -198,6 +205,9 @@ def _add_calibrate(commands: argparse._SubParsersAction[CommandParser]) -> None:
         "--prevalence-weight", type=values.not_negative, metavar="W", help="as for join (default: what the model has)"
     )
     calibrate.add_argument(
+        "--first-stage-weight", type=values.not_negative, metavar="W", help="as for join (default: what the model has)"
+    )
+    calibrate.add_argument(
         "-w", "--work-dir", type=values.path_of, default="work", metavar="DIR", help="work folder (default: ./work)"
     )
     calibrate.add_argument("--nprocs", type=values.count, default=1, metavar="N", help="processes at once (default: 1)")
@@ -212,7 +222,10 @@ def _calibrate(options: argparse.Namespace) -> None:
     from bids_cascade.training.calibrate import fit_to_visits, labelled_visits
 
     ensemble = load_ensemble(options.model)
-    weight = ensemble.config.prevalence_weight if options.prevalence_weight is None else options.prevalence_weight
+    weights = {
+        name: getattr(ensemble.config, name) if getattr(options, name) is None else getattr(options, name)
+        for name in ("prevalence_weight", "first_stage_weight")
+    }
     for bids_dir in options.bids_dirs:  # the work folder must lie in none of them
         work_dir = make_work_dir(options.work_dir, bids_dir, options.out.parent)
     try:
@@ -225,13 +238,14 @@ def _calibrate(options: argparse.Namespace) -> None:
                 work_dir,
                 options.nprocs,
             )
-            fitted = fit_to_visits(ensemble, visits, weight)
+            fitted = fit_to_visits(ensemble, visits, **weights)
         calibration = round(fitted.slope, 4), round(fitted.intercept, 4)
-        model = join_models([options.model], options.name, calibration=calibration, prevalence_weight=weight)
+        model = join_models([options.model], options.name, calibration=calibration, **weights)
     except ValueError as error:
         raise UsageError(str(error)) from error
     _save(model, options.out)
-    say(f"calibration {calibration[0]:g} {calibration[1]:+g}, prevalence weight {weight:g}; {len(visits)} visits")
+    said = ", ".join(f"{name.replace('_', ' ')} {weight:g}" for name, weight in weights.items())
+    say(f"calibration {calibration[0]:g} {calibration[1]:+g}, {said}; {len(visits)} visits")
     for mean, fraction in zip(fitted.curve.mean_probability, fitted.curve.lesion_fraction, strict=True):
         say(f"  mean probability {mean:.2f}: {fraction:.2f} of the voxels are lesion")
 

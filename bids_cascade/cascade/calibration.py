@@ -3,7 +3,9 @@
 A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
 .5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
 evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation maximisation [1]_; a
-fraction of its logit is added to theirs.
+fraction of its logit is added to theirs. Nor does stage 2 know how certain stage 1 was of a voxel, since it learns from
+all that stage 1 lets pass alike: a fraction of the logit of stage 1 is added, too. A fraction only, because both stages
+see the same scan.
 
 References
 ----------
@@ -36,6 +38,9 @@ after 5 steps and 0.7 at convergence, where heads of -2.9 and -3.1 are taken for
 _SMALLEST = 1e-3
 """Probabilities are clipped to this distance from 0 and 1, so that a few voxels don't dominate."""
 
+_SUREST = 1e-4
+"""Distance from 0 and 1 to which probabilities of stage 1 are clipped, so that their logits are finite."""
+
 
 def prevalence_logit(probability: NDArray[np.floating]) -> float:
     """Return the logit of the estimated prevalence of lesion among the evaluated voxels, within :data:`LOGIT_RANGE`.
@@ -56,8 +61,35 @@ def prevalence_logit(probability: NDArray[np.floating]) -> float:
     return float(np.clip(np.log(prevalence) - np.log1p(-prevalence), *LOGIT_RANGE))
 
 
+def scan_offset(
+    first: NDArray[np.float32], final: NDArray[np.float32], prevalence_weight: float, first_stage_weight: float
+) -> NDArray[np.float32] | float:
+    """Return what is added to the logits of a scan's voxels: fractions of those of its prevalence and of stage 1.
+
+    Parameters
+    ----------
+    first, final : float32 arrays
+        Probabilities of stage 1 and of stage 2, of one shape; the second is 0 where it was not evaluated.
+    prevalence_weight, first_stage_weight : float
+        The fractions.
+
+    Returns
+    -------
+    float32 array or float
+        Of each voxel, of the same shape; one number for all if the weight of stage 1 is 0.
+    """
+    of_scan = prevalence_weight * prevalence_logit(final) if prevalence_weight else 0.0
+    if not first_stage_weight:
+        return of_scan
+    clipped = first.clip(_SUREST, 1 - _SUREST)
+    logit: NDArray[np.float32] = np.log(clipped) - np.log1p(-clipped)
+    return np.float32(first_stage_weight) * logit + np.float32(of_scan)
+
+
 def calibrate(
-    probability: NDArray[np.float32], calibration: tuple[float, float], offset: float = 0.0
+    probability: NDArray[np.float32],
+    calibration: tuple[float, float],
+    offset: NDArray[np.floating] | float = 0.0,
 ) -> NDArray[np.float32]:
     """Return ``sigmoid(slope * logit(p) + intercept + offset)`` where a probability is above 0, and 0 elsewhere.
 
@@ -70,19 +102,20 @@ def calibrate(
         In [0, 1].
     calibration : pair of float
         Slope, above 0, and intercept.
-    offset : float
-        Of this scan: a fraction of its :func:`prevalence_logit`.
+    offset : float or array
+        Of this scan, or of each voxel, see :func:`scan_offset`.
 
     References
     ----------
     .. [1] Cox D. R., Two further applications of a model for binary regression, Biometrika 45, 1958.
     """
-    if calibration == UNCHANGED and not offset:
+    if calibration == UNCHANGED and not np.any(offset):
         return probability
     slope, intercept = calibration
     calibrated = np.zeros_like(probability)
     looked_at = probability > 0
     p = probability[looked_at].astype(np.float64)
+    offset = np.broadcast_to(offset, probability.shape)[looked_at]
     with np.errstate(divide="ignore", over="ignore"):  # of 1, the logit is infinite, and the sigmoid is 1 again
         calibrated[looked_at] = 1 / (1 + np.exp(-slope * (np.log(p) - np.log1p(-p)) - intercept - offset))
     return calibrated

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.calibration import calibrate, prevalence_logit
+from bids_cascade.cascade.calibration import calibrate, scan_offset
 from bids_cascade.cascade.engine import Engine, lesion_probability
 from bids_cascade.cascade.gate import open_gate
 from bids_cascade.cascade.samples import BoolVolume
@@ -87,7 +87,7 @@ def segment_by_ensemble(
     gate = open_gate(first, config.gate)
     finals = [_mean([view.final(member, gate, engine) for view in views]) for member in members]
     final = _mean(finals)
-    offset = config.prevalence_weight * prevalence_logit(final) if config.prevalence_weight else 0.0
+    offset = scan_offset(first, final, config.prevalence_weight, config.first_stage_weight)
     of_members = (
         tuple(calibrate(probability, config.calibration, offset) for probability in finals) if len(finals) > 1 else ()
     )

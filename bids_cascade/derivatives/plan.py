@@ -97,6 +97,7 @@ def plan_outputs(
             "NumberOfCascades": len(model.header.networks),
             "Calibration": cascade.calibration,
             "PrevalenceWeight": cascade.prevalence_weight,
+            "FirstStageWeight": cascade.first_stage_weight,
             "Mirrored": cascade.mirrored,
             "VoxelSize": cascade.voxel_size_mm,
             "VoxelSizeUnits": "mm",

@@ -101,11 +101,12 @@ def _kind(network: AnyNetworkConfig) -> str:
 
 
 def _calibration(config: CascadeConfig) -> list[str]:
-    if config.calibration == UNCHANGED and not config.prevalence_weight:
+    if config.calibration == UNCHANGED and not config.prevalence_weight and not config.first_stage_weight:
         return []
+    of_first = ", with p1 the probability of stage 1" if config.first_stage_weight else ""
     of_scan = ", the prevalence that of the scan" if config.prevalence_weight else ""
-    formula = calibration_formula(*config.calibration, config.prevalence_weight)
-    return [f"- Calibration: probability p becomes {formula}{of_scan}"]
+    formula = calibration_formula(*config.calibration, config.prevalence_weight, config.first_stage_weight)
+    return [f"- Calibration: probability p becomes {formula}{of_first}{of_scan}"]
 
 
 def _bullets(fields: Mapping[str, Any], skip: Sequence[str]) -> list[str]:

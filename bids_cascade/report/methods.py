@@ -133,9 +133,11 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
         sentences.append(
             "The second network's probabilities of the scan and of its left-right mirror image were averaged."
         )
-    weight = sidecar.get("PrevalenceWeight", 0)
-    if (slope, intercept) != UNCHANGED or weight:
-        sentences.append(f"The probability p was calibrated to {calibration_formula(slope, intercept, weight)}.")
+    weight, of_first = sidecar.get("PrevalenceWeight", 0), sidecar.get("FirstStageWeight", 0)
+    if (slope, intercept) != UNCHANGED or weight or of_first:
+        formula = calibration_formula(slope, intercept, weight, of_first)
+        of_network = ", where p1 is the first network's probability" if of_first else ""
+        sentences.append(f"The probability p was calibrated to {formula}{of_network}.")
     if weight:
         sentences.append(
             "There, the prevalence of lesion among the voxels that the second network evaluated was estimated from "
@@ -144,9 +146,11 @@ def _averaging(sidecar: Mapping[str, Any]) -> str:
     return " ".join([*sentences, "The"]) if sentences else "Its"
 
 
-def calibration_formula(slope: float, intercept: float, prevalence_weight: float) -> str:
+def calibration_formula(slope: float, intercept: float, prevalence_weight: float, first_stage_weight: float) -> str:
     """Return the formula for the calibrated probability."""
     terms = [f"{slope:g} logit(p)", f"{'-' if intercept < 0 else '+'} {abs(intercept):g}"]
+    if first_stage_weight:
+        terms.append(f"+ {first_stage_weight:g} logit(p1)")
     if prevalence_weight:
         terms.append(f"+ {prevalence_weight:g} logit(prevalence)")
     return f"sigmoid({' '.join(terms)})"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.calibration import UNCHANGED, calibrate, prevalence_logit
+from bids_cascade.cascade.calibration import UNCHANGED, calibrate, scan_offset
 from bids_cascade.cascade.engine import Engine, lesion_probability
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.samples import LabelledVisit
@@ -75,6 +75,7 @@ def fit_to_visits(
     ensemble: Ensemble,
     visits: Sequence[LabelledVisit],
     prevalence_weight: float,
+    first_stage_weight: float = 0.0,
     engine: Engine = lesion_probability,
 ) -> FittedCalibration:
     """Fit slope and intercept to the labels of the voxels that stage 2 evaluates.
@@ -85,8 +86,8 @@ def fit_to_visits(
         Its own calibration is not used.
     visits : sequence of LabelledVisit
         On which the model was not trained; all have the same weight. Voxels with doubtful labels do not count.
-    prevalence_weight : float
-        Fraction of the logit of a scan's estimated prevalence that is added to the logits of its voxels.
+    prevalence_weight, first_stage_weight : float
+        Fractions of the logits of a scan's estimated prevalence and of stage 1 that are added to those of its voxels.
     engine : callable
         Evaluates a network at given voxels.
 
@@ -95,21 +96,22 @@ def fit_to_visits(
     ValueError
         When there is no best calibration, see :func:`bids_cascade.lesions.calibration.fit_calibration`.
     """
-    config = replace(ensemble.config, calibration=UNCHANGED, prevalence_weight=0.0)
+    config = replace(ensemble.config, calibration=UNCHANGED, prevalence_weight=0.0, first_stage_weight=0.0)
     plain = Ensemble(tuple(replace(member, config=config) for member in ensemble.members))
     probabilities: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.bool_]] = []
-    offsets: list[float] = []
+    offsets: list[NDArray[np.float32]] = []
     for visit in visits:
-        probability = segment_by_ensemble(plain, np.asarray(visit.channels, np.float32), visit.brain, engine).final
-        offsets.append(prevalence_weight * prevalence_logit(probability))
-        judged = visit.learnt(probability > 0)
-        probabilities.append(probability[judged])
+        found = segment_by_ensemble(plain, np.asarray(visit.channels, np.float32), visit.brain, engine)
+        offset = scan_offset(found.first, found.final, prevalence_weight, first_stage_weight)
+        judged = visit.learnt(found.final > 0)
+        offsets.append(np.broadcast_to(np.float32(offset), judged.shape)[judged])
+        probabilities.append(found.final[judged])
         labels.append(visit.lesion[judged])
     scan = np.repeat(np.arange(len(visits)), [len(probability) for probability in probabilities])
     probability, lesion = np.concatenate(probabilities), np.concatenate(labels)
     weights = equal_scan_weights(scan)
-    slope, intercept = fit_calibration(probability, lesion, weights, np.array(offsets)[scan])
+    slope, intercept = fit_calibration(probability, lesion, weights, np.concatenate(offsets))
     calibrated = [
         calibrate(probability, (slope, intercept), offset)
         for probability, offset in zip(probabilities, offsets, strict=True)

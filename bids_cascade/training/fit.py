@@ -202,7 +202,8 @@ def _train(prepared: Sequence[Prepared], config: TrainConfig, run: RunConfig) ->
         heads += with_insertions(prepared, config.heads, config.training.seed)
     # Threshold, peak and volume of lesions are chosen afterwards.
     learnt = asdict(config.cascade.with_choices(CascadeConfig.threshold, CascadeConfig.min_lesion_volume_mm3))
-    del learnt["peak_probability"], learnt["calibration"], learnt["prevalence_weight"], learnt["mirrored"]
+    for chosen in ("peak_probability", "calibration", "prevalence_weight", "first_stage_weight", "mirrored"):
+        del learnt[chosen]
     start_sha256 = load_model(config.start_from).sha256 if config.start_from else None
     code = hash_sources("cascade"), versions()
     choices = (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.calibration import LOGIT_RANGE, calibrate, prevalence_logit
+from bids_cascade.cascade.calibration import LOGIT_RANGE, calibrate, prevalence_logit, scan_offset
 from bids_cascade.config import CascadeConfig
 
 
@@ -64,7 +64,27 @@ def test_prevalence_does_not_run_away_where_all_voxels_say_the_same() -> None:
     assert prevalence_logit(np.full(50, 0.4)) == pytest.approx(5 * np.log(0.4 / 0.6))
 
 
+def test_an_offset_of_each_voxel_by_hand() -> None:
+    """Odds of 1, times 4 and times 9 to the power of a half."""
+    p = np.array([0, 0.5, 0.5], np.float32)
+    np.testing.assert_allclose(calibrate(p, (1, 0), np.log([2.0, 4, 3])), [0, 4 / 5, 3 / 4], rtol=1e-6)
+    first = np.array([0.5, 0.8, 0.9], np.float32)
+    np.testing.assert_allclose(calibrate(p, (1, 0), scan_offset(first, p, 0.0, 0.5)), [0, 2 / 3, 3 / 4], rtol=1e-6)
+
+
+def test_the_offset_adds_prevalence_and_stage_1() -> None:
+    first = np.array([0.2, 0.9, 1.0], np.float32)
+    final = np.array([0.0, 0.3, 0.4], np.float32)
+    assert scan_offset(first, final, 0.0, 0.0) == 0
+    of_scan = scan_offset(first, final, 0.4, 0.0)
+    assert of_scan == pytest.approx(0.4 * prevalence_logit(final))
+    both = scan_offset(first, final, 0.4, 0.25)
+    np.testing.assert_allclose(both[:2] - of_scan, 0.25 * np.log([1 / 4, 9]), rtol=1e-5)
+    assert np.isfinite(both).all()
+
+
 @pytest.mark.parametrize("weight", [-0.1, np.nan, np.inf])
-def test_a_prevalence_weight_that_can_not_be_meant_is_refused(weight) -> None:
-    with pytest.raises(ValueError, match="prevalence weight"):
-        CascadeConfig(prevalence_weight=weight)
+@pytest.mark.parametrize("of_what", ["prevalence", "first_stage"])
+def test_a_weight_that_can_not_be_meant_is_refused(of_what: str, weight) -> None:
+    with pytest.raises(ValueError, match=f"{of_what.replace('_', ' ')} weight"):
+        CascadeConfig(**{f"{of_what}_weight": weight})

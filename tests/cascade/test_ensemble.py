@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bids_cascade.cascade.calibration import calibrate, prevalence_logit
+from bids_cascade.cascade.calibration import calibrate, scan_offset
 from bids_cascade.cascade.engine import lesion_probability
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.gate import open_gate
@@ -62,14 +62,14 @@ def test_several_share_the_gate_that_their_mean_opens_and_say_their_mean_calibra
         np.testing.assert_allclose(member, calibrate(one, calibration), atol=1e-6)
 
 
-def test_all_are_moved_by_the_prevalence_that_their_mean_shows() -> None:
+def test_all_are_moved_by_the_prevalence_and_the_stage_1_that_their_means_show() -> None:
     visit = make_visit("a", 0)
     plain = Ensemble(tuple(random_cascade(seed) for seed in (0, 10)))
-    config = replace(CONFIG, calibration=(0.5, 1.0), prevalence_weight=0.7)
+    config = replace(CONFIG, calibration=(0.5, 1.0), prevalence_weight=0.7, first_stage_weight=0.2)
     moved = Ensemble(tuple(replace(one, config=config) for one in plain.members))
     before, found = (segment_by_ensemble(one, visit.channels, visit.brain) for one in (plain, moved))
-    offset = 0.7 * prevalence_logit(before.final)
-    assert offset
+    offset = scan_offset(before.first, before.final, 0.7, 0.2)
+    assert offset.std() > 0
     for was, now in zip((before.final, *before.members), (found.final, *found.members), strict=True):
         np.testing.assert_allclose(now, calibrate(was, (0.5, 1.0), offset), atol=1e-6)
 

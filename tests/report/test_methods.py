@@ -69,6 +69,7 @@ def test_models_from_nicmslesions_are_told_apart() -> None:
         {"Sequences": ["T1w"]},
         {"NumberOfCascades": 2, "Calibration": [0.75, -0.5]},
         {"PrevalenceWeight": 0.5},
+        {"FirstStageWeight": 0.25},
     ],
 )
 def test_what_is_cited_is_listed_and_what_is_listed_is_cited(changed: dict[str, Any]) -> None:
@@ -129,6 +130,8 @@ def test_what_is_done_to_the_probability_is_said() -> None:
     assert mirrored in _paragraph({"Mirrored": True})
     adapted = _paragraph({"Calibration": [0.75, -0.5], "PrevalenceWeight": 0.5})
     assert "sigmoid(0.75 logit(p) - 0.5 + 0.5 logit(prevalence)). There, the prevalence of lesion among" in adapted
+    both = _paragraph({"FirstStageWeight": 0.25})
+    assert "sigmoid(1 logit(p) + 0 + 0.25 logit(p1)), where p1 is the first network's probability." in both
 
 
 def test_stripped_scans_and_single_sequences_are_told_apart() -> None:
