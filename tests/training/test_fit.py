@@ -10,10 +10,17 @@ from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.network import build_network
 from bids_cascade.cascade.padded import PaddedNetwork
 from bids_cascade.cascade.two_stage import Cascade
-from bids_cascade.config import CascadeConfig, HeadsConfig, NetworkConfig, PaddedNetworkConfig, TrainConfig
+from bids_cascade.config import (
+    CascadeConfig,
+    HeadsConfig,
+    NetworkConfig,
+    PaddedNetworkConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 from bids_cascade.errors import BadDataError, MissingInputError
 from bids_cascade.models.store import save_model
-from bids_cascade.training.fit import _start_and_network, check_start
+from bids_cascade.training.fit import _start_and_networks, check_start
 from bids_cascade.training.provenance import _start_origin
 
 SMALL = NetworkConfig(2, features=(3, 4), dense=(5,))
@@ -63,15 +70,28 @@ def test_training_says_if_the_new_model_will_need_what_the_old_one_can_lack(tmp_
 def test_training_goes_on_with_the_networks_of_the_model_to_start_from_or_larger_ones(tmp_path: Path) -> None:
     cascade = Cascade(CascadeConfig(), (build_network(SMALL, 0), build_network(SMALL, 1)))
     path = save_model(Model(Ensemble((cascade,)), "start"), tmp_path / "start.safetensors").path
-    begun, network = _start_and_network(TrainConfig("manual", start_from=path))
+    begun, networks = _start_and_networks(TrainConfig("manual", start_from=path))
     assert begun is not None
-    assert [(network.features, network.dense)] == [((3, 4), (5,))]
-    begun, network = _start_and_network(TrainConfig("manual", start_from=path, features=(4, 6), dense=(7, 6)))
+    assert [(network.features, network.dense) for network in networks] == [((3, 4), (5,))] * 2
+    larger = {"features": (4, 6), "dense": (7, 6)}
+    begun, networks = _start_and_networks(TrainConfig("manual", start_from=path, **larger))
     assert begun is not None
-    assert [grown.config for grown in begun.networks] == [network, network]
-    assert (network.features, network.dense) == ((4, 6), (7, 6))
-    begun, network = _start_and_network(TrainConfig("manual", dense=(9,)))
+    assert [grown.config for grown in begun.networks] == list(networks)
+    assert [(network.features, network.dense) for network in networks] == [((4, 6), (7, 6))] * 2
+    begun, networks = _start_and_networks(TrainConfig("manual", dense=(9,)))
     assert begun is None
-    assert (network.features, network.dense) == ((32, 64), (9,))
+    assert [(network.features, network.dense) for network in networks] == [((32, 64), (9,))] * 2
     with pytest.raises(BadDataError, match=r"start\.safetensors: .*can't be grown.*--features and --dense"):
-        _start_and_network(TrainConfig("manual", start_from=path, features=(2, 4)))
+        _start_and_networks(TrainConfig("manual", start_from=path, features=(2, 4)))
+
+
+def test_stage_2_alone_is_grown_if_it_is_trained_alone_and_each_goes_on_as_it_is(tmp_path: Path) -> None:
+    cascade = Cascade(CascadeConfig(), (build_network(SMALL, 0), build_network(SMALL, 1)))
+    path = save_model(Model(Ensemble((cascade,)), "start"), tmp_path / "start.safetensors").path
+    only = TrainingConfig(stages=(2,))
+    begun, networks = _start_and_networks(TrainConfig("manual", training=only, start_from=path, features=(4, 6)))
+    assert [network.features for network in networks] == [(3, 4), (4, 6)]
+    assert [grown.config.features for grown in begun.networks] == [(3, 4), (4, 6)]
+    unequal = save_model(Model(Ensemble((begun,)), "unequal"), tmp_path / "unequal.safetensors").path
+    _, networks = _start_and_networks(TrainConfig("manual", start_from=unequal))
+    assert [network.features for network in networks] == [(3, 4), (4, 6)]
