@@ -133,10 +133,10 @@ def train_cascade(
         Visits of one subject stay together. Those without any lesion voxel are left out unless they are synthetic: it
         is not certain that a real one has no lesion. Synthetic visits are used for validation only if there are no
         others.
-    config, training_config
-        What is trained, and how.
+    config : CascadeConfig
     network_configs : pair of NetworkConfig
         Of the two stages: the same unless there is a cascade to start from.
+    training_config : TrainingConfig
     start : Cascade, optional
         Of the same sequences and networks; each stage begins with its weights, and keeps them if it is not among the
         stages to train.
