@@ -3,9 +3,9 @@
 A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
 .5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
 evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation maximisation [1]_; a
-fraction of its logit is added to theirs. Nor does stage 2 know how certain stage 1 was of a voxel, since it learns from
-all that stage 1 lets pass alike: a fraction of the logit of stage 1 is added, too. A fraction only, because both stages
-see the same scan.
+fraction of its logit is added to theirs. Nor does stage 2 know how certain stage 1 was: all voxels that pass the gate
+are the same to it. So a fraction of the logit of stage 1 is added, too; only a fraction, because both stages see the
+same scan.
 
 References
 ----------
