@@ -23,7 +23,6 @@ from bids_cascade.imaging.grid import Grid
 from bids_cascade.imaging.images import data_of, from_ants, load_ants, to_ants
 from bids_cascade.imaging.registration import write_itk_transform
 
-_AFFINE_BINS = 32
 _ROUGH_MM = 10.0
 _PITCHES_DEGREES = (-40, -20, 0, 20, 40)
 _BEST_STARTS = 2
@@ -49,16 +48,24 @@ class Deformation:
 
 @dataclass(frozen=True)
 class Effort:
-    """Precision of a registration: voxel size of its grid, and iterations at 4, 2 and 1 times this size.
+    """Precision of a registration: voxel size of its grid, and iterations at multiples of this size.
 
-    The metric of the deformation is ``MeanSquares`` for images of one intensity scale, ``CC`` with a radius of two
-    voxels, or ``MI``.
+    Attributes
+    ----------
+    voxel_mm : float
+    affine_iterations : tuple of int
+        At 4, 2 and 1 times the voxel size.
+    iterations : tuple of int
+        The same for the deformation by squared differences, which finds large ones.
+    refinement : tuple of int
+        Iterations at 2 and 1 times the voxel size by correlation within two voxels. It sees thin structures as well as
+        large ones, but an iteration takes five times as long.
     """
 
     voxel_mm: float = 3.0
     affine_iterations: tuple[int, int, int] = (100, 50, 10)
     iterations: tuple[int, int, int] = (40, 30, 15)
-    metric: str = "MeanSquares"
+    refinement: tuple[int, int] = (0, 0)
 
 
 def register_to_template(
@@ -99,9 +106,6 @@ def register_to_template(
     fixed = [to_ants(coarse(image, effort.voxel_mm)) for image in template]
     moving = [to_ants(coarse(image, effort.voxel_mm)) for image in head]
     pairs = [f"{pointer(a)},{pointer(b)}" for a, b in zip(fixed, moving, strict=True)]
-    last = {"MeanSquares": "1,0", "CC": "1,2", "MI": f"1,{_AFFINE_BINS}"}[effort.metric]
-    affine, deformable = ("x".join(map(str, steps)) for steps in (effort.affine_iterations, effort.iterations))
-    levels = ["--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0"]
     with tempfile.TemporaryDirectory() as work:
         # These are arguments of antsRegistration: given images, ants.registration would also warp both of them.
         arguments = ["--dimensionality", "3", "--float", "1", "--collapse-output-transforms", "1"]
@@ -109,11 +113,7 @@ def register_to_template(
         arguments += ["--random-seed", str(seed + 1), "--write-composite-transform", "1"]
         write_itk_transform(rough_affine(template[0], head[0]), Path(work) / "start.txt")
         arguments += ["--initial-moving-transform", f"{work}/start.txt"]
-        arguments += ["--metric", f"GC[{pairs[0]},1,1,Regular,0.5]", "--transform", "Affine[0.1]"]
-        arguments += ["--convergence", f"[{affine},1e-6,10]", *levels]
-        for pair in pairs:
-            arguments += ["--metric", f"{effort.metric}[{pair},{last}]"]
-        arguments += ["--transform", "SyN[0.2,3,0]", "--convergence", f"[{deformable},1e-7,8]", *levels]
+        arguments += _stages(pairs, effort)
         arguments += ["--output", f"{work}/"]
         try:
             ants.registration(arguments, None)
@@ -126,6 +126,25 @@ def register_to_template(
                 if is_full(place):
                     raise ReadWriteError(f"{os.strerror(errno.ENOSPC)} for transforms in {place}; make room") from error
             raise BadDataError(f"the head could not be registered to the template ({error})") from error
+
+
+def _stages(pairs: Sequence[str], effort: Effort) -> list[str]:
+    """Return antsRegistration's arguments for the affine transform, the deformation, and its refinement."""
+    levels = ["--shrink-factors", "4x2x1", "--smoothing-sigmas", "2x1x0"]
+    affine, deformable, fine = (
+        "x".join(map(str, steps)) for steps in (effort.affine_iterations, effort.iterations, effort.refinement)
+    )
+    stages = ["--metric", f"GC[{pairs[0]},1,1,Regular,0.5]", "--transform", "Affine[0.1]"]
+    stages += ["--convergence", f"[{affine},1e-6,10]", *levels]
+    for pair in pairs:
+        stages += ["--metric", f"MeanSquares[{pair},1,0]"]
+    stages += ["--transform", "SyN[0.2,3,0]", "--convergence", f"[{deformable},1e-7,8]", *levels]
+    if any(effort.refinement):
+        for pair in pairs:
+            stages += ["--metric", f"CC[{pair},1,2]"]
+        stages += ["--transform", "SyN[0.4,3,0]", "--convergence", f"[{fine},1e-7,8]"]
+        stages += ["--shrink-factors", "2x1", "--smoothing-sigmas", "1x0"]
+    return stages
 
 
 def _take_transform(written: Path, target: Path) -> Path:

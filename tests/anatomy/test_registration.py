@@ -61,6 +61,24 @@ def test_equal_images_give_equal_files(found: Deformation, tmp_path: Path) -> No
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_refinement_brings_a_thin_structure_to_its_place(tmp_path: Path) -> None:
+    whole = np.asarray(blob(np.zeros(3)).dataobj)[8:32, 8:32, 8:32]
+    slits = []
+    for start in (11, 12):  # one voxel apart and one thick
+        data = whole.copy()
+        data[4:20, 4:20, start] *= 0.5
+        slits.append(nib.Nifti1Image(data, blob(np.zeros(3)).affine))
+    template, head = slits
+    off = []
+    for refinement in ((0, 0), (5, 5)):
+        effort = Effort(voxel_mm=2.0, affine_iterations=(1, 0, 0), iterations=(5, 2, 0), refinement=refinement)
+        folder = tmp_path / str(refinement)
+        folder.mkdir()
+        moved = warp(head, grid_of(template), register_to_template([template], [head], folder, effort).to_template)
+        off.append(np.abs(np.asarray(moved.dataobj) - np.asarray(template.dataobj)).mean())
+    assert off[1] < 0.6 * off[0]
+
+
 @pytest.mark.parametrize("n_lost", [1, 1000, 10**9])
 def test_a_transform_that_is_not_whole_is_none(found: Deformation, tmp_path: Path, n_lost: int) -> None:
     content = found.to_template.read_bytes()
