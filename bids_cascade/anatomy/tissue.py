@@ -39,11 +39,11 @@ _FLUID_REACH_MM = 8.0
 _FLUID_REACH_WEIGHT = 0.2
 _SMALLEST_ISLAND = {
     Structure.CORTEX: 200,
-    Structure.LATERAL_VENTRICLES: 50,
+    Structure.LATERAL_VENTRICLES: 20,
     Structure.CEREBELLUM: 200,
     Structure.BRAINSTEM: 200,
 }
-"""Least volume, in voxels of 1 mm, of an island that is kept: a gyrus and an inferior horn are larger."""
+"""Least volume, in voxels of 1 mm, of an island that is kept: a gyrus and the end of a horn are larger."""
 _RIM_VOXELS, _MAY_BE_CORTEX = 2, 0.2
 _TOWARDS_WHITE = 0.65
 """Fraction of the way in T1w from cortex (darkened by sulcal fluid) to white matter where a voxel is half of each."""
@@ -51,6 +51,9 @@ _UNSURE_OF_CORTEX, _TOWARDS_WHITE_UNSURE = 0.4, 0.5
 """Prior of cortex below which less than this fraction suffices: there, it is more often the rim of a lesion."""
 _IN_VENTRICLE, _SLIT = 0.5, 0.35
 """Prior of lateral ventricle, and fraction of the way from white matter to its fluid, from which a voxel is a slit."""
+_FAR_LIKELIER = 3.0
+"""Ratio of scores from which a voxel is cortex and not white matter. Mixed voxels look like cortex, whose histogram
+they widen: without it, 2 to 5 times as much white matter was labelled cortex as cortex white matter, in six heads."""
 _SLIT_LOOKS_LIKE = (Structure.CORTEX, Structure.DEEP_GREY, Structure.WHITE_MATTER)
 _VENTRICLE = Structure.LATERAL_VENTRICLES + 1
 _TOUCHING = np.ones((3, 3, 3), bool)
@@ -131,13 +134,20 @@ def find_structures(
             score[structure, around] = inside[structure, around] * likeliest
         score[structure, diseased] = inside[structure, diseased] if structure in _LESION_MAY_BE else 0
     structures = np.zeros(brain.shape, np.uint8)
-    structures[brain] = score.argmax(axis=0) + 1
+    structures[brain] = (_likeliest(score) if with_t1w else score.argmax(axis=0)) + 1
     tell_fluid_apart(structures, priors, lesion)
     if with_t1w:
         extend_to_walls(structures, channels[0], lesion)
         _settle_beside(structures, channels, priors, lesion)
     _remove_islands(structures)
     return structures
+
+
+def _likeliest(score: NDArray[np.floating]) -> NDArray[np.integer]:
+    """Return the structure of each voxel (N,) with the highest score (S, N), cortex only where it is far likelier."""
+    likeliest = score.argmax(axis=0)
+    mixed = _FAR_LIKELIER * score[Structure.WHITE_MATTER] > score[Structure.CORTEX]
+    return np.where((likeliest == Structure.CORTEX) & mixed, Structure.WHITE_MATTER, likeliest)
 
 
 def _settle_beside(

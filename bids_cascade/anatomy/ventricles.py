@@ -22,9 +22,10 @@ _DEPTHS_VOXELS = (5.0, 3.5, 2.5, 2.0, 1.5, 1.0)
 _MOST_TURNS, _STEPS = 12, 2
 """Largest number of rounds at each depth before shallower voxels are included, and voxels per round."""
 _REACH_VOXELS = 18
-"""Largest distance of a lateral ventricle's fluid from where the atlas is certain of it."""
-_LEAST_PRIOR = 0.35
-"""Prior that a separate island of fluid must reach to belong to a lateral ventricle, such as an inferior horn."""
+"""Distance from where the atlas is certain of a lateral ventricle, up to which its fluid is sought. Where it is found
+at this distance, it is sought as far again: occipital horns of large ventricles were cut off."""
+_LEAST_PRIOR = 0.1
+"""Prior that a separate island of fluid must reach to belong to a lateral ventricle; at the ends of horns it is low."""
 _PLEXUS_VOXELS, _SURE_OF_VENTRICLE = 2, 0.3
 """Voxels of the morphological closing of ventricles, and the prior above which it applies."""
 _WALL_VOXELS = 2
@@ -53,16 +54,31 @@ def tell_fluid_apart(structures: NDArray[np.uint8], priors: NDArray[np.floating]
     lateral = _certain(structures, priors, Structure.LATERAL_VENTRICLES)
     if not lateral.any():
         return
+    others = np.any([_certain(structures, priors, structure) for structure in FLUID[1:]], axis=0)
+    fluid = np.isin(structures, [structure + 1 for structure in FLUID])
     box = _box_around(lateral, _REACH_VOXELS)
-    part, prior = structures[box], priors[(slice(None), *box)]
-    others = np.any([_certain(part, prior, structure) for structure in FLUID[1:]], axis=0)
-    fluid = np.isin(part, [structure + 1 for structure in FLUID])
-    lateral, others = _spread(fluid, lateral[box], others)
-    part[(part == _LATERAL) & others] = _SULCAL
-    plexus = ndimage.binary_closing(lateral, iterations=_PLEXUS_VOXELS)
-    plexus &= (prior[Structure.LATERAL_VENTRICLES] > _SURE_OF_VENTRICLE) & ~lesion[box]
-    part[lateral | plexus] = _LATERAL
+    found, surroundings = _spread(fluid[box], lateral[box], others[box])
+    wider = _beyond_borders(box, found)
+    if wider != box:
+        box = wider
+        found, surroundings = _spread(fluid[box], lateral[box], others[box])
+    part, prior = structures[box], priors[Structure.LATERAL_VENTRICLES][box]
+    part[(part == _LATERAL) & surroundings] = _SULCAL
+    plexus = ndimage.binary_closing(found, iterations=_PLEXUS_VOXELS)
+    plexus &= (prior > _SURE_OF_VENTRICLE) & ~lesion[box]
+    part[found | plexus] = _LATERAL
     _drop_unlikely(structures, priors[Structure.LATERAL_VENTRICLES])
+
+
+def _beyond_borders(box: tuple[slice, ...], found: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the box, extended where what was found in it reaches its border."""
+    return tuple(
+        slice(
+            max(0, edge.start - _REACH_VOXELS * int(found.take(0, axis).any())),
+            edge.stop + _REACH_VOXELS * int(found.take(-1, axis).any()),
+        )
+        for axis, edge in enumerate(box)
+    )
 
 
 def _certain(structures: NDArray[np.uint8], priors: NDArray[np.floating], structure: Structure) -> NDArray[np.bool_]:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from bids_cascade.anatomy.structures import Structure
-from bids_cascade.anatomy.tissue import TOLD_BY_FLAIR, agreement, find_structures, tissue_likelihoods, widen_fluid
+from bids_cascade.anatomy.tissue import (
+    TOLD_BY_FLAIR,
+    _likeliest,
+    agreement,
+    find_structures,
+    tissue_likelihoods,
+    widen_fluid,
+)
 
 LV, CORTEX, WHITE, SULCI = (
     Structure.LATERAL_VENTRICLES,
@@ -73,6 +80,14 @@ def test_islands_in_white_matter_are_white_matter(head: dict[str, np.ndarray], s
         priors[structure, 9:12, 9:12, 9:12] = 9.0
     found = structures_of(head, priors, np.zeros_like(head["brain"]))
     assert (found[9:12, 9:12, 9:12] == WHITE + 1).all()
+
+
+def test_cortex_must_be_far_likelier_than_white_matter_but_not_than_others() -> None:
+    score = np.zeros((len(Structure), 4))
+    score[CORTEX] = [0.7, 0.8, 0.55, 0.4]
+    score[WHITE] = [0.3, 0.2, 0.0, 0.1]
+    score[Structure.DEEP_GREY] = [0.0, 0.0, 0.45, 0.5]
+    assert _likeliest(score).tolist() == [WHITE, CORTEX, CORTEX, Structure.DEEP_GREY]
 
 
 def test_no_voxel_of_a_lesion_is_cortex(head: dict[str, np.ndarray]) -> None:

@@ -43,7 +43,19 @@ def test_a_horn_that_is_wide_open_to_its_ventricle_is_the_ventricles_and_what_a_
     assert (structures[32:34, 9:11, 9:11] == SULCAL).all()
 
 
-@pytest.mark.parametrize(("prior", "expected"), [(0.4, LATERAL), (0.3, SULCAL)])
+@pytest.mark.parametrize("end", [30, 50])
+def test_a_horn_is_not_cut_off_far_from_where_the_atlas_has_its_ventricle(end: int) -> None:
+    structures = np.full((70, 20, 20), WHITE, np.uint8)
+    structures[6:20, 5:15, 5:15] = LATERAL
+    structures[20:end, 5:15, 5:15] = SULCAL
+    priors = np.full((len(Structure), *structures.shape), 0.01, np.float32)
+    priors[Structure.LATERAL_VENTRICLES, 8:18, 7:13, 7:13] = 0.9
+    tell_fluid_apart(structures, priors, np.zeros(structures.shape, bool))
+    assert (structures[6:end, 5:15, 5:15] == LATERAL).all()
+    assert (structures[end:] == WHITE).all()
+
+
+@pytest.mark.parametrize(("prior", "expected"), [(0.12, LATERAL), (0.08, SULCAL)])
 def test_fluid_apart_from_its_ventricle_needs_the_atlas(
     head: dict[str, np.ndarray], prior: float, expected: int
 ) -> None:
