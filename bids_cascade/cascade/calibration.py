@@ -3,7 +3,9 @@
 A stage learns from as many lesion voxels as negatives, whatever a scan's lesion load. So a voxel with a probability of
 .5 is mostly lesion in a scan full of lesions, and never in a healthy brain. The prevalence of lesion among the voxels
 evaluated by stage 2 can be estimated from their probabilities alone, by a few steps of expectation maximisation [1]_; a
-fraction of its logit is added to theirs. Nor does stage 2 know how certain stage 1 was: all voxels that pass the gate
+fraction of its logit is added to theirs. Where lesions are few among many voxels that are surely none, these steps lose
+them; but a prevalence can also be told from the voxels that are surely lesion, given which fraction of all lesion
+voxels they are [2]_. Nor does stage 2 know how certain stage 1 was: all voxels that pass the gate
 are the same to it. So a fraction of the logit of stage 1 is added, too; only a fraction, because both stages see the
 same scan.
 
@@ -11,6 +13,8 @@ References
 ----------
 .. [1] Saerens M., Latinne P., Decaestecker C., Adjusting the outputs of a classifier to new a priori probabilities: a
    simple procedure, Neural Computation 14 (2002) 21-41.
+.. [2] Forman G., Quantifying counts and costs via classification, Data Mining and Knowledge Discovery 17 (2008)
+   164-206.
 """
 
 from __future__ import annotations
@@ -35,6 +39,18 @@ these errors, and the estimate moves too far from 0.5. On twelve synthetic heads
 after 5 steps and 0.7 at convergence, where heads of -2.9 and -3.1 are taken for heads without lesions.
 """
 
+SURE = 0.9
+"""Probability above which a voxel of stage 2 is surely lesion: 0 to 77 voxels of brains without lesions are."""
+
+SURE_FRACTION = 1 / 7
+"""Of the lesion voxels, which fraction is sure in scans with few lesions.
+
+Measured on two patients whose large lesions had been replaced by white matter: 0.17 to 0.19 at three dates, and 0.06.
+"""
+
+LARGEST_BY_SURE = -3.5
+"""Up to which logit the sure voxels may raise the prevalence. Above, expectation maximisation does not lose lesions."""
+
 _SMALLEST = 1e-3
 """Probabilities are clipped to this distance from 0 and 1, so that a few voxels don't dominate."""
 
@@ -44,6 +60,9 @@ _SUREST = 1e-4
 
 def prevalence_logit(probability: NDArray[np.floating]) -> float:
     """Return the logit of the estimated prevalence of lesion among the evaluated voxels, within :data:`LOGIT_RANGE`.
+
+    Expectation maximisation estimates it; a lower estimate than by the sure voxels is raised to theirs, but not beyond
+    :data:`LARGEST_BY_SURE`.
 
     Parameters
     ----------
@@ -58,7 +77,12 @@ def prevalence_logit(probability: NDArray[np.floating]) -> float:
     prevalence = 0.5
     for _ in range(_STEPS):
         prevalence = min(max(float(np.mean(1 / (1 + (1 - prevalence) / (prevalence * odds)))), 1e-4), 1 - 1e-4)
-    return float(np.clip(np.log(prevalence) - np.log1p(-prevalence), *LOGIT_RANGE))
+    estimate = np.log(prevalence) - np.log1p(-prevalence)
+    n_sure = np.count_nonzero(looked_at > SURE)
+    if n_sure:
+        by_sure = min(n_sure / SURE_FRACTION / len(looked_at), 0.5)
+        estimate = max(estimate, min(np.log(by_sure) - np.log1p(-by_sure), LARGEST_BY_SURE))
+    return float(np.clip(estimate, *LOGIT_RANGE))
 
 
 def scan_offset(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bids_cascade.cascade.calibration import LOGIT_RANGE, calibrate, prevalence_logit, scan_offset
+from bids_cascade.cascade.calibration import LARGEST_BY_SURE, LOGIT_RANGE, calibrate, prevalence_logit, scan_offset
 from bids_cascade.config import CascadeConfig
 
 
@@ -62,6 +62,25 @@ def test_prevalence_counts_what_was_looked_at_and_is_cut_off() -> None:
 def test_prevalence_does_not_run_away_where_all_voxels_say_the_same() -> None:
     """Each step adds a voxel's logit to that of the prevalence, without end; there are five of them."""
     assert prevalence_logit(np.full(50, 0.4)) == pytest.approx(5 * np.log(0.4 / 0.6))
+
+
+def test_sure_voxels_raise_a_prevalence_that_was_lost() -> None:
+    """Of 100,000 voxels, 100 are sure, so 700 are lesion: odds of 7 to 993. By 1,000 they would be 7 to 93."""
+    easy = np.full(100_000, 0.1)
+    assert prevalence_logit(easy) == LOGIT_RANGE[0]
+    few, many = easy.copy(), easy.copy()
+    few[:100], many[:1000] = 0.95, 0.95
+    assert prevalence_logit(few) == pytest.approx(np.log(7 / 993))
+    assert prevalence_logit(many) == LARGEST_BY_SURE < np.log(7 / 93)
+
+
+def test_sure_voxels_never_lower_a_prevalence() -> None:
+    rng = np.random.default_rng(0)
+    for most in (0.3, 0.6, 0.9):
+        unsure = rng.uniform(0.01, most, 1000)
+        one_sure = np.append(unsure, 0.95)
+        assert prevalence_logit(one_sure) >= prevalence_logit(unsure)
+    assert prevalence_logit(np.full(50, 0.95)) == LOGIT_RANGE[1]
 
 
 def test_an_offset_of_each_voxel_by_hand() -> None:
