@@ -22,7 +22,7 @@ from bids_cascade.errors import BadDataError, ReadWriteError
 from bids_cascade.imaging.grid import grid_of
 
 SHIFT_MM = np.array([6.0, -4.0, 3.0])
-EFFORT = Effort(voxel_mm=4.0, affine_iterations=(30, 10, 0), iterations=(10, 5, 0))
+EFFORT = Effort(voxel_mm=4.0, affine_iterations=(30, 10, 0), iterations=(10, 5, 0), refinement=(4, 2))
 
 
 def blob(centre_mm: np.ndarray, radii_mm: tuple[float, float, float] = (22, 30, 18)) -> nib.Nifti1Image:
