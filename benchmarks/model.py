@@ -1,4 +1,4 @@
-"""How good models are: on labelled scans, on synthetic heads, and on heads without a lesion.
+"""How good models are: on labelled scans, the same with few lesions or none, and synthetic heads with and without them.
 
 ``python -m benchmarks.model MODEL ... --scans SCANS --label-maps PATH ... --lesion-masks PATH ... --work-dir DIR``
 
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.few_lesions import fewer_lesions
 from bids_cascade.cascade.ensemble import Ensemble, segment_by_ensemble
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.samples import LabelledVisit
@@ -68,8 +69,11 @@ def scans(dataset: Path, run: RunConfig) -> Iterator[Case]:
     prepared, _ = prepare_visits(visits, labels, config, run, run.work_dir, wait=True)
     for one in prepared:
         image = nib.Nifti1Image.from_filename(one.visit.images["FLAIR"].path)
-        kind = "thick slices" if max(image.header.get_zooms()[:3]) > THICK_MM else "thin slices"
-        yield Case(kind, one.data)
+        thick = max(image.header.get_zooms()[:3]) > THICK_MM
+        yield Case("thick slices" if thick else "thin slices", one.data)
+        if not thick and not one.data.absent:
+            for kind, visit in fewer_lesions(one.data):
+                yield Case(f"thin slices, {kind} left", visit)
 
 
 def heads(label_maps: Sequence[Path], lesion_masks: Sequence[Path], with_lesions: int, without: int) -> Iterator[Case]:
@@ -136,6 +140,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_workers()
     torch.set_num_threads(2)
+    options.work_dir.mkdir(parents=True, exist_ok=True)
     run = RunConfig(options.work_dir, n_procs=2, omp_nthreads=2)
     cases = [*scans(options.scans, run), *heads(options.label_maps, options.lesion_masks, *options.n_heads)]
     rows: list[dict[str, Any]] = []
