@@ -89,6 +89,17 @@ REFERENCES = {
         pages="108845",
         doi="10.1016/j.compbiomed.2024.108845",
     ),
+    "Forman, 2008": Reference(
+        ("Forman G",),
+        "Quantifying counts and costs via classification",
+        "Data Mining and Knowledge Discovery",
+        2008,
+        volume="17",
+        number="2",
+        pages="164-206",
+        doi="10.1007/s10618-008-0097-y",
+        has_others=False,
+    ),
     "Gorgolewski et al., 2011": Reference(
         ("Gorgolewski K", "Burns CD", "Madison C"),
         "Nipype: a flexible, lightweight and extensible neuroimaging data processing framework in Python",
