@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_cascade.anatomy.filling import fill_lesions
+from bids_cascade.anatomy.structures import Structure
 from bids_cascade.cascade.normalisation import normalise
 from bids_cascade.cascade.samples import LabelledVisit
 from bids_cascade.lesions.components import TOUCHING, remove_small_lesions
@@ -18,16 +20,10 @@ LARGEST_KEPT_MM3 = 250.0
 """Lesions below it are kept: 0.5 to 2 ml of each patient at hand, a load that no scan at hand has by itself."""
 
 _MARGIN = 2
-"""Voxels around a lesion that are replaced, too: raters draw inside the blurred edge."""
+"""Voxels around a lesion that are replaced, too, beside the white matter that filling takes: edges are blurred."""
 
 _WHITE = (0.87, 1.13)
 """Normalised intensities of white matter, in each sequence."""
-
-_REACH = 4.0
-"""Standard deviation in voxels of the weights by which white matter in the neighbourhood is averaged."""
-
-_NOISE_SMOOTHNESS = 0.7
-"""Standard deviation in voxels of the Gaussian that makes noise as smooth as that of scans interpolated to 1 mm."""
 
 Volume = NDArray[np.float32]
 BoolVolume = NDArray[np.bool_]
@@ -45,16 +41,8 @@ def fewer_lesions(visit: LabelledVisit) -> Iterator[tuple[str, LabelledVisit]]:
 
 
 def fill_with_white_matter(channels: Volume, brain: BoolVolume, lesion: BoolVolume) -> Volume:
-    """Return normalised channels (C, X, Y, Z) whose lesions, and a margin, look like the white matter around them."""
+    """Return normalised channels (C, X, Y, Z), voxels of 1 mm, with white matter in place of lesions and a margin."""
     replaced = ndimage.binary_dilation(lesion, TOUCHING, _MARGIN)
-    white = brain & ~replaced & np.all((channels > _WHITE[0]) & (channels < _WHITE[1]), axis=0)
-    weights = ndimage.gaussian_filter(white.astype(np.float32), _REACH)
-    inside, rng = ndimage.binary_erosion(white, TOUCHING), np.random.default_rng(0)
-    filled = channels.copy()
-    for number, channel in enumerate(channels):
-        total = ndimage.gaussian_filter(channel * white, _REACH)
-        level = np.divide(total, weights, out=np.ones_like(total), where=weights > 1e-3)
-        noise = ndimage.gaussian_filter(rng.standard_normal(channel.shape, np.float32), _NOISE_SMOOTHNESS)
-        noise *= 1.4826 * np.median(np.abs(channel - level)[inside]) / noise.std()
-        filled[number][replaced] = (level + noise)[replaced]
-    return filled
+    white = brain & np.all((channels > _WHITE[0]) & (channels < _WHITE[1]), axis=0)
+    structures = np.where(white, Structure.WHITE_MATTER + 1, 0).astype(np.uint8)
+    return np.stack([fill_lesions(channel, replaced, structures, (1.0, 1.0, 1.0))[0] for channel in channels])
