@@ -59,8 +59,10 @@ def training_macs(config: NetworkConfig, n_positions: int, n_samples: int, n_cel
 
 def convolution_macs(config: NetworkConfig, scale: int) -> float:
     """Return the multiply-adds of a branch's convolutions for one voxel of the grid."""
-    channels = (config.n_channels, *config.features)
-    return sum(a * b * config.kernel_size**3 for a, b in pairwise(channels)) / scale**3
+    channels, kernel = (config.n_channels, *config.features), config.kernel_size**3
+    first = sum(a * b * kernel for a, b in pairwise(channels))
+    residual = sum((config.convolutions - 1) * width**2 * kernel for width in config.features)
+    return (first + residual) / scale**3
 
 
 def first_dense_macs(config: NetworkConfig, scale: int) -> float:

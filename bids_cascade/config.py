@@ -66,6 +66,8 @@ class NetworkConfig:
         Widths of the hidden dense layers.
     dropout : float
         Probability of dropping an input of each hidden dense layer.
+    convolutions : int
+        Convolutions of each block; what each after the first makes of a map is added to it.
     """
 
     n_channels: int
@@ -76,6 +78,7 @@ class NetworkConfig:
     scales: tuple[int, ...] = (1, 2, 4, 8)
     dense: tuple[int, ...] = (256,)
     dropout: float = 0.3
+    convolutions: int = 1
 
 
 @dataclass(frozen=True)
@@ -489,6 +492,8 @@ class TrainConfig:
     features, dense : tuple of int or None
         Widths of the trained networks' blocks and hidden dense layers; None for those of the starting model, or the
         standard ones.
+    convolutions : int or None
+        Convolutions of each of the trained networks' blocks; None for as many as in the starting model, or one.
     kept_fraction : float
         Weight of the starting model in the average with the trained one.
     choose_threshold : bool
@@ -508,6 +513,7 @@ class TrainConfig:
     start_from: Path | None = None
     features: tuple[int, ...] | None = None
     dense: tuple[int, ...] | None = None
+    convolutions: int | None = None
     kept_fraction: float = 0.0
     choose_threshold: bool = True
     skull_strip: str = "auto"

@@ -6,7 +6,6 @@ by p (Giusti et al. 2013, doi 10.1109/ICIP.2013.6738831).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -66,27 +65,6 @@ def _views(x: torch.Tensor, axis: int, size: int, dilation: int) -> list[torch.T
     return [x.narrow(axis, step * dilation, length) for step in range(size)]
 
 
-def reached(cells: torch.Tensor, shape: Sequence[int], steps: Sequence[int]) -> torch.Tensor:
-    """Return which voxels of a grid, (X, Y, Z) bool, are one of `steps` away from a cell along each axis.
-
-    Parameters
-    ----------
-    cells : (K, 4) int64 tensor
-        Index of the crop, 0, and place in it, at least the last of the steps away from the grid's end.
-    shape : sequence of int
-        Of the grid.
-    steps : sequence of int
-        Rising, from 0.
-    """
-    reached_cells = torch.zeros(tuple(shape), dtype=torch.bool, device=cells.device)
-    reached_cells[cells[:, 1], cells[:, 2], cells[:, 3]] = True
-    for axis, size in enumerate(shape):
-        start = reached_cells.narrow(axis, 0, size - steps[-1]).clone()
-        for step in steps[1:]:
-            reached_cells.narrow(axis, step, size - steps[-1]).logical_or_(start)
-    return reached_cells
-
-
 class DenseFeatures:
     """The features of patches after the last block, computed at every voxel of a crop.
 
@@ -104,77 +82,6 @@ class DenseFeatures:
     def at(self, cells: torch.Tensor) -> torch.Tensor:
         """Return the features (K, F * size^3) of the patches around cells (K, 4); see :func:`gather`."""
         return gather(self.features, cells, self.size, self.stride)
-
-
-class SparseFeatures:
-    """The same, but the last block is computed only where a patch needs it, as a product of two matrices.
-
-    Gathering a voxel's neighbours costs a quarter of that product, so this is faster if few voxels are needed.
-
-    Parameters
-    ----------
-    x : (1, C, X, Y, Z) tensor
-        Input of the block's convolution; a voxel's channels are contiguous.
-    needed : (X', Y', Z') bool tensor
-        Where its output will be needed.
-    weight : (F, C, k, k, k) tensor
-    bias : (F,) tensor
-    dilation : int
-        Of the convolution and of the pool.
-    pool_size, size, stride : int
-        Of the block's pool, and of the features after it; see :class:`DenseFeatures`.
-    n_rows : int
-        Voxels to convolve at once, so that they stay in the cache.
-    """
-
-    def __init__(
-        self,
-        x: torch.Tensor,
-        needed: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        *,
-        dilation: int,
-        pool_size: int,
-        size: int,
-        stride: int,
-        n_rows: int,
-    ) -> None:
-        rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])
-        first = _flat(needed.nonzero().int(), x.shape[2:])
-        neighbours = _offsets(range(0, weight.shape[2] * dilation, dilation), x.shape[2:], x.device)
-        matrix = weight.permute(2, 3, 4, 1, 0).reshape(-1, len(bias))
-        self.convolved = bias.new_empty(len(first), len(bias))
-        for start in range(0, len(first), n_rows):
-            places = first[start : start + n_rows, None] + neighbours
-            patches = rows.index_select(0, places.flatten()).view(len(places), -1)
-            torch.addmm(bias, patches, matrix, out=self.convolved[start : start + n_rows])
-        self.row_of = torch.empty(needed.numel(), dtype=torch.int32, device=x.device)
-        self.row_of[needed.flatten()] = torch.arange(len(first), dtype=torch.int32, device=x.device)
-        self.shape = needed.shape
-        self.pool = _offsets(range(0, pool_size * dilation, dilation), self.shape, x.device)
-        self.left = _offsets(range(0, size * stride, stride), self.shape, x.device)
-
-    def at(self, cells: torch.Tensor) -> torch.Tensor:
-        """Return the features (K, F * size^3) of the patches around cells (K, 4), all of them among `needed`."""
-        first, features = _flat(cells[:, 1:].int(), self.shape), []
-        for left in self.left:
-            pooled = self.convolved.new_zeros(len(cells), self.convolved.shape[1])  # and so the ReLU is done as well
-            for step in self.pool:
-                rows = self.row_of.index_select(0, first + (left + step))
-                torch.maximum(pooled, self.convolved.index_select(0, rows), out=pooled)
-            features.append(pooled)
-        return features[0] if len(features) == 1 else torch.stack(features, 2).flatten(1)
-
-
-def _flat(places: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return the indices (K,) of places (K, 3) in a flattened grid."""
-    return (places[:, 0] * shape[1] + places[:, 1]) * shape[2] + places[:, 2]
-
-
-def _offsets(steps: Sequence[int], shape: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return the offsets in a flattened grid of voxels that are some steps away along each axis."""
-    return _flat(torch.tensor(list(product(steps, repeat=3)), dtype=torch.int32, device=device), shape)
 
 
 def gather(features: torch.Tensor, cells: torch.Tensor, size: int, stride: int) -> torch.Tensor:

@@ -17,10 +17,13 @@ from bids_cascade.config import NetworkConfig
 
 
 def can_grow(small: NetworkConfig, large: NetworkConfig) -> bool:
-    """Return whether a network can be grown: the same but for wider blocks, and wider or more dense layers."""
-    same_otherwise = replace(small, features=large.features, dense=large.dense, dropout=large.dropout) == large
+    """Return whether a network can be grown: the same but for deeper or wider blocks and layers."""
+    may_differ = ("features", "dense", "dropout", "convolutions", "patch_size")
+    same_otherwise = replace(small, **{name: getattr(large, name) for name in may_differ}) == large
     return (
         same_otherwise
+        and small.convolutions <= large.convolutions
+        and large.patch_size == deeper_patch_size(small, large.convolutions)
         and len(small.features) == len(large.features)
         and len(small.dense) <= len(large.dense)
         and all(before <= after for before, after in zip(small.features, large.features, strict=True))
@@ -30,12 +33,22 @@ def can_grow(small: NetworkConfig, large: NetworkConfig) -> bool:
     )
 
 
+def deeper_patch_size(network: NetworkConfig, convolutions: int) -> int:
+    """Return the size of the patches with which deeper blocks leave as many features, around the same voxel.
+
+    A residual convolution of block b takes ``kernel_size - 1`` voxels that lie ``pool_size**b`` apart.
+    """
+    added = (convolutions - network.convolutions) * (network.kernel_size - 1)
+    strides: list[int] = [network.pool_size**block for block in range(len(network.features))]
+    return network.patch_size + added * sum(strides)
+
+
 @torch.no_grad()
 def grow_network(network: PatchNetwork, config: NetworkConfig, seed: int) -> PatchNetwork:
     """Return a larger network that computes the same function.
 
-    New features have the random weights of a fresh network, but no old feature depends on them; a new dense layer is
-    the identity, which ReLU preserves, since its input is not negative.
+    New features have the random weights of a fresh network, but no old feature depends on them; a new residual
+    convolution is zero; a new dense layer is the identity, which ReLU preserves, since its input is not negative.
 
     Parameters
     ----------
@@ -48,7 +61,7 @@ def grow_network(network: PatchNetwork, config: NetworkConfig, seed: int) -> Pat
     Raises
     ------
     ValueError
-        When the larger network is not larger, or differs in more than its widths and its number of dense layers.
+        When the larger network is not larger, or differs in more than its widths and its numbers of layers.
     """
     if not can_grow(network.config, config):
         raise ValueError(f"a network of {network.config} can't be grown to one of {config}")
@@ -59,6 +72,8 @@ def grow_network(network: PatchNetwork, config: NetworkConfig, seed: int) -> Pat
             for name, values in block.norm.state_dict().items():
                 if values.ndim:
                     wider_block.norm.state_dict()[name][: len(values)] = values
+            for residual, wider_residual in zip(block.residuals, wider_block.residuals, strict=False):
+                _embed(residual, wider_residual, residual.in_channels)
     n_hidden = len(network.config.dense)
     _embed_first(network, larger)
     for layer, wider_layer in zip(network.dense[1:n_hidden], larger.dense[1:n_hidden], strict=True):

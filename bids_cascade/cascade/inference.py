@@ -15,11 +15,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from bids_cascade.cascade.dense import DenseFeatures, SparseFeatures, coarse_cells, max_pool, reached
+from bids_cascade.cascade.dense import DenseFeatures, coarse_cells
+from bids_cascade.cascade.layers import Layer, layers_of
 from bids_cascade.cascade.network import PatchNetwork
 from bids_cascade.cascade.patches import Box, coarsen, gather_patches, read_crop
+from bids_cascade.cascade.sparse import SparseFeatures, SparseMap, reached
 
 Volume = NDArray[np.float32]
 BoolVolume = NDArray[np.bool_]
@@ -31,7 +32,6 @@ TILE_SIZE = 40
 _ROWS = 2048
 """Voxels of a tile that pass the dense layers at once on a CPU, so that they stay in the cache."""
 
-_ROWS_TO_CONVOLVE = 512
 _MOST_NEEDED = 0.75
 """Fraction of a tile's voxels up to which, on a CPU, they are convolved one by one: each costs a quarter more."""
 
@@ -216,13 +216,7 @@ class _DenseNetwork:
         self.n_rows = _ROWS if device == "cpu" else _LARGEST_TILE**3
         self.alignment = math.lcm(*config.scales)
         self.before, self.after, self.remaining_size = network.before, network.after, network.remaining_size
-        self.branches = [
-            [
-                (weight.to(dtype).contiguous(memory_format=self.layout), bias.to(dtype))
-                for weight, bias in (block.folded() for block in branch)
-            ]
-            for branch in network.branches
-        ]
+        self.branches = [layers_of(branch, config.kernel_size, dtype, self.layout) for branch in network.branches]
         layers = [(layer.weight.to(dtype), layer.bias.to(dtype)) for layer in network.dense]
         *self.hidden, (last, last_bias) = layers
         # Of two classes, the softmax is the sigmoid of the difference.
@@ -260,30 +254,48 @@ class _DenseNetwork:
         probability: Volume = torch.sigmoid(torch.cat(logits).float()).cpu().numpy()
         return probability
 
-    def _features(
-        self, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tile: Volume, cells: torch.Tensor
-    ) -> DenseFeatures | SparseFeatures:
+    def _features(self, layers: Sequence[Layer], tile: Volume, cells: torch.Tensor) -> DenseFeatures | SparseFeatures:
         """Return the features of a branch's tile, at these cells (K, 4) at least."""
-        pool, left = self.config.pool_size, self.remaining_size
+        pool, left = layers[-1], self.remaining_size
+        stride = pool.size * pool.dilation
         x = torch.from_numpy(tile)[None].to(self.device, self.dtype).contiguous(memory_format=self.layout)
-        *before, (kernel, shift) = layers
-        dilation = 1
-        for weight, bias in before:
-            x = max_pool(_convolve(x, weight, bias, dilation), pool, dilation).relu_()
-            dilation *= pool
-        if self.device == "cpu":
-            shape = [size - (self.config.kernel_size - 1) * dilation for size in x.shape[2:]]
-            steps = sorted({a * pool * dilation + b * dilation for a in range(left) for b in range(pool)})
-            needed = reached(cells, shape, steps)
-            if needed.count_nonzero() <= _MOST_NEEDED * needed.numel():
-                geometry = {"dilation": dilation, "pool_size": pool, "size": left, "stride": pool * dilation}
-                return SparseFeatures(x, needed, kernel, shift, n_rows=_ROWS_TO_CONVOLVE, **geometry)
-        features = max_pool(_convolve(x, kernel, shift, dilation), pool, dilation).relu_()
-        return DenseFeatures(features, left, pool * dilation)
+        needed = _needed(layers, x.shape[2:], cells, range(0, left * stride, stride)) if self.device == "cpu" else []
+        n_dense = len(layers) - len(needed)
+        for layer in layers[:n_dense]:
+            x = layer.everywhere(x)
+        if not needed:
+            return DenseFeatures(x, left, stride)
+        known = SparseMap.of(x)
+        for layer, here in zip(layers[n_dense:-1], needed[:-1], strict=True):
+            known = layer.at(known, here)
+        return SparseFeatures(known, pool_size=pool.size, dilation=pool.dilation, size=left, stride=stride)
 
 
-def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dilation: int) -> torch.Tensor:
-    """Convolve without padding; on a CPU by oneDNN, which torch would not use for one tile of few channels."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return torch.mkldnn_convolution(x, weight, bias, (0, 0, 0), (1, 1, 1), (dilation,) * 3, 1)
-    return functional.conv3d(x, weight, bias, dilation=dilation)
+def _needed(
+    layers: Sequence[Layer], shape: Sequence[int], cells: torch.Tensor, left: Sequence[int]
+) -> list[torch.Tensor]:
+    """Return where the results of the last layers are needed, from a convolution on that few voxels need; else none.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Of a branch; its first convolution is for all voxels.
+    shape : sequence of int
+        Of its input.
+    cells : (K, 4) int64 tensor
+        Index of the crop, 0, and where in it a patch begins.
+    left : sequence of int
+        How far from there the patch's features lie, along each axis.
+    """
+    reach = sum(layer.steps[-1] for layer in layers) + left[-1]
+    begins = torch.zeros([size - reach for size in shape], dtype=torch.bool, device=cells.device)
+    begins[cells[:, 1], cells[:, 2], cells[:, 3]] = True
+    needed, n_sparse = [reached(begins, left)], 0
+    for layer in reversed(layers[1:]):
+        here = needed[0]
+        if layer.weight is not None:
+            if here.count_nonzero() > _MOST_NEEDED * here.numel():
+                break
+            n_sparse = len(needed)
+        needed.insert(0, reached(here, layer.steps))
+    return needed[len(needed) - n_sparse :]

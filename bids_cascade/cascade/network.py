@@ -16,27 +16,50 @@ N_CLASSES = 2
 
 
 class Block(nn.Module):
-    """Unpadded convolution, batch norm, max-pool and ReLU (which commutes with the pool)."""
+    """Unpadded convolution and batch norm, residual convolutions, max-pool and ReLU (which commutes with the pool).
 
-    def __init__(self, n_in: int, n_out: int, kernel_size: int, pool_size: int) -> None:
+    A residual convolution adds to a feature map what it makes of the map's positive part (He et al. 2016,
+    arXiv:1603.05027); it begins at zero, and so changes nothing before it is trained.
+    """
+
+    def __init__(self, n_in: int, n_out: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.convolution = nn.Conv3d(n_in, n_out, kernel_size)
+        self.convolution = nn.Conv3d(n_in, n_out, config.kernel_size)
         self.norm = nn.BatchNorm3d(n_out)
-        self.pool_size = pool_size
+        residuals = [nn.Conv3d(n_out, n_out, config.kernel_size) for _ in range(config.convolutions - 1)]
+        for parameter in (parameter for residual in residuals for parameter in residual.parameters()):
+            nn.init.zeros_(parameter)
+        self.residuals = cast("Sequence[nn.Conv3d]", nn.ModuleList(residuals))
+        self.pool_size = config.pool_size
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, P, P, P) to (N, F, Q, Q, Q) with ``Q = (P - kernel_size + 1) // pool_size``."""
+        """Map (N, C, P, P, P) to (N, F, Q, Q, Q): each convolution takes ``kernel_size - 1``, the pool divides."""
         x = self.norm(self.convolution(x))
+        for residual in self.residuals:
+            x = add_residual(x, residual(x.relu()))
         return nn.functional.max_pool3d(x, self.pool_size).relu()
 
     def at_every_voxel(self, x: torch.Tensor, dilation: int) -> torch.Tensor:
         """Return :meth:`forward` of the patches around all voxels, given the joint stride of the pools before it."""
         x = nn.functional.conv3d(x, self.convolution.weight, self.convolution.bias, dilation=dilation)
-        return max_pool(self.norm(x), self.pool_size, dilation).relu()
+        x = self.norm(x)
+        for residual in self.residuals:
+            added = nn.functional.conv3d(x.relu(), residual.weight, residual.bias, dilation=dilation)
+            x = add_residual(x, added)
+        return max_pool(x, self.pool_size, dilation).relu()
 
-    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the weight and bias of one convolution that does what convolution and norm do in evaluation."""
-        return fold_norm(self.convolution, self.norm)
+    def folded(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return weight and bias of each convolution; the first also does what the norm does in evaluation."""
+        residuals = ((layer.weight, cast("torch.Tensor", layer.bias)) for layer in self.residuals)
+        return [fold_norm(self.convolution, self.norm), *residuals]
+
+
+def add_residual(x: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """Return the central part of a map (N, F, X, Y, Z) plus a smaller map."""
+    for axis in (2, 3, 4):
+        margin = x.shape[axis] - added.shape[axis]
+        x = x.narrow(axis, margin // 2, added.shape[axis])
+    return x + added
 
 
 def fold_norm(convolution: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,6 +101,8 @@ class PatchNetwork(nn.Module):
         super().__init__()
         if config.patch_size % 2 == 0:
             raise ValueError(f"the patch size is {config.patch_size}; a patch with a centre voxel has an odd size")
+        if config.convolutions > 1 and config.kernel_size % 2 == 0:
+            raise ValueError(f"the kernel size is {config.kernel_size}; a residual convolution has an odd one")
         if not config.scales or min(config.scales) < 1 or len(set(config.scales)) < len(config.scales):
             raise ValueError(f"the scales are {config.scales}; expected different whole numbers above 0")
         self.config = config
@@ -86,10 +111,7 @@ class PatchNetwork(nn.Module):
         self.before = config.patch_size // 2
         self.after = self.receptive_field - 1 - self.before
         widths = (config.n_channels, *config.features)
-        branches = (
-            nn.ModuleList(Block(a, b, config.kernel_size, config.pool_size) for a, b in pairwise(widths))
-            for _ in config.scales
-        )
+        branches = (nn.ModuleList(Block(a, b, config) for a, b in pairwise(widths)) for _ in config.scales)
         self.branches = cast("Sequence[Sequence[Block]]", nn.ModuleList(branches))
         n_features = len(config.scales) * widths[-1] * self.remaining_size**3
         dense_widths = (n_features, *config.dense, N_CLASSES)
@@ -148,7 +170,7 @@ def remaining_size(config: NetworkConfig) -> int:
     """
     size = config.patch_size
     for _ in config.features:
-        size = (size - config.kernel_size + 1) // config.pool_size
+        size = (size - config.convolutions * (config.kernel_size - 1)) // config.pool_size
     if size < 1:
         raise ValueError(f"a patch of {config.patch_size} voxels is too small for {len(config.features)} blocks")
     return size
@@ -158,7 +180,7 @@ def receptive_field(config: NetworkConfig) -> int:
     """Return the edge in voxels of the receptive field, counted from the patch's first voxel."""
     field = remaining_size(config)
     for _ in config.features:
-        field = field * config.pool_size + config.kernel_size - 1
+        field = field * config.pool_size + config.convolutions * (config.kernel_size - 1)
     return field
 
 

@@ -211,7 +211,8 @@ def _check_sizes(cascade: CascadeConfig, networks: Sequence[AnyNetworkConfig]) -
             raise ValueError(f"a network takes {network.n_channels} channels of {len(cascade.sequences)} sequences")
         dropout, widths = 0.0, (*network.features, *network.dense)
         if isinstance(network, NetworkConfig):
-            dropout, widths = network.dropout, (*widths, *network.scales, network.kernel_size, network.pool_size)
+            numbers = (*network.scales, network.kernel_size, network.pool_size, network.convolutions)
+            dropout, widths = network.dropout, (*widths, *numbers)
             if not network.scales or len(set(network.scales)) < len(network.scales):
                 raise ValueError(f"the scales are {network.scales}; expected different ones")
         if not network.features or not all(1 <= width <= WIDEST for width in widths):
@@ -236,13 +237,16 @@ def weight_shapes(network: AnyNetworkConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     widths, size = (network.n_channels, *network.features), network.patch_size
     for block, (before, after) in enumerate(pairwise(widths)):
-        size = (size - network.kernel_size + 1) // network.pool_size
+        size = (size - network.convolutions * (network.kernel_size - 1)) // network.pool_size
         for branch in range(len(network.scales)):
             prefix = f"branches.{branch}.{block}."
             shapes[f"{prefix}convolution.weight"] = (after, before, *(network.kernel_size,) * 3)
             for name in ("convolution.bias", *(f"norm.{n}" for n in ("weight", "bias", "running_mean", "running_var"))):
                 shapes[prefix + name] = (after,)
             shapes[f"{prefix}norm.num_batches_tracked"] = ()
+            for number in range(network.convolutions - 1):
+                shapes[f"{prefix}residuals.{number}.weight"] = (after, after, *(network.kernel_size,) * 3)
+                shapes[f"{prefix}residuals.{number}.bias"] = (after,)
     if size < 1:
         raise ValueError(f"a patch of {network.patch_size} voxels is too small for {len(network.features)} blocks")
     dense = (len(network.scales) * widths[-1] * size**3, *network.dense, 2)

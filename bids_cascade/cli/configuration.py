@@ -141,6 +141,7 @@ def make_train(options: argparse.Namespace) -> TrainConfig:
         start_from=options.start_from,
         features=tuple(options.features) if options.features else None,
         dense=tuple(options.dense) if options.dense else None,
+        convolutions=options.convolutions,
         kept_fraction=options.kept_fraction,
         choose_threshold=options.threshold is None,
         skull_strip=options.skull_strip,

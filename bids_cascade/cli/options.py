@@ -368,6 +368,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "256)",
         ),
         _option(
+            "--convolutions",
+            levels=_TRAIN,
+            type=values.count,
+            metavar="N",
+            help="convolutions of each of the trained networks' blocks; the more, the larger the surroundings that "
+            "decide about a voxel (default: as many as in the model to start from, else 1)",
+        ),
+        _option(
             "--kept-fraction",
             levels=_TRAIN,
             needs="--start-from",

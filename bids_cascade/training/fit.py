@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_cascade.cascade.ensemble import Ensemble
-from bids_cascade.cascade.growth import grow_cascade
+from bids_cascade.cascade.growth import deeper_patch_size, grow_cascade
 from bids_cascade.cascade.inference import dense_probability
 from bids_cascade.cascade.model import Model
 from bids_cascade.cascade.samples import LabelledVisit
@@ -260,11 +260,18 @@ def _start_and_networks(config: TrainConfig) -> tuple[Cascade | None, tuple[Netw
     try:
         return grow_cascade(start, (first, second), config.training.seed), (first, second)
     except ValueError as error:
-        raise BadDataError(f"{config.start_from}: {error}; see --features and --dense") from error
+        raise BadDataError(f"{config.start_from}: {error}; see --features, --dense and --convolutions") from error
 
 
 def _resized(network: NetworkConfig, config: TrainConfig) -> NetworkConfig:
-    return replace(network, features=config.features or network.features, dense=config.dense or network.dense)
+    convolutions = config.convolutions or network.convolutions
+    return replace(
+        network,
+        features=config.features or network.features,
+        dense=config.dense or network.dense,
+        convolutions=convolutions,
+        patch_size=deeper_patch_size(network, convolutions),
+    )
 
 
 def _describe(progress: StageProgress) -> str:

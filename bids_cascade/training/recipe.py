@@ -44,6 +44,7 @@ def recipe_of(prepared: Sequence[Prepared], config: TrainConfig) -> str:
         config.choose_threshold,
         config.features,
         config.dense,
+        config.convolutions,
     )
     return fingerprint_of(prepared, hash_sources("cascade"), *options)
 

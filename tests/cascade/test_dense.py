@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bids_cascade.cascade.dense import DenseFeatures, SparseFeatures, coarse_cells, gather, max_pool, reached
+from bids_cascade.cascade.dense import coarse_cells, gather, max_pool
 
 CASES = [(size, dilation) for size in (1, 2, 3) for dilation in (1, 2)]
 
@@ -74,32 +74,6 @@ def test_gather_is_what_a_patch_leaves(layout: torch.memory_format) -> None:
     for row, (crop, x, y, z) in zip(found, cells.tolist(), strict=True):
         patch = features[crop, :, x : x + 5 : 2, y : y + 5 : 2, z : z + 5 : 2]
         assert torch.equal(row, patch.flatten())
-
-
-def test_reached_by_hand() -> None:
-    found = reached(torch.tensor([[0, 1, 0, 0], [0, 0, 1, 1]]), (4, 3, 3), (0, 1))
-    cube = [[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-    expected = {(x + 1, y, z) for x, y, z in cube} | {(x, y + 1, z + 1) for x, y, z in cube}
-    assert {tuple(place) for place in found.nonzero().tolist()} == expected
-    far = reached(torch.tensor([[0, 0, 0, 0]]), (6, 1, 1), (0,))
-    assert far.nonzero().tolist() == [[0, 0, 0]]
-
-
-@pytest.mark.parametrize(("pool_size", "size", "dilation"), [(2, 1, 2), (2, 2, 1), (3, 2, 2), (1, 1, 1)])
-def test_what_is_computed_where_needed_is_what_is_computed_everywhere(pool_size: int, size: int, dilation: int) -> None:
-    x = distinct(1, 3, 18, 19, 20).contiguous(memory_format=torch.channels_last_3d)
-    weight, bias, stride = distinct(4, 3, 3, 3, 3) - 0.5, distinct(4) - 0.5, pool_size * dilation
-    convolved = torch.nn.functional.conv3d(x, weight, bias, dilation=dilation)
-    everywhere = DenseFeatures(max_pool(convolved, pool_size, dilation).relu(), size, stride)
-    cells = torch.tensor([[0, 0, 0, 0], [0, 1, 2, 0], [0, 2, 1, 3], [0, 1, 2, 1]])
-    steps = sorted({a * stride + b * dilation for a in range(size) for b in range(pool_size)})
-    needed = reached(cells, convolved.shape[2:], steps)
-    how = {"dilation": dilation, "pool_size": pool_size, "size": size, "stride": stride}
-    for n_rows in (1, 5, 10**6):
-        sparse = SparseFeatures(x, needed, weight, bias, n_rows=n_rows, **how)
-        assert len(sparse.convolved) == needed.count_nonzero() < needed.numel()
-        torch.testing.assert_close(sparse.at(cells), everywhere.at(cells), rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(sparse.at(cells[2:]), everywhere.at(cells[2:]), rtol=1e-12, atol=1e-12)
 
 
 def test_coarse_cells_by_hand() -> None:

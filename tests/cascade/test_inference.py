@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_cascade.cascade import inference
+from bids_cascade.cascade import inference, layers
 from bids_cascade.cascade.inference import dense_probability, patchwise_probability
 from bids_cascade.cascade.network import PatchNetwork, build_network, receptive_field
 from bids_cascade.config import NetworkConfig
@@ -25,6 +25,9 @@ NETWORKS = {
     "pool of three": NetworkConfig(2, patch_size=11, features=(4,), pool_size=3, scales=(1,), dense=(4,)),
     "no pool": NetworkConfig(2, patch_size=5, features=(4, 4), pool_size=1, scales=(1,), dense=(4,)),
     "three blocks": NetworkConfig(2, patch_size=23, features=(3, 3, 3), scales=(1,), dense=(4,)),
+    "residual convolutions": NetworkConfig(2, 17, features=(3, 4), scales=(1, 2), dense=(5,), convolutions=2),
+    "two residual ones, one block": NetworkConfig(1, 9, features=(4,), scales=(1,), dense=(), convolutions=3),
+    "residual ones, wide rest": NetworkConfig(2, 21, features=(3, 4), scales=(1,), dense=(5,), convolutions=2),
     "pointwise": NetworkConfig(1, patch_size=3, features=(3,), kernel_size=1, pool_size=1, scales=(1,), dense=(4,)),
 }
 SMALL = NetworkConfig(2, features=(5, 6), dense=(8,), scales=(1, 2, 4))
@@ -41,6 +44,9 @@ def random_network(config: NetworkConfig, seed: int = 0) -> PatchNetwork:
         block.norm.running_var = torch.from_numpy(rng.uniform(0.3, 2, n).astype(np.float32))
         block.norm.weight.data = torch.from_numpy(rng.normal(1, 0.3, n).astype(np.float32))
         block.norm.bias.data = torch.from_numpy(rng.normal(size=n).astype(np.float32)) * 0.3
+        for residual in block.residuals:
+            for weights in residual.parameters():
+                weights.data = torch.from_numpy(rng.normal(0, 0.2, weights.shape).astype(np.float32))
     return network.eval()
 
 
@@ -74,7 +80,7 @@ def test_voxels_here_and_there_are_the_same_convolved_one_by_one(monkeypatch, na
     voxels = np.zeros(channels.shape[1:], bool)
     voxels[0, 0, 0] = voxels[12, 8, 10] = voxels[3:5, 2:6, 5] = voxels[9, 1, 2:7:2] = True
     monkeypatch.setattr(inference, "_MOST_NEEDED", most_needed)
-    monkeypatch.setattr(inference, "_ROWS_TO_CONVOLVE", 7)
+    monkeypatch.setattr(layers, "_ROWS_TO_CONVOLVE", 7)
     kinds = set()
     features_of = inference._DenseNetwork._features
     monkeypatch.setattr(
@@ -84,7 +90,8 @@ def test_voxels_here_and_there_are_the_same_convolved_one_by_one(monkeypatch, na
     )
     found = dense_probability(network, channels, voxels, tile_size=8)
     np.testing.assert_allclose(found, patchwise_probability(network, channels, voxels), atol=1e-5)
-    assert kinds == {("DenseFeatures", "SparseFeatures")[most_needed]}
+    only_one = len(config.features) * config.convolutions == 1  # which is for all voxels
+    assert kinds == {("DenseFeatures", "SparseFeatures")[most_needed and not only_one]}
 
 
 def test_patches_are_what_slicing_block_means_gives() -> None:

@@ -37,6 +37,40 @@ def test_a_wide_rest_worked_by_hand() -> None:
     assert network.dense[0].in_features == 2**3 * 4
 
 
+def test_residual_convolutions_worked_by_hand() -> None:
+    # 17 -conv-> 15 -conv-> 13 -pool-> 6 -conv-> 4 -conv-> 2 -pool-> 1; back: 1 -> 2 -> 6 -> 12 -> 16
+    config = NetworkConfig(2, patch_size=17, scales=(1,), convolutions=2)
+    assert remaining_size(config) == 1
+    assert receptive_field(config) == 16
+    network = build_network(config, seed=0)
+    assert (network.before, network.after) == (8, 7)
+    added = (32 * 27 * 32 + 32) + (64 * 27 * 64 + 64)
+    assert sum(parameter.numel() for parameter in network.parameters()) - added == sum(
+        parameter.numel()
+        for parameter in build_network(replace(config, patch_size=11, convolutions=1), seed=0).parameters()
+    )
+
+
+def test_a_residual_convolution_adds_to_the_centre_of_its_input() -> None:
+    network = random_network(NetworkConfig(1, patch_size=7, features=(4,), scales=(1,), dense=(), convolutions=2))
+    block, x = network.branches[0][0], torch.randn(2, 1, 7, 7, 7)
+    before = block.norm(block.convolution(x))  # 5 voxels wide
+    residual = block.residuals[0]
+    slow = before[..., 1:-1, 1:-1, 1:-1] + torch.nn.functional.conv3d(before.relu(), residual.weight, residual.bias)
+    torch.testing.assert_close(block(x), torch.nn.functional.max_pool3d(slow, 2).relu())
+
+
+def test_an_untrained_residual_convolution_changes_nothing() -> None:
+    config = NetworkConfig(1, patch_size=5, features=(4,), scales=(1,), dense=())
+    plain, deep = (build_network(c, seed=0) for c in (config, replace(config, patch_size=7, convolutions=2)))
+    deep.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 1, 7, 7, 7)
+    central = torch.nn.functional.max_pool3d(
+        plain.branches[0][0].norm(plain.branches[0][0].convolution(x))[..., 1:-1, 1:-1, 1:-1], 2
+    )
+    torch.testing.assert_close(deep.branches[0][0](x), central.relu())
+
+
 def test_the_seed_decides_the_weights_and_the_global_state_stays() -> None:
     state = torch.get_rng_state()
     first, again, other = (build_network(NetworkConfig(1), seed) for seed in (1, 1, 2))
@@ -52,7 +86,7 @@ def test_block_is_convolution_norm_relu_pool() -> None:
     block, x = network.branches[0][0], torch.randn(2, 1, 5, 5, 5)
     slow = torch.nn.functional.max_pool3d(block.norm(block.convolution(x)).relu(), 2)
     torch.testing.assert_close(block(x), slow)
-    weight, bias = block.folded()
+    ((weight, bias),) = block.folded()
     torch.testing.assert_close(torch.nn.functional.conv3d(x, weight, bias), block.norm(block.convolution(x)))
 
 
@@ -117,6 +151,8 @@ def test_dropout_is_for_training_alone() -> None:
     [
         (NetworkConfig(1, patch_size=10), "the patch size is 10; a patch with a centre voxel has an odd size"),
         (NetworkConfig(1, patch_size=7), "a patch of 7 voxels is too small for 2 blocks"),
+        (NetworkConfig(1, patch_size=13, convolutions=2), "a patch of 13 voxels is too small for 2 blocks"),
+        (NetworkConfig(1, kernel_size=4, patch_size=17, convolutions=2), "the kernel size is 4; .* an odd one"),
         (NetworkConfig(1, scales=()), r"the scales are \(\); expected different whole numbers above 0"),
         (NetworkConfig(1, scales=(1, 0)), r"the scales are \(1, 0\)"),
         (NetworkConfig(1, scales=(2, 2)), r"the scales are \(2, 2\)"),

@@ -70,8 +70,14 @@ def test_files_of_before_are_read_by_the_digest_of_their_values() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [TINY, NetworkConfig(2), NetworkConfig(3, 9, (4, 5), 3, 1, (1, 3), (6, 7)), NetworkConfig(1, 7, (2,), dense=())],
-    ids=["tiny", "default", "unpooled", "without hidden layers"],
+    [
+        TINY,
+        NetworkConfig(2),
+        NetworkConfig(2, 17, convolutions=3, scales=(1,), pool_size=1),
+        NetworkConfig(3, 9, (4, 5), 3, 1, (1, 3), (6, 7)),
+        NetworkConfig(1, 7, (2,), dense=()),
+    ],
+    ids=["tiny", "default", "residual convolutions", "unpooled", "without hidden layers"],
 )
 def test_shapes_are_those_of_the_network(config: NetworkConfig) -> None:
     built = {name: tuple(tensor.shape) for name, tensor in build_network(config, 0).state_dict().items()}

@@ -73,15 +73,19 @@ def test_training_goes_on_with_the_networks_of_the_model_to_start_from_or_larger
     begun, networks = _start_and_networks(TrainConfig("manual", start_from=path))
     assert begun is not None
     assert [(network.features, network.dense) for network in networks] == [((3, 4), (5,))] * 2
-    larger = {"features": (4, 6), "dense": (7, 6)}
+    larger = {"features": (4, 6), "dense": (7, 6), "convolutions": 2}
     begun, networks = _start_and_networks(TrainConfig("manual", start_from=path, **larger))
     assert begun is not None
     assert [grown.config for grown in begun.networks] == list(networks)
     assert [(network.features, network.dense) for network in networks] == [((4, 6), (7, 6))] * 2
+    assert [(network.convolutions, network.patch_size) for network in networks] == [(2, 17)] * 2
     begun, networks = _start_and_networks(TrainConfig("manual", dense=(9,)))
     assert begun is None
+    assert [(network.convolutions, network.patch_size) for network in networks] == [(1, 11)] * 2
     assert [(network.features, network.dense) for network in networks] == [((32, 64), (9,))] * 2
-    with pytest.raises(BadDataError, match=r"start\.safetensors: .*can't be grown.*--features and --dense"):
+    with pytest.raises(
+        BadDataError, match=r"start\.safetensors: .*can't be grown.*--features, --dense and --convolutions"
+    ):
         _start_and_networks(TrainConfig("manual", start_from=path, features=(2, 4)))
 
 
