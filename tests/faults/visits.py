@@ -6,6 +6,7 @@ Visits are small, and so is the model: what a run gathers from visit to visit do
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -51,9 +52,10 @@ def run_visits(folder: Path) -> Iterator[Row]:
         time.sleep(1)
     said, _ = process.communicate()
     done = f"{N_VISITS} of {N_VISITS} visits done" in said
-    n_compared = sum("with ses-a" in line for line in said.splitlines())
-    happened = f"exit {process.returncode}; {n_compared} pairs compared"
-    kept = done and not process.returncode and n_compared == N_PAIRS
+    pairs = [line for line in said.splitlines() if re.match(r"sub-\d+_ses-b with ses-a ", line)]
+    n_refused = sum("NOT COMPARED" in line for line in pairs)
+    happened = f"exit {process.returncode}; {len(pairs)} pairs tried, {n_refused} of them not comparable"
+    kept = done and not process.returncode and len(pairs) == N_PAIRS
     yield Row("visits", f"{N_VISITS} visits in one run", happened, kept)
     settled = samples[len(samples) // 10 :]
     early, late = settled[: len(settled) // 2], settled[len(settled) // 2 :]
